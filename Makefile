@@ -1,0 +1,87 @@
+# vmrecover. `make help` lists the targets.
+#
+# Variables: SAN=address,undefined | thread (sanitizer build, in a folder of its own), CC, CFLAGS, PREFIX, DESTDIR,
+# TESTS (a pattern of unit and end-to-end test names for `make check`).
+
+VERSION := 0.1.0
+CC      := $(if $(filter default,$(origin CC)),gcc,$(CC))
+OS      := $(if $(findstring mingw,$(shell $(CC) -dumpmachine)),win32,posix)
+SAN     :=
+BUILD   := build$(if $(SAN),/san-$(SAN))
+PREFIX  := /usr
+DESTDIR :=
+
+WARN     := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wformat=2 -Werror
+CFLAGS   ?= -O2 -g
+HARDEN   := $(if $(SAN),,-D_FORTIFY_SOURCE=2) -fstack-protector-strong -fPIE
+SANFLAGS := $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer $(if $(findstring undefined,$(SAN)),-fno-sanitize-recover=undefined))
+DEFS     := -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -DVMR_VERSION='"$(VERSION)"' -I.
+PKGS     := libmicrohttpd libcurl jansson sqlite3 inih libpng expat libcrypto
+PKGFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
+LIBS     := $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lpthread
+CLILIBS  := $(shell pkg-config --libs libcurl jansson libcrypto 2>/dev/null) -lpthread
+ALLFLAGS := -std=gnu17 $(DEFS) $(WARN) $(HARDEN) $(SANFLAGS) $(PKGFLAGS) $(CFLAGS)
+LINKFLAGS := $(SANFLAGS) -pie -Wl,-z,relro,-z,now $(LDFLAGS)
+
+# Sources: each folder of the layout, less the other platform's files. main() lives in service/main.c and api/cli/main.c.
+FOLDERS  := common db storage storage/azure storage/transfer storage/image hyperv api service
+pick      = $(filter-out %_posix.c %_win32.c,$(1)) $(filter %_$(OS).c,$(1))
+LIB_SRCS := $(filter-out service/main.c,$(call pick,$(wildcard $(addsuffix /*.c,$(FOLDERS)))))
+CLI_SRCS := $(call pick,$(wildcard api/cli/*.c) $(wildcard common/*.c))
+UNIT     := $(patsubst tests/unit/%.c,%,$(wildcard tests/unit/test_*.c))
+UNIT_LIB := $(filter-out tests/unit/test_%.c,$(wildcard tests/unit/*.c))
+ALL_C    := $(wildcard $(addsuffix /*.[ch],$(FOLDERS) api/cli tests/unit tests/fuzz tests/bench tests/doubles))
+
+obj       = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
+
+.PHONY: all help deps check soak check-unit check-e2e check-valgrind demo bench fuzz lint format install deb clean
+.DELETE_ON_ERROR:
+.SECONDARY:
+
+all: $(BUILD)/vmrecoverd $(BUILD)/vmrecover
+
+help:
+	@sed -n 's/^## //p' $(firstword $(MAKEFILE_LIST))
+
+## make                  build/vmrecoverd and build/vmrecover
+## make deps             install what building and testing need (Debian)
+## make demo             a broken VM, recovered before your eyes
+## make check            all tests (SAN=address,undefined or SAN=thread for sanitizers)
+## make soak             the same with the full counts
+## make check-valgrind   unit tests and a download under valgrind
+## make lint             clang-tidy, cppcheck, clang's warnings
+## make fuzz             each parser of outside bytes for a minute
+## make bench            vmrecover beside AzCopy; the API with 10,000 jobs
+## make install          DESTDIR and PREFIX are respected
+## make deb              build/vmrecover_$(VERSION)_amd64.deb
+
+$(BUILD)/obj/%.o: %.c Makefile
+	@mkdir -p $(@D)
+	$(CC) $(ALLFLAGS) -MMD -MP -c $< -o $@
+
+$(BUILD)/obj/api/openapi.o: api/openapi.json
+$(BUILD)/obj/db/migrate.o: db/schema.sql
+
+$(BUILD)/libvmrecover.a: $(call obj,$(LIB_SRCS))
+	@rm -f $@
+	ar rcs $@ $^
+
+$(BUILD)/vmrecoverd: $(call obj,service/main.c) $(BUILD)/libvmrecover.a
+	$(CC) $(LINKFLAGS) $^ $(LIBS) -o $@
+
+$(BUILD)/vmrecover: $(call obj,$(CLI_SRCS))
+	$(CC) $(LINKFLAGS) $^ $(CLILIBS) -o $@
+
+$(BUILD)/unit/%: $(BUILD)/obj/tests/unit/%.o $(call obj,$(UNIT_LIB)) $(BUILD)/libvmrecover.a
+	@mkdir -p $(@D)
+	$(CC) $(LINKFLAGS) $^ $(LIBS) -lcmocka -o $@
+
+unit-programs: $(addprefix $(BUILD)/unit/,$(UNIT))
+
+deps:
+	@sh tests/deps.sh
+
+check-unit: unit-programs
+	@sh tests/unit/run.sh $(BUILD)/unit '$(TESTS)'
+
+-include $(shell find $(BUILD)/obj -name '*.d' 2>/dev/null)

@@ -1,0 +1,37 @@
+/* The HTTP server of the REST API. Meets the service only in the queue and in the callbacks below. */
+#ifndef VMR_API_API_H
+#define VMR_API_API_H
+
+#include "common/error.h"
+#include "common/secret.h"
+#include "hyperv/hypervisor.h"
+
+#define API_LISTEN_MAX 4
+
+struct api_config {
+    const char *listen[API_LISTEN_MAX];              /* "127.0.0.1:8480", "[::1]:8480"; loopback only; port 0: any free one */
+    size_t n_listen;
+    const char *data_dir;                            /* token file, free space */
+    const char *db_path;
+    struct secret_box *box;
+    struct hv *hv;                                   /* NULL: none usable; hv_error then says why */
+    const struct err *hv_error;
+    unsigned max_connections, max_streams, threads;
+    size_t max_body;                                 /* bytes */
+    void (*wake)(void *arg);                         /* the queue changed; any thread */
+    /* State of the daemon's own parts for /healthz: false makes it 503. Any thread. */
+    bool (*healthy)(void *arg);
+    void *arg;
+};
+struct api;
+/* Makes the token file (mode 0600) if missing, binds, serves; returns once every port is bound. ERR_CONFIG for an address that is not
+ * loopback, ERR_IO when a port is taken. */
+int api_start(const struct api_config *cfg, struct api **ret, struct err *e);
+/* The addresses really bound, for the log and the tests ("127.0.0.1:41234"). */
+const char *api_address(const struct api *api, size_t i);
+/* Ends streams, finishes what is being answered (a few seconds at most), closes. */
+void api_stop(struct api *api);
+/* Tells event streams that there may be something new (after the service added events). Any thread. */
+void api_notify(struct api *api);
+
+#endif

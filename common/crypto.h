@@ -1,0 +1,30 @@
+/* Digests, MACs and encodings; crypto_posix.c uses OpenSSL's libcrypto, crypto_win32.c BCrypt. Threads: any. */
+#ifndef VMR_COMMON_CRYPTO_H
+#define VMR_COMMON_CRYPTO_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/error.h"
+
+#define SHA256_LEN 32
+int crypto_sha256(const void *data, size_t n, uint8_t ret[SHA256_LEN], struct err *e);
+int crypto_hmac_sha256(const void *key, size_t key_len, const void *data, size_t n, uint8_t ret[SHA256_LEN], struct err *e);
+/* Takes the same time wherever they differ. */
+bool crypto_equal(const void *a, const void *b, size_t n);
+
+#define HEX_LEN(n) ((n) * 2 + 1)
+void crypto_hex(const void *data, size_t n, char *ret);                  /* lower case, NUL-terminated: HEX_LEN(n) bytes */
+char *crypto_base64(const void *data, size_t n);                         /* heap or NULL */
+/* Strict RFC 4648 with padding; false on anything else. Caller frees *ret. */
+bool crypto_base64_decode(const char *s, uint8_t **ret, size_t *ret_len);
+
+#define UUID_LEN 37
+int crypto_uuid(char ret[UUID_LEN], struct err *e);                      /* random (version 4), lower case */
+bool crypto_is_uuid(const char *s);
+
+/* CRC-32 (IEEE), for our own journals. */
+uint32_t crypto_crc32(uint32_t crc, const void *data, size_t n);
+
+#endif

@@ -1,0 +1,16 @@
+/* URLs as far as we need them. Parsing is libcurl's; the query of a SAS URL is kept byte for byte. */
+#ifndef VMR_COMMON_URL_H
+#define VMR_COMMON_URL_H
+
+#include <stdbool.h>
+
+#include "common/error.h"
+
+/* The URL without query, fragment and user info, for logs, events and replies. Caller frees; NULL when memory ran out
+ * or the URL cannot be parsed. */
+char *url_redact(const char *url);
+/* A usable http or https URL: host present, no user info, no fragment, at most 4096 bytes of printable ASCII; http only
+ * when allow_http or when the host is loopback. ERR_VALUE otherwise (no field set). */
+int url_check(const char *url, bool allow_http, struct err *e);
+
+#endif

@@ -1,0 +1,78 @@
+/* Jobs and their disks. */
+#ifndef VMR_DB_JOB_H
+#define VMR_DB_JOB_H
+
+#include "common/crypto.h"
+#include "db/db.h"
+#include "db/spec.h"
+#include "db/task.h"
+
+/*  QUEUED -> RUNNING -> SUCCEEDED | FAILED | CANCELLED; PAUSED while the pause flag is set and it is not finished.
+ *  Derived from the tasks and the flags, stored with the job in the same transaction as the change that moves it.
+ *  cancelled: the cancel flag is set and nothing runs any more; failed: a task failed and nothing runs any more;
+ *  succeeded: all tasks succeeded or were skipped; running: a task runs or has run; queued: none has. */
+enum job_state { JOB_QUEUED, JOB_RUNNING, JOB_PAUSED, JOB_SUCCEEDED, JOB_FAILED, JOB_CANCELLED, JOB_STATES };
+const char *job_state_name(enum job_state s);
+bool job_state_parse(const char *word, enum job_state *ret);
+
+struct job_disk {
+    unsigned index;
+    struct spec_disk spec;                           /* url is redacted here; job_disk_url has it whole */
+    char *path;                                      /* NULL until known */
+    enum disk_format format;                         /* FORMAT_AUTO until known */
+    uint64_t virtual_size;                           /* 0 until known */
+};
+
+enum job_delete { DELETE_NO, DELETE_KEEP_DISKS, DELETE_ALL };
+
+struct job {
+    char id[UUID_LEN];
+    int64_t seq;                                     /* rises with each job; what cursors hold */
+    struct spec *spec;                               /* with redacted URLs */
+    enum job_state state;
+    bool paused, cancel_requested;
+    enum job_delete delete_requested;
+    int64_t created_at_ms, updated_at_ms;
+    char *vm_id;                                     /* NULL until the VM is made; then the same UUID as the job's */
+    unsigned generation;                             /* of the VM, 0 until known */
+    struct job_disk disks[SPEC_DISKS_MAX];
+    struct task *tasks;                              /* in graph order, then by disk */
+    size_t n_tasks;
+};
+void job_free(struct job *j);
+DEFINE_AUTO(struct job, job_free)
+
+/* Inserts job, disks, tasks with their dependencies, and the event "job_created". Tasks that need not run are born SKIPPED:
+ * export and download for file and blank sources (blank keeps download: it makes the disk), volume, what lies after `until`,
+ * start_vm when vm.start is false. Secrets are sealed. `key` (Idempotency-Key, or NULL): when it is known and the
+ * body's hash is the same, *ret_id is the earlier job's and *ret_existing true; with another body ERR_IDEMPOTENCY. */
+int job_create(struct db *db, const struct spec *s, const char *key, const uint8_t body_sha256[SHA256_LEN],
+               char ret_id[UUID_LEN], bool *ret_existing, struct err *e);
+int job_get(struct db *db, const char *id, struct job **ret, struct err *e);        /* ERR_NOT_FOUND */
+/* Newest first; state -1 for all; before_seq 0 for the first page. Caller frees each job and the array (job_list_free). */
+int job_list(struct db *db, int state, int64_t before_seq, size_t limit, struct job ***ret, size_t *ret_n, struct err *e);
+void job_list_free(struct job **jobs, size_t n);
+/* Numbers per state, for /metrics. */
+int job_counts(struct db *db, uint64_t ret[JOB_STATES], struct err *e);
+/* The source URL with its SAS. Caller frees with mem_free_secret. */
+int job_disk_url(struct db *db, const char *job_id, unsigned disk, char **ret, struct err *e);
+
+/* pause: ERR_STATE when finished (pausing a paused job is fine). resume: ERR_STATE when not paused. cancel: ERR_STATE when succeeded or cancelled
+ * already; pending tasks become CANCELLED at once, running ones see the flag. retry: ERR_STATE unless failed or
+ * cancelled; FAILED and CANCELLED tasks become PENDING with attempts 0. delete: any state; cancels first; the service's cleaner does
+ * the rest; asking again may only go from KEEP to ALL. All: ERR_NOT_FOUND. */
+int job_pause(struct db *db, const char *id, struct err *e);
+int job_resume(struct db *db, const char *id, struct err *e);
+int job_cancel(struct db *db, const char *id, struct err *e);
+int job_retry(struct db *db, const char *id, struct err *e);
+int job_delete(struct db *db, const char *id, enum job_delete how, struct err *e);
+
+/* For the service. */
+int job_set_disk(struct db *db, const char *id, unsigned disk, const char *path, enum disk_format format, uint64_t virtual_size, struct err *e);
+int job_set_vm(struct db *db, const char *id, const char *vm_id, unsigned generation, struct err *e);   /* vm_id NULL: no VM any more */
+/* Ids of jobs to be deleted of which no task runs. Caller frees each and the array. */
+int job_list_deletable(struct db *db, char ***ret, size_t *ret_n, struct err *e);
+/* Removes the rows of the job: resources must be gone. Adds the event "job_deleted" (of no job, id in its data). */
+int job_forget(struct db *db, const char *id, struct err *e);
+
+#endif

@@ -1,0 +1,59 @@
+/* What a job is asked to do: the body of POST /v1/jobs, checked and typed. */
+#ifndef VMR_DB_SPEC_H
+#define VMR_DB_SPEC_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/error.h"
+#include "common/mem.h"
+
+#define SPEC_DISKS_MAX 4
+
+enum source_type { SOURCE_BLOB, SOURCE_FILE, SOURCE_BLANK, SOURCE_TYPES };
+/* "auto" and the formats of the API; the order is that of the words in spec.c. */
+enum disk_format { FORMAT_AUTO, FORMAT_VHD, FORMAT_VHD_DYNAMIC, FORMAT_VHDX, FORMAT_RAW, FORMATS };
+/* In the order of the graph. */
+enum task_kind { TASK_PREFLIGHT, TASK_EXPORT, TASK_VOLUME, TASK_DOWNLOAD, TASK_CREATE_VM, TASK_START_VM, TASK_EXPORT_VM, TASK_KINDS };
+const char *source_type_name(enum source_type t);
+const char *disk_format_name(enum disk_format f);
+bool disk_format_parse(const char *word, enum disk_format *ret);
+const char *task_kind_name(enum task_kind k);        /* "preflight", "export", "volume", "download", "create_vm", "start_vm", "export_vm" */
+bool task_kind_parse(const char *word, enum task_kind *ret);
+
+struct spec_disk {
+    enum source_type type;
+    char *url;                                       /* blob: whole, with its SAS: a secret */
+    char *credential;                                /* blob: name or NULL */
+    char *path;                                      /* file: absolute */
+    uint64_t size;                                   /* blank: bytes, a multiple of 1 MiB */
+    enum disk_format format;
+    bool skip_free_space;
+};
+
+struct spec {
+    char *name;                                      /* 1..100 bytes, no '/', '\\' or control characters; never NULL after parsing */
+    struct spec_disk disks[SPEC_DISKS_MAX];
+    size_t n_disks;
+    struct {
+        unsigned generation;                         /* 0: auto */
+        unsigned memory_mib, cpus;
+        char *network;                               /* "none", "nat", "switch:<name>" */
+        bool start;
+        char *dvd;                                   /* absolute path or NULL */
+    } vm;
+    bool allow_cross_region;
+    uint64_t max_bytes_per_second;                   /* 0: no limit */
+    enum task_kind until;
+};
+
+/* Checks everything that can be checked without looking at the outside world. Errors carry field, nothing is changed.
+ * Types that this version does not carry out (vm, managed_disk, snapshot sources; a volume) are ERR_VALUE at their member. */
+int spec_parse(json_t *body, struct spec **ret, struct err *e);
+void spec_free(struct spec *s);
+DEFINE_AUTO(struct spec, spec_free)
+/* As spec_parse takes it, but with URLs redacted. New reference or NULL. */
+json_t *spec_json(const struct spec *s);
+
+#endif

@@ -1,0 +1,17 @@
+/* What is known of the source of a disk since its download began: a source that is another one later is an error, not a mixture. */
+#ifndef VMR_DB_TRANSFER_H
+#define VMR_DB_TRANSFER_H
+
+#include "db/db.h"
+
+struct transfer_row {
+    uint64_t length;
+    char etag[128], last_modified[64];
+    uint64_t listed_bytes;                           /* bytes that the page list says are in use; length when there is none */
+    uint64_t transferred_bytes;                      /* over all attempts, what was read from the network */
+    unsigned runs;                                   /* how many times the engine was started */
+};
+int transfer_get(struct db *db, const char *job_id, unsigned disk, struct transfer_row *ret, struct err *e);   /* ERR_NOT_FOUND */
+int transfer_put(struct db *db, const char *job_id, unsigned disk, const struct transfer_row *row, struct err *e);
+
+#endif

@@ -1,0 +1,58 @@
+/* Blobs over REST, and plain files behind any HTTP server with ranges: what a download needs of them.
+ * Sources: Azure Storage REST (Get Blob, Get Blob Properties, Get Page Ranges, SharedKey authorization); RFC 9110. Threads: a
+ * struct blob is read-only after blob_open and may be shared; requests take a CURL handle of the caller's. */
+#ifndef VMR_STORAGE_AZURE_BLOB_H
+#define VMR_STORAGE_AZURE_BLOB_H
+
+#include <stdint.h>
+
+#include "common/error.h"
+#include "common/mem.h"
+#include "storage/http.h"
+
+#define BLOB_API_VERSION "2020-10-02"
+
+enum blob_auth { BLOB_ANONYMOUS /* or a SAS inside the URL */, BLOB_SHARED_KEY };
+
+struct blob_access {
+    const char *url;                                 /* whole, its query (SAS, snapshot=…) kept byte for byte */
+    enum blob_auth auth;
+    const char *account, *key;                       /* BLOB_SHARED_KEY: name and base64 key */
+    struct http_config http;
+    bool no_conditions;                              /* a host that refuses condition headers (managed disks) */
+};
+struct blob;
+int blob_open(const struct blob_access *a, struct blob **ret, struct err *e);    /* copies what it needs; no request yet */
+void blob_close(struct blob *b);
+DEFINE_AUTO(struct blob, blob_close)
+const char *blob_name(const struct blob *b);         /* the redacted URL, for messages */
+
+struct blob_info {
+    uint64_t length;
+    char etag[128], last_modified[64];
+    bool page_blob;
+    bool azure;                                      /* answered as Azure Storage does (x-ms-version or x-ms-request-id) */
+};
+/* HEAD, and where a server does not do that, GET of the first byte. ERR_SOURCE_NOT_FOUND, ERR_SOURCE_DENIED, ERR_SAS_EXPIRED,
+ * ERR_RANGE_IGNORED, ERR_UNREACHABLE, ERR_THROTTLED, ERR_UPSTREAM … with upstream filled. */
+int blob_head(struct blob *b, struct blob_info *ret, struct err *e);
+
+struct blob_range { uint64_t start, end; };          /* bytes [start, end) */
+struct blob_ranges { struct blob_range *list; size_t n; uint64_t bytes; bool complete; /* false: not a page list, all bytes */ };
+void blob_ranges_free(struct blob_ranges *r);
+/* The ranges that may hold data: sorted, disjoint, merged when they touch, inside [0, length). Window by window (x-ms-range),
+ * windows halved on failure, NextMarker followed. Not a page blob, or a list that cannot be had: one range with everything and
+ * complete = false; only denial, absence, change (ETag) and stop are errors. */
+int blob_page_ranges(struct blob *b, const struct blob_info *info, bool (*stop)(void *), void *arg, struct blob_ranges *ret, struct err *e);
+
+/* Sets up `h` for a GET of [start, end) with If-Match (where allowed) and returns the header list (caller: curl_slist_free_all
+ * after the transfer) or NULL when memory ran out. Signed anew each time. */
+struct curl_slist *blob_prepare_get(struct blob *b, const struct blob_info *info, CURL *h, uint64_t start, uint64_t end);
+/* Judges the answer of such a GET by its headers: 0 when it is 206 with exactly this range, total length, ETag and Last-Modified of `info`; else the
+ * error (ERR_SOURCE_CHANGED, ERR_RANGE_IGNORED, ERR_SAS_EXPIRED, ERR_THROTTLED …). body: the start of an error answer's body, or NULL. */
+int blob_check_get(struct blob *b, const struct blob_info *info, uint64_t start, uint64_t end, const struct http_headers *h,
+                   const char *body, struct err *e);
+/* One small range, blocking, retried a few times (n at most 4 MiB). */
+int blob_read(struct blob *b, const struct blob_info *info, void *buf, size_t n, uint64_t offset, struct err *e);
+
+#endif

@@ -1,0 +1,36 @@
+/* Outgoing HTTP, on libcurl: what every request of ours has in common. */
+#ifndef VMR_STORAGE_HTTP_H
+#define VMR_STORAGE_HTTP_H
+
+#include <curl/curl.h>
+#include <stdbool.h>
+
+#include "common/error.h"
+#include "common/mem.h"
+
+struct http_config {
+    const char *ca_file;                             /* further CA for https, or NULL */
+    unsigned connect_timeout_ms;                     /* 0: 15 s */
+    unsigned stall_timeout_ms;                       /* less than 1 KiB/s for so long is an error; 0: 30 s */
+};
+/* Once per process, before threads start. */
+int http_init(struct err *e);
+/* A handle with our options: https and http only, no redirects, timeouts, no signals, proxy from the environment (never
+ * for loopback), user agent, CA. NULL when memory ran out. */
+CURL *http_handle(const struct http_config *cfg, const char *url);
+/* CURLcode -> ERR_UNREACHABLE, ERR_TLS, ERR_TIMEOUT …; the message names the redacted URL. */
+int http_error(CURLcode code, const char *detail, const char *url, struct err *e);
+
+/* Answer headers that we look at, collected by http_collect_header (a CURLOPT_HEADERFUNCTION with a struct http_headers as its data).
+ * A new status line starts them afresh. Values are cut at their size. */
+struct http_headers {
+    int status;
+    char etag[128], last_modified[64], content_range[96], request_id[96], error_code[96], blob_type[32], content_md5[64];
+    unsigned long long content_length;               /* ULLONG_MAX: not sent */
+    unsigned long long blob_content_length;          /* x-ms-blob-content-length; ULLONG_MAX: not sent */
+    unsigned retry_after_ms;                         /* seconds or HTTP date turned into time from now, at most 10 min; 0: not sent */
+    bool accept_ranges;
+};
+size_t http_collect_header(char *line, size_t size, size_t n, void *headers);
+
+#endif

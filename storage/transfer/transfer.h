@@ -1,0 +1,38 @@
+/* The transfer engine: a chunked, parallel, resumable copy of what a blob really holds into a sparse local file.
+ * Order of durability: bytes are written to PATH.part and fdatasync()ed before PATH.part.journal says so; the journal is only
+ * ever behind the data. At the end the file is synced, renamed to PATH, and the journal removed. Memory does not grow with the disk:
+ * each connection has one buffer. A run belongs to one thread. */
+#ifndef VMR_STORAGE_TRANSFER_TRANSFER_H
+#define VMR_STORAGE_TRANSFER_TRANSFER_H
+
+#include "storage/azure/blob.h"
+
+struct transfer_progress {                           /* bytes of this disk; done = transferred + skipped when finished */
+    uint64_t total, done, skipped;
+    uint64_t transferred;                            /* done without skipped, whichever run fetched it */
+    uint64_t network;                                /* read from the network in this run, repeats included */
+    uint64_t bytes_per_second;                       /* over the last seconds */
+    int64_t eta_seconds;                             /* -1: unknown */
+};
+
+struct transfer {
+    struct blob *blob;
+    const struct blob_info *info;                    /* as first seen; every answer must match */
+    const struct blob_ranges *ranges;
+    const char *path;                                /* final name */
+    unsigned connections;                            /* 1..64 */
+    uint64_t range_bytes;                            /* 64 KiB .. 64 MiB */
+    uint64_t max_bytes_per_second;                   /* 0: none */
+    unsigned range_attempts;                         /* tries of one range before the run fails; 0: 8 */
+    unsigned commit_interval_ms;                     /* how long data may wait for the journal; 0: 1000 */
+    bool (*stop)(void *arg);                         /* polled some 10 times a second; true: commit and return ERR_CANCELLED */
+    void (*progress)(void *arg, const struct transfer_progress *p);    /* at least once a second, from the calling thread */
+    void *arg;
+};
+/* 0: PATH is there, complete and durable (also when it already was). ERR_SOURCE_CHANGED, ERR_SOURCE_TRUNCATED, ERR_DISK_FULL, ERR_CANCELLED, ERR_IMAGE_DAMAGED,
+ * and what blob.h gives. After any error PATH.part and its journal are left to resume from. */
+int transfer_run(const struct transfer *t, struct transfer_progress *ret, struct err *e);
+/* Removes PATH.part and PATH.part.journal. */
+int transfer_discard(const char *path, struct err *e);
+
+#endif
