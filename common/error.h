@@ -30,7 +30,7 @@
     X(ERR_ORIGIN, "origin_not_allowed", 403, false, "Requests from other web pages are refused", "Call the API from the dashboard or without an Origin header.") \
     X(ERR_NOT_FOUND, "not_found", 404, false, "There is no such object", "List the objects to find the right id.") \
     X(ERR_METHOD, "method_not_allowed", 405, false, "The path does not know this method", "The Allow header lists the methods.") \
-    X(ERR_STATE, "wrong_state", 409, false, "The object's state does not allow this", "Look at the object's state and try again when it fits.") \
+    X(ERR_WRONG_STATE, "wrong_state", 409, false, "The object's state does not allow this", "Look at the object's state and try again when it fits.") \
     X(ERR_IDEMPOTENCY, "idempotency_key_reused", 409, false, "The Idempotency-Key was used with another body", "Use a new key for a new request.") \
     X(ERR_TOO_LARGE, "body_too_large", 413, false, "The request body is too large", "Send a smaller body.") \
     X(ERR_URI_TOO_LONG, "uri_too_long", 414, false, "The request path or query is too long", "Shorten the path or query.") \
@@ -67,6 +67,7 @@
     X(ERR_LOCKED, "already_running", 409, false, "Another process uses the data folder", "Stop the other daemon, or use another --data-dir.")
 
 enum err_code {
+    ERR_SIGNED = -1,         /* never used: makes the type signed for every compiler */
     ERR_OK = 0,
 #define ERR_ENUM(code, word, http, retry, title, hint) code,
     ERR_MAP(ERR_ENUM)

@@ -4,7 +4,7 @@
  * Threads: a struct hv may be used from any thread at once; a driver serialises per VM where it must.
  * VMs outlive the daemon and are found again by the next hv_open. A VM's id is chosen by the caller (a UUID); `create` is
  * find-or-create by it. Only VMs that we made are ever listed or touched.
- * Errors: ERR_NOT_FOUND for an id that does not exist, ERR_STATE when the VM's power state does not allow the call,
+ * Errors: ERR_NOT_FOUND for an id that does not exist, ERR_WRONG_STATE when the VM's power state does not allow the call,
  * ERR_UNSUPPORTED for a slot that is NULL, ERR_HYPERVISOR when the hypervisor cannot be used at all, ERR_VM for what it refused
  * (upstream.service is the driver's name), ERR_DISK_FULL, ERR_CANCELLED. */
 #ifndef VMR_HYPERV_HYPERVISOR_H

@@ -1,0 +1,74 @@
+#include "common/url.h"
+
+#include <curl/curl.h>
+#include <string.h>
+
+#include "common/mem.h"
+
+char *url_redact(const char *url)
+{
+    CURLU *u = curl_url();
+    char *text = NULL, *copy = NULL;
+    if (u && curl_url_set(u, CURLUPART_URL, url, CURLU_NON_SUPPORT_SCHEME) == CURLUE_OK) {
+        curl_url_set(u, CURLUPART_QUERY, NULL, 0);
+        curl_url_set(u, CURLUPART_FRAGMENT, NULL, 0);
+        curl_url_set(u, CURLUPART_USER, NULL, 0);
+        curl_url_set(u, CURLUPART_PASSWORD, NULL, 0);
+        if (curl_url_get(u, CURLUPART_URL, &text, 0) == CURLUE_OK)
+            copy = str_dup(text);
+    }
+    curl_free(text);
+    curl_url_cleanup(u);
+    return copy;
+}
+
+static bool is_loopback(const char *host)
+{
+    return str_ieq(host, "localhost") || str_starts(host, "127.") || !strcmp(host, "[::1]");
+}
+
+static char *part(CURLU *u, CURLUPart what)
+{
+    char *s = NULL;
+    return curl_url_get(u, what, &s, 0) == CURLUE_OK ? s : NULL;
+}
+
+int url_check(const char *url, bool allow_http, struct err *e)
+{
+    size_t n = strlen(url);
+    if (n > 4096)
+        return err_set(e, ERR_VALUE, "the URL has %zu bytes, at most 4096 are allowed", n);
+    for (const char *p = url; *p; p++)
+        if (*p <= ' ' || *p > '~')
+            return err_set(e, ERR_VALUE, "the URL has a character at position %td that must be percent-encoded", p - url);
+    CURLU *u = curl_url();
+    if (!u)
+        return err_oom(e);
+    int r = 0;
+    CURLUcode rc = curl_url_set(u, CURLUPART_URL, url, 0);
+    char *scheme = NULL, *host = NULL, *user = NULL, *fragment = NULL;
+    if (rc != CURLUE_OK) {
+        r = err_set(e, ERR_VALUE, "not an http or https URL: %s", curl_url_strerror(rc));
+    } else {
+        scheme = part(u, CURLUPART_SCHEME);
+        host = part(u, CURLUPART_HOST);
+        user = part(u, CURLUPART_USER);
+        fragment = part(u, CURLUPART_FRAGMENT);
+        if (!scheme || (!str_ieq(scheme, "https") && !str_ieq(scheme, "http")))
+            r = err_set(e, ERR_VALUE, "the URL must begin with https:// or http://");
+        else if (!host || !*host)
+            r = err_set(e, ERR_VALUE, "the URL names no host");
+        else if (user)
+            r = err_set(e, ERR_VALUE, "the URL must not hold a user name or password");
+        else if (fragment)
+            r = err_set(e, ERR_VALUE, "the URL must not have a fragment (#)");
+        else if (str_ieq(scheme, "http") && !allow_http && !is_loopback(host))
+            r = err_set(e, ERR_VALUE, "plain http is accepted for this machine only; use https");
+    }
+    curl_free(scheme);
+    curl_free(host);
+    curl_free(user);
+    curl_free(fragment);
+    curl_url_cleanup(u);
+    return r;
+}
