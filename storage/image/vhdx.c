@@ -262,7 +262,7 @@ static int blocks_check(const struct disk *d, uint64_t disk_size, uint64_t entri
 int vhdx_probe(const struct image_source *src, struct image_info *info, struct disk *d, struct err *e)
 {
     struct region bat = {0}, where = {0};
-    struct metadata m;
+    struct metadata m = {0};
     int r = header_check(src, e);
     if (!r)
         r = regions_read(src, &bat, &where, e);
