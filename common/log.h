@@ -14,7 +14,11 @@ struct log_kv {
     const char *s;           /* NULL: i is the value */
     long long i;
 };
-#define KS(k, v) ((struct log_kv){.key = (k), .s = (v) ? (v) : ""})
+static inline struct log_kv log_text(const char *key, const char *s)
+{
+    return (struct log_kv){.key = key, .s = s ? s : ""};
+}
+#define KS(k, v) log_text((k), (v))
 #define KI(k, v) ((struct log_kv){.key = (k), .i = (long long)(v)})
 
 #define log_error(...) log_at(LOG_LEVEL_ERROR, __VA_ARGS__)

@@ -59,6 +59,7 @@ int os_rename(const char *from, const char *to, struct err *e);          /* repl
 int os_remove(const char *path, struct err *e);                          /* a missing file is 0 */
 int os_mkdirs(const char *path, unsigned flags, struct err *e);          /* flags: OS_PRIVATE or 0 for the last part */
 int os_remove_tree(const char *path, struct err *e);                     /* never follows links; missing is 0 */
+int os_remove_empty_dir(const char *path, struct err *e);                /* missing, or not empty, is 0 */
 /* Calls fn for each entry but . and ..; fn returns non-zero to stop, which is then returned. */
 int os_list_dir(const char *path, int (*fn)(void *arg, const char *name), void *arg, struct err *e);
 int os_free_space(const char *path, uint64_t *ret_bytes, struct err *e); /* for this account, at the nearest existing parent */
@@ -74,6 +75,7 @@ uint64_t os_memory_total(void);                      /* bytes */
 uint64_t os_memory_available(void);
 unsigned os_cpu_count(void);
 bool os_is_admin(void);                              /* root, or an elevated administrator or SYSTEM */
+const char *os_config_path(void);                    /* where vmrecover.conf usually lies */
 
 /* ---- child processes: argv, never a shell ---- */
 struct os_exec {

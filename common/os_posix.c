@@ -293,6 +293,13 @@ int os_remove_tree(const char *path, struct err *e)
     return remove_tree_at(AT_FDCWD, path, path, e);
 }
 
+int os_remove_empty_dir(const char *path, struct err *e)
+{
+    if (rmdir(path) < 0 && errno != ENOENT && errno != ENOTEMPTY && errno != EEXIST)
+        return err_os(e, ERR_IO, errno, "cannot remove the folder %s", path);
+    return 0;
+}
+
 int os_list_dir(const char *path, int (*fn)(void *arg, const char *name), void *arg, struct err *e)
 {
     DIR *d = opendir(path);
@@ -391,4 +398,9 @@ unsigned os_cpu_count(void)
 bool os_is_admin(void)
 {
     return geteuid() == 0;
+}
+
+const char *os_config_path(void)
+{
+    return "/etc/vmrecover/vmrecover.conf";
 }

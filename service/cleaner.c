@@ -1,0 +1,92 @@
+/* The cleaner: undoes what deleted jobs made, in reverse order, and forgets them; prunes old events. */
+#include <string.h>
+
+#include "common/clock.h"
+#include "common/log.h"
+#include "db/event.h"
+#include "db/resource.h"
+#include "service/daemon.h"
+#include "storage/transfer/transfer.h"
+
+#define IDLE_MS 30000
+#define PRUNE_MS 3600000
+
+static int undo(struct daemon *d, const struct resource *res, bool keep, struct err *e)
+{
+    if (!strcmp(res->kind, "vm"))
+        return d->hv ? hv_vm_delete(d->hv, res->ident, e) : err_set(e, ERR_HYPERVISOR, "the VM %s stays until there is a hypervisor", res->ident);
+    if (!strcmp(res->kind, "file")) {
+        int r = transfer_discard(res->ident, e);      /* a part of a disk is of no use without its job */
+        return r < 0 || (keep && res->user_data && res->state == RESOURCE_MADE) ? r : os_remove(res->ident, e);
+    }
+    return err_set(e, ERR_INTERNAL, "a resource of the unknown kind %s", res->kind);
+}
+
+static int delete_job(struct daemon *d, struct db *db, const char *id, struct err *e)
+{
+    AUTO(job_free_ptr) struct job *job = NULL;
+    struct resource *list = NULL;
+    size_t n = 0;
+    int r = job_get(db, id, &job, e);
+    if (r < 0 || (r = resource_list(db, id, &list, &n, e)) < 0)
+        return r;
+    bool keep = job->delete_requested == DELETE_KEEP_DISKS;
+    for (size_t i = 0; i < n && r == 0; i++)
+        if ((r = undo(d, &list[i], keep, e)) == 0)
+            r = resource_forget(db, list[i].id, e);
+    resource_list_free(list, n);
+    if (r < 0)
+        return r;
+    AUTO_FREE char *dir = os_path_join(d->disks_dir, id);
+    if (!dir)
+        return err_oom(e);
+    if ((r = os_remove_empty_dir(dir, e)) < 0)
+        return r;
+    return job_forget(db, id, e);
+}
+
+static void delete_jobs(struct daemon *d, struct db *db)
+{
+    struct err e;
+    char **ids;
+    size_t n;
+    if (job_list_deletable(db, &ids, &n, &e) < 0) {
+        log_err(LOG_LEVEL_ERROR, "the queue does not answer", &e);
+        return;
+    }
+    for (size_t i = 0; i < n; i++) {
+        log_context(ids[i], "delete");
+        if (daemon_stopping(d))
+            ;
+        else if (delete_job(d, db, ids[i], &e) == 0)
+            log_info("job deleted");
+        else
+            log_err(LOG_LEVEL_ERROR, "the job is not deleted yet, it is tried again", &e);
+        log_context(NULL, NULL);
+        free(ids[i]);
+    }
+    free(ids);
+}
+
+void *cleaner_main(void *arg)
+{
+    struct daemon *d = arg;
+    AUTO(db_close_ptr) struct db *db = NULL;
+    int64_t next_prune = 0;
+    while (!daemon_stopping(d)) {
+        struct err e;
+        uint64_t seen = daemon_rings(d);
+        if (!db && db_open(d->db_path, d->box, &db, &e) < 0)
+            log_err(LOG_LEVEL_ERROR, "cannot open the database", &e);
+        if (db)
+            delete_jobs(d, db);
+        if (db && clock_mono_ms() >= next_prune) {
+            size_t n;
+            if (event_prune(db, clock_now_ms() - (int64_t)d->cfg->event_days * 86400000, &n, &e) < 0)
+                log_err(LOG_LEVEL_WARNING, "old events are not pruned", &e);
+            next_prune = clock_mono_ms() + PRUNE_MS;
+        }
+        daemon_wait(d, seen, IDLE_MS);
+    }
+    return NULL;
+}

@@ -1,0 +1,80 @@
+#include <stdio.h>
+#include <string.h>
+
+#include "db/credential.h"
+#include "service/task_run.h"
+
+static const char *extension(enum disk_format f)
+{
+    switch (f) {
+    case FORMAT_VHDX: return "vhdx";
+    case FORMAT_RAW: return "raw";
+    default: return "vhd";
+    }
+}
+
+char *disk_path(const struct task_run *t, unsigned index, enum disk_format format)
+{
+    const struct spec_disk *s = &t->job->spec->disks[index];
+    if (s->type == SOURCE_FILE)
+        return str_dup(s->path);
+    return str_printf("%s/%s/disk%u.%s", t->d->disks_dir, t->job->id, index, extension(format));
+}
+
+int disk_blob_open(struct task_run *t, unsigned index, struct blob **ret, struct err *e)
+{
+    const struct spec_disk *s = &t->job->spec->disks[index];
+    const struct config *cfg = t->d->cfg;
+    AUTO_SECRET char *url = NULL;
+    AUTO(credential_free_ptr) struct credential *c = NULL;
+    int r = job_disk_url(t->db, t->job->id, index, &url, e);
+    if (r < 0)
+        return r;
+    if (s->credential && (r = credential_get(t->db, s->credential, &c, e)) < 0) {
+        if (r != -ERR_NOT_FOUND)
+            return r;
+        return err_set(e, ERR_CREDENTIAL, "there is no credential \"%s\" any more", s->credential);
+    }
+    struct blob_access a = {.url = url, .http = {.ca_file = *cfg->ca_file ? cfg->ca_file : NULL}};
+    AUTO_SECRET char *with_sas = NULL;
+    if (c && c->type == CREDENTIAL_SAS) {
+        with_sas = str_printf("%s%c%s", url, strchr(url, '?') ? '&' : '?', c->secret);
+        if (!with_sas)
+            return err_oom(e);
+        a.url = with_sas;
+    } else if (c) {
+        a.auth = BLOB_SHARED_KEY;
+        a.account = c->account;
+        a.key = c->secret;
+    }
+    return blob_open(&a, ret, e);
+}
+
+static int read_blob(void *arg, void *buf, size_t n, uint64_t offset, struct err *e)
+{
+    struct disk_blob_reader *rd = arg;
+    return blob_read(rd->blob, rd->info, buf, n, offset, e);
+}
+
+struct image_source disk_blob_source(struct disk_blob_reader *reader)
+{
+    return (struct image_source){.read = read_blob, .arg = reader, .size = reader->info->length, .name = blob_name(reader->blob)};
+}
+
+int disk_probe(const struct spec_disk *spec, const struct image_source *src, struct image_info *ret, struct err *e)
+{
+    return image_probe(src, spec->format == FORMAT_RAW ? IMAGE_RAW : -1, ret, e);
+}
+
+int disk_format_of(const struct spec_disk *spec, const struct image_info *info, const char *name, enum disk_format *ret, struct err *e)
+{
+    static const enum disk_format found[] = {[IMAGE_RAW] = FORMAT_RAW, [IMAGE_VHD] = FORMAT_VHD, [IMAGE_VHD_DYNAMIC] = FORMAT_VHD_DYNAMIC,
+                                             [IMAGE_VHDX] = FORMAT_VHDX};
+    enum disk_format f = found[info->format];
+    if (spec->format != FORMAT_AUTO && spec->format != f) {
+        err_set(e, ERR_UNSUPPORTED, "%s is in the form %s, and %s was asked for", name, disk_format_name(f), disk_format_name(spec->format));
+        return err_hint(e, "Leave \"format\" out to take the disk as it is; convert the file afterwards with qemu-img.");
+    }
+    *ret = f;
+    return 0;
+}
