@@ -56,7 +56,7 @@ int url_check(const char *url, bool allow_http, struct err *e)
         fragment = part(u, CURLUPART_FRAGMENT);
         if (!scheme || (!str_ieq(scheme, "https") && !str_ieq(scheme, "http")))
             r = err_set(e, ERR_VALUE, "the URL must begin with https:// or http://");
-        else if (!host || !*host)
+        else if (!host || !*host || strstr(url, ":///"))   /* libcurl would take the first folder for the host */
             r = err_set(e, ERR_VALUE, "the URL names no host");
         else if (user)
             r = err_set(e, ERR_VALUE, "the URL must not hold a user name or password");

@@ -1,0 +1,100 @@
+/* vmrecover.conf and options. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/os.h"
+#include "service/config.h"
+#include "tests/unit/tmp.h"
+
+static int load(const char *file_text, const char *const *options, struct config **ret, struct err *e)
+{
+    char *dir = tmp_make();
+    AUTO_FREE char *path = tmp_path(dir, "vmrecover.conf");
+    assert_int_equal(os_write_file(path, file_text, strlen(file_text), 0, e), 0);
+    int argc = 0;
+    while (options && options[argc])
+        argc++;
+    int r = config_load(path, argc, (char **)(uintptr_t)options, ret, e);
+    tmp_remove(dir);
+    return r;
+}
+
+static void test_good(void **state)
+{
+    (void)state;
+    struct err e;
+    AUTO(config_free_ptr) struct config *c = NULL;
+    const char *options[] = {"--data-dir", "/d", "--transfer.connections=12", "--log_level", "debug", NULL};
+    assert_int_equal(load("# comment\n[daemon]\ndata_dir = /from/file\nlisten = 127.0.0.1:1 ; why\n\n[workers]\nnetwork = 7\n[transfer]\nconnections=3\n",
+                          options, &c, &e), 0);
+    assert_string_equal(c->data_dir, "/d");
+    assert_string_equal(c->listen, "127.0.0.1:1");
+    assert_string_equal(c->log_level, "debug");
+    assert_int_equal(c->connections, 12);
+    assert_int_equal(c->workers[LANE_NETWORK], 7);
+    assert_int_equal(c->workers[LANE_DISK], 2);
+    assert_int_equal(c->range_kib, 4096);
+}
+
+static void test_bad_files(void **state)
+{
+    (void)state;
+    char long_line[1000];
+    memset(long_line, 'x', sizeof long_line);
+    memcpy(long_line, "[daemon]\nlisten=", 16);
+    long_line[sizeof long_line - 1] = 0;
+    const struct { const char *text, *says; } rows[] = {
+        {"[daemon]\n\nbogus = 1\n", "line 3: there is no key bogus in [daemon]"},
+        {"data_dir = /x\n", "line 1: there is no key data_dir in []"},
+        {"[transfer]\nconnections = many\n", "line 2: connections must be a number from 1 to 64, not \"many\""},
+        {"[transfer]\nconnections = 0\n", "line 2: connections must be"},
+        {"[transfer]\nconnections = 65\n", "line 2: connections must be"},
+        {"[transfer]\nconnections = -1\n", "line 2: connections must be"},
+        {"[daemon]\nlog_level = loud\n", "line 2: log_level must be error, warning, info or debug"},
+        {"[hypervisor]\naccel = xen\n", "line 2: accel must be"},
+        {"[daemon\n", "line 1: expected"},
+        {"[daemon]\nnothing\n", "line 2: expected"},
+        {"[daemon]\ndata_dir =\n", "data_dir must not be empty"},
+        {"[retry]\nbackoff_ms = 5000\nbackoff_max_ms = 100\n", "backoff_max_ms (100) must not be less"},
+        {"[tls]\nca_file = /no/such/ca.pem\n", "there is no file /no/such/ca.pem"},
+        {long_line, "line 2: longer than"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct err e;
+        struct config *c = NULL;
+        assert_int_equal(load(rows[i].text, NULL, &c, &e), -ERR_CONFIG);
+        if (!strstr(e.msg, rows[i].says))
+            fail_msg("\"%s\" does not hold \"%s\"", e.msg, rows[i].says);
+    }
+}
+
+static void test_bad_options(void **state)
+{
+    (void)state;
+    const char *rows[][3] = {
+        {"--bogus=1", NULL, "there is no option --bogus"}, {"run", NULL, "unexpected argument"}, {"--listen", NULL, "needs a value"},
+        {"--connections", "x", "option --connections: connections must be"}, {"--data-di", "x", "there is no option"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct err e;
+        struct config *c = NULL;
+        const char *options[] = {rows[i][0], rows[i][1], NULL};
+        assert_int_equal(load("", options, &c, &e), -ERR_CONFIG);
+        if (!strstr(e.msg, rows[i][2]))
+            fail_msg("\"%s\" does not hold \"%s\"", e.msg, rows[i][2]);
+    }
+    struct err e;
+    struct config *c = NULL;
+    assert_int_equal(config_load("/no/such/file.conf", 0, NULL, &c, &e), -ERR_CONFIG);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_good), cmocka_unit_test(test_bad_files), cmocka_unit_test(test_bad_options)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
