@@ -208,7 +208,8 @@ static int no_footer(const struct image_source *src, const uint8_t head[512], co
         return err_set(e, ERR_SOURCE_TRUNCATED, NAME_FMT ": a VHD footer begins at offset %" PRIu64 ", but the source ends after %zu of its 512 bytes",
                        src->name, src->size - odd, odd);
     /* All of a footer but its first bytes. */
-    if (be32(tail + 12) == VERSION_1 && be64(tail + 48) == at && be32(tail + 60) == VHD_FIXED)
+    uint32_t type = be32(tail + 60);
+    if (be32(tail + 12) == VERSION_1 && ((type == VHD_FIXED && be64(tail + 48) == at) || (type == VHD_DYNAMIC && be64(tail + 16) < at)))
         return err_set(e, ERR_VHD_DAMAGED, NAME_FMT ": the VHD footer at offset %" PRIu64 " is damaged: it begins with %s instead of '" FOOTER_COOKIE "'",
                        src->name, at, bytes_text(tail, 8, text));
     const char *other = other_format(head);

@@ -251,7 +251,7 @@ static int blocks_check(const struct disk *d, uint64_t disk_size, uint64_t entri
                 return err_set(e, ERR_VHD_DAMAGED, NAME_FMT ": the VHDX block table gives block %" PRIu64 " the impossible state %u", src->name, block, state);
             uint64_t rest = disk_size - block * d->block_bytes, need = rest < d->block_bytes ? rest : d->block_bytes;
             if (state == BLOCK_FULL && (at < MIB || at > src->size || need > src->size - at))
-                return err_set(e, at < src->size && at >= MIB ? ERR_SOURCE_TRUNCATED : ERR_VHD_DAMAGED,
+                return err_set(e, at >= MIB && at <= 2 * IMAGE_MAX_BYTES ? ERR_SOURCE_TRUNCATED : ERR_VHD_DAMAGED,
                                NAME_FMT ": the VHDX block table puts block %" PRIu64 " at offset %" PRIu64 ", but the file has %" PRIu64 " bytes", src->name, block,
                                at, src->size);
         }

@@ -1,0 +1,131 @@
+#include "tests/unit/image_util.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "common/os.h"
+
+static char scratch[256], before[512];
+
+int scratch_enter(void **state)
+{
+    (void)state;
+    const char *tmp = getenv("TMPDIR");
+    snprintf(scratch, sizeof scratch, "%s/vmr-image-XXXXXX", tmp && *tmp ? tmp : "/tmp");
+    return !getcwd(before, sizeof before) || !mkdtemp(scratch) || chdir(scratch) ? -1 : 0;
+}
+
+int scratch_leave(void **state)
+{
+    (void)state;
+    struct err e;
+    return chdir(before) || os_remove_tree(scratch, &e) ? -1 : 0;
+}
+
+void sh(const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    AUTO_FREE char *line = str_vprintf(fmt, ap);
+    va_end(ap);
+    assert_non_null(line);
+    AUTO_FREE char *quiet = str_printf("PATH=$PATH:/usr/sbin:/sbin; { %s; } >sh.log 2>&1", line);
+    assert_non_null(quiet);
+    if (system(quiet))
+        fail_msg("failed: %s (output in %s/sh.log)", line, scratch);
+}
+
+struct mem_image mem_zeros(size_t size)
+{
+    struct mem_image m = {.data = calloc(1, size ? size : 1), .size = size};
+    assert_non_null(m.data);
+    return m;
+}
+
+struct mem_image mem_load(const char *path)
+{
+    FILE *f = fopen(path, "rb");
+    assert_non_null(f);
+    struct stat st;
+    assert_int_equal(fstat(fileno(f), &st), 0);
+    struct mem_image m = mem_zeros((size_t)st.st_size);
+    assert_int_equal(fread(m.data, 1, m.size, f), m.size);
+    fclose(f);
+    return m;
+}
+
+struct mem_image mem_copy(const struct mem_image *m, size_t size)
+{
+    struct mem_image c = mem_zeros(size);
+    memcpy(c.data, m->data, size);
+    return c;
+}
+
+void mem_drop(struct mem_image *m)
+{
+    free(m->data);
+    memset(m, 0, sizeof *m);
+}
+
+static int mem_read(void *arg, void *buf, size_t n, uint64_t offset, struct err *e)
+{
+    struct mem_image *m = arg;
+    if (n > 65536 || offset > m->size || n > m->size - offset)
+        fail_msg("read of %zu bytes at %llu of %zu", n, (unsigned long long)offset, m->size);
+    if (++m->reads == m->fail_at)
+        return err_set(e, ERR_UPSTREAM, "read %d fails", m->reads);
+    memcpy(buf, m->data + offset, n);
+    return 0;
+}
+
+int mem_probe(struct mem_image *m, int expect, struct image_info *ret, struct err *e)
+{
+    struct image_source src = {.read = mem_read, .arg = m, .size = m->size, .name = "memory"};
+    m->reads = 0;
+    return image_probe(&src, expect, ret, e);
+}
+
+int file_probe(const char *path, int expect, struct image_info *ret, struct err *e)
+{
+    AUTO_IMAGE_FILE struct image_source src = {0};
+    int r = image_file_open(path, &src, e);
+    return r ? r : image_probe(&src, expect, ret, e);
+}
+
+void put_be32(uint8_t *p, uint32_t v)
+{
+    for (int i = 0; i < 4; i++)
+        p[i] = (uint8_t)(v >> (24 - 8 * i));
+}
+
+void put_be64(uint8_t *p, uint64_t v)
+{
+    put_be32(p, (uint32_t)(v >> 32));
+    put_be32(p + 4, (uint32_t)v);
+}
+
+void put_le32(uint8_t *p, uint32_t v)
+{
+    for (int i = 0; i < 4; i++)
+        p[i] = (uint8_t)(v >> (8 * i));
+}
+
+void vhd_seal(uint8_t *p, size_t n, size_t field)
+{
+    uint32_t sum = 0;
+    put_be32(p + field, 0);
+    for (size_t i = 0; i < n; i++)
+        sum += p[i];
+    put_be32(p + field, ~sum);
+}
+
+void assert_refused(struct mem_image *m, int expect, enum err_code code, const char *text)
+{
+    struct image_info info;
+    struct err e;
+    int r = mem_probe(m, expect, &info, &e);
+    if (r != -(int)code || e.code != (int)code || (text && !strstr(e.msg, text)))
+        fail_msg("%s with \"%s\" is expected, not %s: %s", err_info((int)code)->word, text ? text : "", err_info(r)->word, r ? e.msg : "no error");
+}

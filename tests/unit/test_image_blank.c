@@ -1,0 +1,105 @@
+/* Blank disks, judged by qemu-img. */
+#include "tests/unit/image_util.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "common/os.h"
+
+#define MIB (UINT64_C(1) << 20)
+#define GIB (UINT64_C(1) << 30)
+
+static void is_sparse_and_of_the_right_size(void **state)
+{
+    (void)state;
+    static const uint64_t sizes[] = {MIB, 30 * GIB, 2040 * GIB};
+    struct err e;
+    struct image_info info;
+    for (size_t i = 0; i < ARRAY_LEN(sizes); i++) {
+        unsigned long long n = sizes[i];
+        assert_int_equal(image_create_blank("b.vhd", IMAGE_VHD, n, &e), 0);
+        struct os_stat st;
+        assert_int_equal(os_stat("b.vhd", &st, &e), 0);
+        assert_true(st.size == n + 512);
+        assert_true(st.allocated <= 64 * 1024);
+        assert_int_equal(file_probe("b.vhd", IMAGE_VHD, &info, &e), 0);
+        assert_true(info.virtual_size == n);
+        assert_int_equal(info.table, TABLE_NONE);
+        sh("qemu-img info --output=json -f vpc b.vhd | grep '\"virtual-size\": %llu,'", n);
+        sh("qemu-img create -q -f vpc -o subformat=fixed,force_size=on q.vhd %llu; qemu-img compare -f vpc -F vpc b.vhd q.vhd | grep identical", n);
+        assert_int_equal(image_create_blank("b.raw", IMAGE_RAW, n, &e), 0);
+        assert_int_equal(os_stat("b.raw", &st, &e), 0);
+        assert_true(st.size == n && st.allocated <= 64 * 1024);
+        sh("rm b.vhd b.raw");
+    }
+}
+
+static void footer_is_as_qemu_writes_it(void **state)
+{
+    (void)state;
+    uint8_t a[512], b[512];
+    struct err e;
+    static const uint64_t sizes[] = {MIB, 20 * MIB, 504 * MIB, 600 * MIB, 2 * GIB, 8 * GIB, 127 * GIB, 128 * GIB, 2040 * GIB};
+    for (size_t i = 0; i < ARRAY_LEN(sizes); i++) {
+        assert_int_equal(image_vhd_footer(sizes[i], a, &e), 0);
+        assert_int_equal(image_vhd_footer(sizes[i], b, &e), 0);
+        assert_memory_not_equal(a + 68, b + 68, 16); /* an id of its own */
+        sh("qemu-img create -q -f vpc -o subformat=fixed,force_size=on q.vhd %llu; tail -c 512 q.vhd >q.footer", (unsigned long long)sizes[i]);
+        struct mem_image q = mem_load("q.footer");
+        assert_memory_equal(a, q.data, 16);          /* cookie, features, version */
+        assert_memory_equal(a + 40, q.data + 40, 16); /* sizes */
+        assert_memory_equal(a + 60, q.data + 60, 4); /* type */
+        mem_drop(&q);
+    }
+    /* The geometry of the specification's appendix, for sizes that are whole cylinders (qemu-img rounds up to those). */
+    static const uint64_t about[] = {4 * MIB, 20 * MIB, 500 * MIB, 600 * MIB, 2 * GIB, 8 * GIB, 31 * GIB, 40 * GIB, 126 * GIB};
+    for (size_t i = 0; i < ARRAY_LEN(about); i++) {
+        sh("qemu-img create -q -f vpc -o subformat=fixed q.vhd %llu; tail -c 512 q.vhd >q.footer", (unsigned long long)about[i]);
+        struct mem_image q = mem_load("q.footer");
+        struct image_info info;
+        assert_int_equal(file_probe("q.vhd", IMAGE_VHD, &info, &e), 0);
+        assert_int_equal(image_vhd_footer(info.virtual_size, a, &e), 0);
+        assert_memory_equal(a + 56, q.data + 56, 4);
+        mem_drop(&q);
+    }
+    static const uint64_t bad[] = {0, 1, 511, 513, UINT64_MAX, 65536 * GIB + 512, (uint64_t)-512};
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+        assert_int_equal(image_vhd_footer(bad[i], a, &e), -ERR_VALUE);
+        assert_int_equal(image_create_blank("bad.vhd", IMAGE_VHD, bad[i], &e), -ERR_VALUE);
+        assert_int_equal(access("bad.vhd", F_OK), -1);
+    }
+}
+
+static void is_idempotent(void **state)
+{
+    (void)state;
+    struct err e;
+    assert_int_equal(image_create_blank("i.vhd", IMAGE_VHD, 4 * MIB, &e), 0);
+    sh("printf hello | dd of=i.vhd conv=notrunc; cp i.vhd keep");
+    assert_int_equal(image_create_blank("i.vhd", IMAGE_VHD, 4 * MIB, &e), 0);
+    sh("cmp i.vhd keep");
+    assert_int_equal(image_create_blank("i.vhd", IMAGE_VHD, 5 * MIB, &e), -ERR_IO);
+    assert_non_null(strstr(e.msg, "4194304"));
+    assert_int_equal(image_create_blank("i.vhd", IMAGE_RAW, 4 * MIB, &e), -ERR_IO);
+    sh("cmp i.vhd keep; truncate -s -512 i.vhd");
+    assert_int_equal(image_create_blank("i.vhd", IMAGE_VHD, 4 * MIB, &e), -ERR_IO);
+    /* What a crash left behind is made anew. */
+    sh("rm i.vhd; printf rubbish >i.vhd.part");
+    assert_int_equal(image_create_blank("i.vhd", IMAGE_VHD, 4 * MIB, &e), 0);
+    sh("test ! -e i.vhd.part; qemu-img info -f vpc i.vhd");
+    assert_int_equal(image_create_blank("none/i.vhd", IMAGE_VHD, 4 * MIB, &e), -ERR_NOT_FOUND);
+    assert_int_equal(image_create_blank("i.vhdx", IMAGE_VHDX, 4 * MIB, &e), -ERR_UNSUPPORTED);
+    assert_int_equal(image_create_blank("i.dyn", IMAGE_VHD_DYNAMIC, 4 * MIB, &e), -ERR_UNSUPPORTED);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(is_sparse_and_of_the_right_size),
+        cmocka_unit_test(footer_is_as_qemu_writes_it),
+        cmocka_unit_test(is_idempotent),
+    };
+    return cmocka_run_group_tests(tests, scratch_enter, scratch_leave);
+}
