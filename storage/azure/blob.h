@@ -11,6 +11,8 @@
 #include "storage/http.h"
 
 #define BLOB_API_VERSION "2020-10-02"
+#define BLOB_READ_MAX ((size_t)4 << 20)
+#define BLOB_RANGES_MAX ((size_t)1 << 20)            /* a longer page list has its small gaps closed: memory stays bounded */
 
 enum blob_auth { BLOB_ANONYMOUS /* or a SAS inside the URL */, BLOB_SHARED_KEY };
 
@@ -19,7 +21,7 @@ struct blob_access {
     enum blob_auth auth;
     const char *account, *key;                       /* BLOB_SHARED_KEY: name and base64 key */
     struct http_config http;
-    bool no_conditions;                              /* a host that refuses condition headers (managed disks) */
+    bool no_conditions;                              /* a host that refuses condition headers; known for managed disks (md-…) */
 };
 struct blob;
 int blob_open(const struct blob_access *a, struct blob **ret, struct err *e);    /* copies what it needs; no request yet */
@@ -52,6 +54,11 @@ struct curl_slist *blob_prepare_get(struct blob *b, const struct blob_info *info
  * error (ERR_SOURCE_CHANGED, ERR_RANGE_IGNORED, ERR_SAS_EXPIRED, ERR_THROTTLED …). body: the start of an error answer's body, or NULL. */
 int blob_check_get(struct blob *b, const struct blob_info *info, uint64_t start, uint64_t end, const struct http_headers *h,
                    const char *body, struct err *e);
+/* For a caller that makes its own handles: the options that blob_open was given, and the URL, which may hold a SAS. Borrowed. */
+const struct http_config *blob_http(const struct blob *b);
+const char *blob_url(const struct blob *b);
+/* Whether a later try of the same request may do better (throttled, 5xx, cut, no answer, too late). */
+bool blob_error_is_transient(const struct err *e);
 /* One small range, blocking, retried a few times (n at most 4 MiB). */
 int blob_read(struct blob *b, const struct blob_info *info, void *buf, size_t n, uint64_t offset, struct err *e);
 

@@ -1,0 +1,34 @@
+/* Shared by blob.c, blob_error.c and page_ranges.c; nobody else includes this. */
+#ifndef VMR_STORAGE_AZURE_BLOB_INTERNAL_H
+#define VMR_STORAGE_AZURE_BLOB_INTERNAL_H
+
+#include <stdatomic.h>
+
+#include "storage/azure/blob.h"
+
+struct blob {
+    char *url;                                       /* its query may be a SAS: never shown */
+    char *name;
+    enum blob_auth auth;
+    char *account, *key, *ca_file;
+    struct http_config http;
+    bool has_signature;                              /* the URL carries a SAS */
+    int64_t sas_expires_ms;                          /* its se=; 0: not in the URL (a stored policy) or no SAS */
+    atomic_bool no_conditions;                       /* also set when the server refuses them */
+};
+
+#define BLOB_ERROR_BODY_MAX ((size_t)16384)          /* what is kept of an error answer */
+
+/* The request's header lines, signed. range: "bytes=0-1" or NULL; if_match: ETag or NULL. */
+int blob_headers(struct blob *b, const char *verb, const char *url, const char *range, bool azure, const char *if_match,
+                 struct curl_slist **ret, struct err *e);
+/* The ETag for If-Match, or NULL when there is none that may be sent (a weak one never matches). */
+const char *blob_if_match(struct blob *b, const struct blob_info *info);
+
+/* An answer that is no success, as our error, upstream filled. what: "HEAD", "GET of bytes 0-1" …; body: NUL-terminated or NULL. */
+int blob_error(struct blob *b, const char *what, const struct http_headers *h, const char *body, struct err *e);
+/* Waits before try number `attempt` (1 after the first failure): exponential, at least what e asks for, at most max_ms.
+ * false: stop said so. */
+bool blob_backoff(unsigned attempt, unsigned max_ms, const struct err *e, bool (*stop)(void *), void *arg);
+
+#endif

@@ -1,0 +1,253 @@
+#include "storage/http.h"
+
+#include <limits.h>
+#include <pthread.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "common/os.h"
+#include "common/url.h"
+
+#define RETRY_AFTER_MAX_S 600
+#define CA_FILE_MAX ((size_t)4 << 20)
+
+/* The further CA beside the system's. Where libcurl knows a hashed folder of CAs, that folder stays and ca_file takes the place of
+ * the bundle (which holds the same certificates); elsewhere one bundle of both is built here, once, and kept: handles refer to it. */
+static pthread_mutex_t bundle_lock = PTHREAD_MUTEX_INITIALIZER;
+static char *bundle, *bundle_of;
+static size_t bundle_len;
+
+int http_init(struct err *e)
+{
+    CURLcode c = curl_global_init(CURL_GLOBAL_DEFAULT);
+    if (c != CURLE_OK)
+        return err_set(e, ERR_INTERNAL, "libcurl cannot be used: %s", curl_easy_strerror(c));
+    const curl_version_info_data *v = curl_version_info(CURLVERSION_NOW);
+    if (!(v->features & CURL_VERSION_SSL))
+        return err_set(e, ERR_INTERNAL, "libcurl %s was built without TLS", v->version);
+    return 0;
+}
+
+static bool is_loopback(const char *url)
+{
+    CURLU *u = curl_url();
+    char *host = NULL;
+    bool loopback = false;
+    if (u && !curl_url_set(u, CURLUPART_URL, url, 0) && !curl_url_get(u, CURLUPART_HOST, &host, 0)) {
+        unsigned a, b, c, d;
+        int used = 0;
+        loopback = str_ieq(host, "localhost") || !strcmp(host, "[::1]") ||
+                   (sscanf(host, "%3u.%3u.%3u.%3u%n", &a, &b, &c, &d, &used) == 4 && !host[used] && a == 127);
+    }
+    curl_free(host);
+    curl_url_cleanup(u);
+    return loopback;
+}
+
+static bool bundle_build(const char *ca_file)
+{
+    struct err ignored;
+    char *own = NULL, *system = NULL;
+    size_t own_len = 0, system_len = 0;
+    if (os_read_file(ca_file, CA_FILE_MAX, &own, &own_len, &ignored) < 0)
+        return false;
+    const char *path = curl_version_info(CURLVERSION_NOW)->cainfo;
+    if (path && os_read_file(path, CA_FILE_MAX, &system, &system_len, &ignored) < 0)
+        system_len = 0;
+    bundle = malloc(own_len + system_len + 2);
+    bundle_of = str_dup(ca_file);
+    if (bundle && bundle_of) {
+        memcpy(bundle, own, own_len);
+        bundle[own_len] = '\n';
+        if (system_len)
+            memcpy(bundle + own_len + 1, system, system_len);
+        bundle_len = own_len + 1 + system_len;
+    } else {
+        free(bundle);
+        bundle = NULL;
+    }
+    free(own);
+    free(system);
+    return bundle;
+}
+
+/* A ca_file that cannot be read is left to libcurl, which names it when the connection is made. */
+static CURLcode set_ca(CURL *h, const char *ca_file)
+{
+    const char *folder = curl_version_info(CURLVERSION_NOW)->capath;
+    if (!ca_file)                                    /* without a folder libcurl keeps one parsed bundle for all connections */
+        return folder ? curl_easy_setopt(h, CURLOPT_CAPATH, NULL) : CURLE_OK;
+    if (folder)
+        return curl_easy_setopt(h, CURLOPT_CAINFO, ca_file);
+    struct curl_blob blob = {.flags = CURL_BLOB_NOCOPY};
+    pthread_mutex_lock(&bundle_lock);
+    if (bundle ? !strcmp(bundle_of, ca_file) : bundle_build(ca_file)) {
+        blob.data = bundle;
+        blob.len = bundle_len;
+    }
+    pthread_mutex_unlock(&bundle_lock);
+    return blob.data ? curl_easy_setopt(h, CURLOPT_CAINFO_BLOB, &blob) : curl_easy_setopt(h, CURLOPT_CAINFO, ca_file);
+}
+
+CURL *http_handle(const struct http_config *cfg, const char *url)
+{
+    CURL *h = curl_easy_init();
+    if (!h)
+        return NULL;
+    long connect_ms = cfg->connect_timeout_ms ? (long)cfg->connect_timeout_ms : 15000;
+    long stall_s = cfg->stall_timeout_ms ? ((long)cfg->stall_timeout_ms + 999) / 1000 : 30;
+    CURLcode c = curl_easy_setopt(h, CURLOPT_URL, url);
+#define SET(option, value) (c = c ? c : curl_easy_setopt(h, option, value))
+    SET(CURLOPT_PROTOCOLS_STR, "http,https");
+    SET(CURLOPT_FOLLOWLOCATION, 0L);
+    SET(CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);          /* parallel connections, not streams of one */
+    SET(CURLOPT_NOSIGNAL, 1L);
+    SET(CURLOPT_TCP_KEEPALIVE, 1L);
+    SET(CURLOPT_CONNECTTIMEOUT_MS, connect_ms);
+    SET(CURLOPT_LOW_SPEED_LIMIT, 1024L);
+    SET(CURLOPT_LOW_SPEED_TIME, stall_s);
+    SET(CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
+    SET(CURLOPT_USERAGENT, "vmrecover/" VMR_VERSION);
+    if (is_loopback(url))
+        SET(CURLOPT_NOPROXY, "*");
+#undef SET
+    if (!c)
+        c = set_ca(h, cfg->ca_file);
+    if (c) {
+        curl_easy_cleanup(h);
+        return NULL;
+    }
+    return h;
+}
+
+static enum err_code code_of(CURLcode code, const char *detail)
+{
+    switch (code) {
+    case CURLE_OUT_OF_MEMORY: return ERR_OOM;
+    case CURLE_OPERATION_TIMEDOUT: return ERR_TIMEOUT;
+    case CURLE_ABORTED_BY_CALLBACK: return ERR_CANCELLED;
+    case CURLE_PEER_FAILED_VERIFICATION:
+    case CURLE_SSL_CACERT_BADFILE:
+    case CURLE_SSL_CERTPROBLEM:
+    case CURLE_SSL_CIPHER:
+    case CURLE_SSL_ISSUER_ERROR:
+    case CURLE_SSL_INVALIDCERTSTATUS: return ERR_TLS;
+    case CURLE_SSL_CONNECT_ERROR:                    /* a connection cut in the handshake says nothing about certificates */
+        return detail && (strstr(detail, "SYSCALL") || strstr(detail, "reset")) ? ERR_UNREACHABLE : ERR_TLS;
+    case CURLE_URL_MALFORMAT:
+    case CURLE_UNSUPPORTED_PROTOCOL: return ERR_VALUE;
+    case CURLE_COULDNT_RESOLVE_HOST:
+    case CURLE_COULDNT_RESOLVE_PROXY:
+    case CURLE_COULDNT_CONNECT:
+    case CURLE_SEND_ERROR:
+    case CURLE_RECV_ERROR:
+    case CURLE_GOT_NOTHING:
+    case CURLE_PARTIAL_FILE:
+    case CURLE_PROXY: return ERR_UNREACHABLE;
+    default: return ERR_UPSTREAM;
+    }
+}
+
+int http_error(CURLcode code, const char *detail, const char *url, struct err *e)
+{
+    AUTO_FREE char *name = url_redact(url);
+    if (detail && !*detail)
+        detail = NULL;
+    err_set(e, code_of(code, detail), "%s: %s", name ? name : "the server", detail ? detail : curl_easy_strerror(code));
+    e->os_code = (long)code;
+    return -(int)e->code;
+}
+
+void http_headers_reset(struct http_headers *h)
+{
+    *h = (struct http_headers){.content_length = ULLONG_MAX, .blob_content_length = ULLONG_MAX};
+}
+
+static void set_number(const char *value, unsigned long long *ret)
+{
+    if (!str_to_u64(value, ULLONG_MAX - 1, ret))
+        *ret = ULLONG_MAX;
+}
+
+static unsigned retry_after_ms(const char *value)
+{
+    unsigned long long s = 0;
+    if (!str_to_u64(value, ULLONG_MAX, &s)) {
+        if (*value >= '0' && *value <= '9')
+            return 0;
+        time_t then = curl_getdate(value, NULL), now = time(NULL);
+        s = then > now ? (unsigned long long)(then - now) : 0;
+    }
+    return (unsigned)(s < RETRY_AFTER_MAX_S ? s : RETRY_AFTER_MAX_S) * 1000;
+}
+
+#define TEXT(name, member) {name, offsetof(struct http_headers, member), sizeof(((struct http_headers *)0)->member)}
+static const struct {
+    const char *name;
+    size_t offset, size;
+} texts[] = {
+    TEXT("etag", etag),
+    TEXT("last-modified", last_modified),
+    TEXT("content-range", content_range),
+    TEXT("x-ms-request-id", request_id),
+    TEXT("x-ms-error-code", error_code),
+    TEXT("x-ms-blob-type", blob_type),
+    TEXT("content-md5", content_md5),
+    TEXT("location", location),
+};
+
+static void collect(struct http_headers *h, const char *name, const char *value)
+{
+    for (size_t i = 0; i < ARRAY_LEN(texts); i++)
+        if (str_ieq(name, texts[i].name))
+            snprintf((char *)h + texts[i].offset, texts[i].size, "%s", value);
+    if (str_ieq(name, "location"))
+        h->location[strcspn(h->location, "?#")] = 0;
+    else if (str_ieq(name, "content-length"))
+        set_number(value, &h->content_length);
+    else if (str_ieq(name, "x-ms-blob-content-length"))
+        set_number(value, &h->blob_content_length);
+    else if (str_ieq(name, "retry-after"))
+        h->retry_after_ms = retry_after_ms(value);
+    else if (str_ieq(name, "accept-ranges"))
+        h->accept_ranges = str_ieq(value, "bytes");
+    if (str_ieq(name, "x-ms-version") || str_ieq(name, "x-ms-request-id"))
+        h->azure = true;
+}
+
+size_t http_collect_header(char *line, size_t size, size_t n, void *headers)
+{
+    struct http_headers *h = headers;
+    size_t len = size * n;
+    size_t bytes = h->bytes + len;
+    if (bytes > HTTP_HEADERS_MAX)
+        return 0;
+    h->bytes = bytes;
+    char text[512];                                  /* longer lines are cut: no value that we keep is longer */
+    size_t m = len < sizeof text - 1 ? len : sizeof text - 1;
+    for (size_t i = 0; i < m; i++)                   /* what is no printable ASCII must not reach messages */
+        text[i] = line[i] >= ' ' && line[i] < 0x7F ? line[i] : ' ';
+    text[m] = 0;
+    while (m && text[m - 1] == ' ')
+        text[--m] = 0;
+    if (str_starts(text, "HTTP/")) {
+        http_headers_reset(h);
+        h->bytes = bytes;
+        const char *p = strchr(text, ' ');
+        unsigned status = 0;
+        if (p && sscanf(p, " %3u", &status) == 1)
+            h->status = (int)status;
+        return len;
+    }
+    char *colon = strchr(text, ':');
+    if (!colon)
+        return len;
+    *colon = 0;
+    const char *value = colon + 1;
+    while (*value == ' ')
+        value++;
+    collect(h, text, value);
+    return len;
+}

@@ -1,0 +1,660 @@
+/* One thread, one curl multi handle, a slot for each connection.
+ *
+ *   IDLE --take a chunk--> RUNNING --whole chunk written--> IDLE
+ *                            |  ^
+ *             transient fault|  | its time came and a connection is allowed
+ *                            v  |
+ *                          WAITING          any other fault, or too many: the run ends
+ *
+ * Chunks are dealt in ascending order from the ranges less what is done. Data goes from libcurl's buffer to its place in the file.
+ * What was written enters `fresh`; once per commit interval the committer makes it durable and journals it.
+ *
+ * A hole between two ranges is done together with the range before or behind it, so that finished work grows into a few large spans
+ * and neither memory nor journal follow the number of ranges. This is sound because all of one run, and of the runs it resumes, see
+ * one ETag: what a page list once called empty reads as zeros, which is what the sparse file has there. */
+#include <inttypes.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "common/clock.h"
+#include "common/log.h"
+#include "common/os.h"
+#include "storage/transfer/committer.h"
+#include "storage/transfer/pace.h"
+#include "storage/transfer/transfer.h"
+
+#define CONNECTIONS_MAX 64
+#define RANGE_MIN ((uint64_t)64 << 10)
+#define RANGE_MAX ((uint64_t)64 << 20)
+#define BUFFER_MAX (512L << 10)
+#define BUFFERS_BYTES (8L << 20)                     /* of all connections */
+#define CHUNK_ALIGN ((uint64_t)64 << 10)
+#define ERROR_BODY_KEPT ((size_t)16384)
+#define ERROR_BODY_MAX ((size_t)1 << 20)
+#define BACKOFF_MIN_MS 200u
+#define BACKOFF_MAX_MS 30000u
+#define PROGRESS_RESETS ((uint64_t)64 << 10)         /* a try that got so far starts the count of tries again */
+#define TURN_MS 100
+#define REPORT_MS 500
+
+enum slot_state { IDLE, RUNNING, WAITING };
+
+struct slot {
+    struct engine *engine;
+    CURL *h;
+    enum slot_state state;
+    uint64_t start, end;                             /* the chunk */
+    uint64_t cover_start, cover_end;                 /* with the holes beside it */
+    uint64_t from, pos;                              /* this try began at from; bytes before pos are written */
+    unsigned attempts, short_bodies;                 /* of this chunk since it last got on */
+    int64_t retry_at_ms;
+    struct curl_slist *list;
+    struct http_headers headers;
+    struct strbuf body;                              /* of an error answer */
+    uint64_t discarded;
+    bool judged, trusted;                            /* headers were checked; they gave the body's length, so parts of it count */
+    bool paused;
+    bool local;                                      /* err is of this host: no retry */
+    struct err err;                                  /* code: why the callback stopped the try */
+    char detail[CURL_ERROR_SIZE];
+};
+
+struct engine {
+    const struct transfer *t;
+    char *part, *journal_path;
+    struct os_file *file;
+    struct journal *journal;
+    struct committer *committer;
+    CURLM *multi;
+    struct slot *slots;
+    unsigned n_slots, running;
+    unsigned attempts_max, commit_ms;
+    uint64_t chunk_bytes;
+    /* dealing */
+    size_t next_range;
+    uint64_t cursor;
+    struct spans done;                               /* at the start of the run */
+    struct spans fresh;                              /* written since the last commit */
+    /* pace */
+    struct pace pace;
+    struct gauge gauge;
+    uint64_t random;
+    int64_t committed_at_ms, reported_at_ms, polled_at_ms;
+    struct transfer_progress p;
+    uint64_t listed;
+};
+
+static void engine_free(struct engine *g)
+{
+    if (!g)
+        return;
+    for (unsigned i = 0; g->slots && i < g->n_slots; i++) {
+        struct slot *s = &g->slots[i];
+        if (s->h && s->state == RUNNING)
+            curl_multi_remove_handle(g->multi, s->h);
+        curl_easy_cleanup(s->h);
+        curl_slist_free_all(s->list);
+        strbuf_free(&s->body);
+    }
+    if (g->multi)
+        curl_multi_cleanup(g->multi);
+    committer_stop(g->committer);
+    journal_close(g->journal);
+    os_file_close(g->file);
+    spans_free(&g->done);
+    spans_free(&g->fresh);
+    free(g->slots);
+    free(g->part);
+    free(g->journal_path);
+    free(g);
+}
+DEFINE_AUTO(struct engine, engine_free)
+
+/* ---- dealing ---- */
+
+/* The next chunk in ascending order, or false when all are dealt. */
+static bool deal(struct engine *g, struct slot *s)
+{
+    const struct blob_ranges *r = g->t->ranges;
+    while (g->next_range < r->n) {
+        const struct blob_range *range = &r->list[g->next_range];
+        uint64_t start = g->cursor > range->start ? g->cursor : range->start;
+        const struct blob_range *done = spans_from(&g->done, start);
+        if (done && done->start <= start)
+            start = done->end;
+        if (start >= range->end) {
+            g->next_range++;
+            continue;
+        }
+        uint64_t end = range->end;
+        done = spans_from(&g->done, start);
+        if (done && done->start < end)
+            end = done->start;
+        if (end - start > g->chunk_bytes) {
+            end = start + g->chunk_bytes;
+            if (end - end % CHUNK_ALIGN > start)
+                end -= end % CHUNK_ALIGN;
+        }
+        g->cursor = end;
+        s->start = s->from = s->pos = start;
+        s->end = end;
+        s->cover_start = start > range->start ? start : g->next_range ? range[-1].end : 0;
+        s->cover_end = end < range->end ? end : g->next_range + 1 < r->n ? range[1].start : g->t->info->length;
+        s->attempts = s->short_bodies = 0;
+        return true;
+    }
+    return false;
+}
+
+static bool all_dealt(struct engine *g)
+{
+    return g->next_range == g->t->ranges->n;
+}
+
+/* ---- receiving ---- */
+
+static int count(struct slot *s, uint64_t from, uint64_t to)
+{
+    struct engine *g = s->engine;
+    uint64_t start = from == s->start ? s->cover_start : from, end = to == s->end ? s->cover_end : to;
+    if (!spans_add(&g->fresh, start, end))
+        return err_oom(&s->err);
+    g->p.transferred += to - from;
+    return 0;
+}
+
+static int judge(struct slot *s)
+{
+    const struct transfer *t = s->engine->t;
+    s->judged = true;
+    s->trusted = s->headers.content_length != ULLONG_MAX;
+    return blob_check_get(t->blob, t->info, s->from, s->end, &s->headers, s->body.data, &s->err);
+}
+
+static size_t on_body(char *p, size_t size, size_t n, void *arg)
+{
+    struct slot *s = arg;
+    struct engine *g = s->engine;
+    n *= size;
+    if (s->headers.status >= 300) {
+        size_t room = s->body.max - s->body.len;
+        strbuf_add(&s->body, p, n < room ? n : room);
+        s->discarded += n;
+        return s->discarded > ERROR_BODY_MAX ? 0 : n;
+    }
+    if (!s->judged && judge(s) < 0)
+        return 0;
+    if (n > s->end - s->pos) {
+        err_set(&s->err, ERR_UPSTREAM, "%s sent more than the bytes %" PRIu64 "-%" PRIu64 " that were asked for", blob_name(g->t->blob), s->from, s->end - 1);
+        return 0;
+    }
+    if (!pace_may_take(&g->pace)) {
+        s->paused = true;
+        return CURL_WRITEFUNC_PAUSE;
+    }
+    pace_take(&g->pace, n);
+    g->p.network += n;
+    int r = os_file_pwrite(g->file, p, n, s->pos, &s->err);
+    if (r == 0 && s->trusted)
+        r = count(s, s->pos, s->pos + n);
+    if (r < 0) {
+        s->local = true;
+        return 0;
+    }
+    s->pos += n;
+    return n;
+}
+
+static int slot_start(struct slot *s, struct err *e)
+{
+    struct engine *g = s->engine;
+    s->from = s->pos;
+    s->judged = s->trusted = s->paused = s->local = false;
+    s->discarded = 0;
+    err_clear(&s->err);
+    s->detail[0] = 0;
+    http_headers_reset(&s->headers);
+    strbuf_reset(&s->body);
+    s->list = blob_prepare_get(g->t->blob, g->t->info, s->h, s->pos, s->end);
+    if (!s->list || curl_multi_add_handle(g->multi, s->h))
+        return err_oom(e);
+    s->state = RUNNING;
+    g->running++;
+    return 0;
+}
+
+/* Why a try that is over did not bring the whole chunk; 0: it did. */
+static int outcome(struct slot *s, CURLcode code, struct err *e)
+{
+    const struct transfer *t = s->engine->t;
+    bool was_short = false;
+    int r;
+    if (s->err.code != ERR_OK) {
+        *e = s->err;
+        r = -(int)e->code;
+    } else if ((!s->judged && code == CURLE_OK) || s->headers.status >= 400) {
+        r = judge(s);
+        *e = s->err;
+    } else
+        r = 0;
+    if (r == 0 && (code != CURLE_OK || s->pos < s->end)) {
+        was_short = code == CURLE_OK || code == CURLE_PARTIAL_FILE;
+        if (was_short)
+            r = err_set(e, ERR_UNREACHABLE, "%s ended its answer at byte %" PRIu64 ", before the end of %" PRIu64 "-%" PRIu64, blob_name(t->blob), s->pos, s->from, s->end - 1);
+        else
+            r = http_error(code, s->detail, blob_name(t->blob), e);
+    }
+    s->short_bodies = was_short ? s->short_bodies + 1 : 0;
+    return r;
+}
+
+static unsigned jitter(struct engine *g, unsigned ms)
+{
+    g->random ^= g->random << 13;                    /* xorshift64 */
+    g->random ^= g->random >> 7;
+    g->random ^= g->random << 17;
+    return ms / 2 + (unsigned)(g->random % (ms / 2 + 1));
+}
+
+static int disk_full(struct engine *g, struct err *e)
+{
+    uint64_t need = g->listed > g->p.transferred ? g->listed - g->p.transferred : 0, have = 0;
+    struct err ignored;
+    if (os_free_space(g->part, &have, &ignored) < 0)
+        have = 0;
+    return err_set(e, ERR_DISK_FULL, "the volume of %s is full: %" PRIu64 " more bytes are needed, %" PRIu64 " are free", g->t->path, need, have);
+}
+
+/* A try ended with e. 0: the slot waits for its next one. */
+static int fault(struct slot *s, struct err *e)
+{
+    struct engine *g = s->engine;
+    if (s->local)
+        return e->code == ERR_DISK_FULL ? disk_full(g, e) : -(int)e->code;
+    if (!blob_error_is_transient(e))
+        return -(int)e->code;
+    int64_t now = clock_mono_ms();
+    if (s->pos - s->from >= PROGRESS_RESETS)
+        s->attempts = s->short_bodies = 0;
+    if (++s->attempts >= g->attempts_max) {
+        if (s->short_bodies >= g->attempts_max)
+            return err_set(e, ERR_SOURCE_TRUNCATED, "%s ends at byte %" PRIu64 " though it says that it is %" PRIu64 " bytes long: %u answers ended there", blob_name(g->t->blob), s->pos, g->t->info->length, s->short_bodies);
+        return err_prefix(e, "gave up after %u tries", s->attempts);
+    }
+    unsigned ms = BACKOFF_MIN_MS << (s->attempts < 9 ? s->attempts - 1 : 8);
+    ms = jitter(g, ms < BACKOFF_MAX_MS ? ms : BACKOFF_MAX_MS);
+    if (e->code == ERR_THROTTLED)
+        pace_slow_down(&g->pace, now, e->retry_after_ms);
+    if (e->retry_after_ms > ms)
+        ms = e->retry_after_ms;
+    s->retry_at_ms = now + ms;
+    s->state = WAITING;
+    return 0;
+}
+
+static int finish(struct slot *s, CURLcode code, struct err *e)
+{
+    struct engine *g = s->engine;
+    curl_multi_remove_handle(g->multi, s->h);
+    curl_slist_free_all(s->list);
+    s->list = NULL;
+    s->state = IDLE;
+    s->paused = false;
+    g->running--;
+    int r = outcome(s, code, e);
+    if (!s->trusted) {
+        /* Without a length only a whole body can be told from one that is too long or cut. */
+        if (r < 0)
+            s->pos = s->from;
+        else
+            r = count(s, s->from, s->end);
+    }
+    if (r < 0)
+        return fault(s, e);
+    os_file_write_behind(g->file, s->start, s->end - s->start);
+    pace_went_well(&g->pace, clock_mono_ms());
+    return 0;
+}
+
+/* ---- the loop ---- */
+
+/* Starts what may run now; *ret_wait_ms becomes shorter when something is due before. */
+static int schedule(struct engine *g, int64_t now, int *ret_wait_ms, struct err *e)
+{
+    int64_t due = pace_open_at(&g->pace);
+    unsigned allowed = pace_connections(&g->pace);
+    for (int waiting = 1; waiting >= 0; waiting--)   /* first what waits: it is lower in the file */
+        for (unsigned i = 0; i < g->n_slots && g->running < allowed; i++) {
+            struct slot *s = &g->slots[i];
+            if (s->state != (waiting ? WAITING : IDLE))
+                continue;
+            int64_t at = waiting && s->retry_at_ms > due ? s->retry_at_ms : due;
+            if (at > now) {
+                if (at - now < *ret_wait_ms)
+                    *ret_wait_ms = (int)(at - now);
+                continue;
+            }
+            if (!waiting && !deal(g, s))
+                return 0;
+            int r = slot_start(s, e);
+            if (r < 0)
+                return r;
+        }
+    return 0;
+}
+
+static bool all_done(struct engine *g)
+{
+    for (unsigned i = 0; i < g->n_slots; i++)
+        if (g->slots[i].state != IDLE)
+            return false;
+    struct slot probe;
+    if (all_dealt(g))
+        return true;
+    /* What is left may be done already: deal() alone knows, and a chunk that it deals must not be lost. */
+    size_t next = g->next_range;
+    uint64_t cursor = g->cursor;
+    bool more = deal(g, &probe);
+    g->next_range = next;
+    g->cursor = cursor;
+    return !more;
+}
+
+static int unpause(struct engine *g, struct err *e)
+{
+    for (unsigned i = 0; i < g->n_slots; i++) {
+        struct slot *s = &g->slots[i];
+        if (!s->paused || !pace_may_take(&g->pace))
+            continue;
+        s->paused = false;
+        CURLcode code = curl_easy_pause(s->h, CURLPAUSE_CONT);       /* calls on_body */
+        if (code != CURLE_OK) {
+            int r = finish(s, code, e);
+            if (r < 0)
+                return r;
+        }
+    }
+    return 0;
+}
+
+static int drain(struct engine *g, struct err *e)
+{
+    CURLMsg *m;
+    int left;
+    while ((m = curl_multi_info_read(g->multi, &left))) {
+        if (m->msg != CURLMSG_DONE)
+            continue;
+        struct slot *s = NULL;
+        CURLcode code = m->data.result;
+        curl_easy_getinfo(m->easy_handle, CURLINFO_PRIVATE, (char **)&s);
+        int r = finish(s, code, e);
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+static int commit(struct engine *g, int64_t now, struct err *e)
+{
+    int r = committer_poll(g->committer, e);
+    if (r == 1)
+        return 0;
+    if (r == 0 && g->fresh.n && now - g->committed_at_ms >= g->commit_ms) {
+        committer_push(g->committer, &g->fresh);
+        g->committed_at_ms = now;
+    }
+    return r;
+}
+
+static void report(struct engine *g, int64_t now)
+{
+    g->reported_at_ms = now;
+    g->p.bytes_per_second = gauge_rate(&g->gauge, now, g->p.network);
+    g->p.done = g->p.transferred + g->p.skipped;
+    uint64_t left = g->listed - g->p.transferred;
+    g->p.eta_seconds = !left ? 0 : g->p.bytes_per_second ? (int64_t)(left / g->p.bytes_per_second) : -1;
+    if (g->t->progress)
+        g->t->progress(g->t->arg, &g->p);
+}
+
+static int turn(struct engine *g, struct err *e)
+{
+    int64_t now = clock_mono_ms();
+    if (now - g->polled_at_ms >= TURN_MS) {
+        g->polled_at_ms = now;
+        if (g->t->stop && g->t->stop(g->t->arg))
+            return err_set(e, ERR_CANCELLED, "the download of %s was stopped", blob_name(g->t->blob));
+    }
+    int wait_ms = TURN_MS, running;
+    pace_refill(&g->pace, now);
+    int r = unpause(g, e);
+    if (r == 0)
+        r = schedule(g, now, &wait_ms, e);
+    if (r < 0)
+        return r;
+    if (curl_multi_perform(g->multi, &running))
+        return err_set(e, ERR_INTERNAL, "libcurl's multi interface failed");
+    if ((r = drain(g, e)) < 0 || (r = commit(g, now, e)) < 0)
+        return r;
+    if (now - g->reported_at_ms >= REPORT_MS)
+        report(g, now);
+    if (g->pace.limit && wait_ms > 20)
+        wait_ms = 20;
+    bool idle_slots = g->running < pace_connections(&g->pace) && pace_open_at(&g->pace) <= now && !all_dealt(g);
+    if (curl_multi_poll(g->multi, NULL, 0, idle_slots ? 0 : wait_ms, NULL))
+        return err_set(e, ERR_INTERNAL, "libcurl cannot wait for its connections");
+    return 0;
+}
+
+/* Makes what was written durable and says so in the journal. */
+static int settle(struct engine *g, struct err *e)
+{
+    int r = committer_wait(g->committer, e);
+    if (r == 0 && g->fresh.n) {
+        committer_push(g->committer, &g->fresh);
+        r = committer_wait(g->committer, e);
+    }
+    return r < 0 && e->code == ERR_DISK_FULL ? disk_full(g, e) : r;
+}
+
+/* ---- beginning and end ---- */
+
+static int hash_list(const struct blob_ranges *r, uint8_t ret[SHA256_LEN], struct err *e)
+{
+    uint8_t part[2][SHA256_LEN] = {{0}};             /* a chain over blocks: no copy of a long list */
+    const size_t block = 4096;
+    for (size_t i = 0; i < r->n; i += block) {
+        size_t n = r->n - i < block ? r->n - i : block;
+        int x = crypto_sha256(r->list + i, n * sizeof *r->list, part[1], e);
+        if (x == 0)
+            x = crypto_sha256(part, sizeof part, part[0], e);
+        if (x < 0)
+            return x;
+    }
+    memcpy(ret, part[0], SHA256_LEN);
+    return 0;
+}
+
+/* Opens (resume) or makes PATH.part and its journal. */
+static int open_part(struct engine *g, struct err *e)
+{
+    const struct blob_info *info = g->t->info;
+    struct journal_source src = {.length = info->length, .etag = info->etag, .last_modified = info->last_modified};
+    bool damaged = false;
+    int r = hash_list(g->t->ranges, src.list_hash, e);
+    if (r < 0)
+        return r;
+    r = journal_open(g->journal_path, &src, &g->journal, &damaged, e);
+    if (r == 0) {
+        struct os_stat st;
+        if ((r = os_stat(g->part, &st, e)) < 0)
+            return r;
+        if (!st.exists || st.size != info->length)
+            return err_set(e, ERR_IMAGE_DAMAGED, "%s %s, but its journal says that the download had begun", g->part,
+                           st.exists ? "has another size than the source" : "is missing");
+        if ((r = os_file_open(g->part, OS_WRITE, &g->file, e)) < 0 || (r = os_file_lock(g->file, e)) < 0)
+            return r;
+        const struct spans *had = journal_spans(g->journal);
+        for (size_t i = 0; i < had->n; i++)
+            if (!spans_add(&g->done, had->list[i].start, had->list[i].end))
+                return err_oom(e);
+        if (journal_list_differs(g->journal))
+            log_info("the page list is another one than at the start; what is done stays done", KS("path", g->part));
+        return 0;
+    }
+    if (e->code != ERR_EMPTY)
+        return r;
+    if (damaged)
+        log_warning("the journal cannot be read, the download starts again", KS("path", g->journal_path));
+    if ((r = os_file_open(g->part, OS_WRITE | OS_CREATE, &g->file, e)) < 0 || (r = os_file_lock(g->file, e)) < 0)
+        return r;
+    /* The old journal goes before the old data does, and the new one comes after the new file is there. */
+    if ((r = os_remove(g->journal_path, e)) < 0 || (r = os_file_truncate(g->file, 0, e)) < 0 ||
+        (r = os_file_truncate(g->file, info->length, e)) < 0 || (r = os_file_sync(g->file, e)) < 0)
+        return r;
+    return journal_create(g->journal_path, &src, &g->journal, e);
+}
+
+static int open_slots(struct engine *g, const struct http_config *http, const char *url, struct err *e)
+{
+    long buffer = BUFFERS_BYTES / (long)g->n_slots;
+    if (buffer > BUFFER_MAX)
+        buffer = BUFFER_MAX;
+    if (g->pace.limit)
+        buffer = 65536;                              /* what a pause holds back is kept a second time */
+    g->multi = curl_multi_init();
+    g->slots = calloc(g->n_slots, sizeof *g->slots);
+    if (!g->multi || !g->slots)
+        return err_oom(e);
+    curl_multi_setopt(g->multi, CURLMOPT_MAXCONNECTS, (long)g->n_slots);
+    for (unsigned i = 0; i < g->n_slots; i++) {
+        struct slot *s = &g->slots[i];
+        s->engine = g;
+        s->body.max = ERROR_BODY_KEPT;
+        if (!(s->h = http_handle(http, url)))
+            return err_oom(e);
+        curl_easy_setopt(s->h, CURLOPT_PRIVATE, s);
+        curl_easy_setopt(s->h, CURLOPT_BUFFERSIZE, buffer);
+        curl_easy_setopt(s->h, CURLOPT_ERRORBUFFER, s->detail);
+        curl_easy_setopt(s->h, CURLOPT_HEADERFUNCTION, http_collect_header);
+        curl_easy_setopt(s->h, CURLOPT_HEADERDATA, &s->headers);
+        curl_easy_setopt(s->h, CURLOPT_WRITEFUNCTION, on_body);
+        curl_easy_setopt(s->h, CURLOPT_WRITEDATA, s);
+    }
+    return 0;
+}
+
+/* From "every byte is journalled" to PATH. A crash leaves one of: PART and a full journal; PATH and a full journal; PATH alone. */
+static int publish(struct engine *g, struct err *e)
+{
+    int r = os_file_sync(g->file, e);                /* nothing may have been written in this run */
+    if (r < 0)
+        return r;
+    committer_stop(STEAL(g->committer));
+    journal_close(STEAL(g->journal));
+    os_file_close(STEAL(g->file));
+    r = os_rename(g->part, g->t->path, e);
+    return r < 0 ? r : os_remove(g->journal_path, e);
+}
+
+/* 1: PATH is complete; 0: there is work; else an error. */
+static int look(struct engine *g, struct err *e)
+{
+    struct os_stat path, part, journal;
+    int r = os_stat(g->t->path, &path, e);
+    if (r == 0)
+        r = os_stat(g->part, &part, e);
+    if (r == 0)
+        r = os_stat(g->journal_path, &journal, e);
+    if (r < 0 || !path.exists)
+        return r;
+    if (!path.is_file || path.size != g->t->info->length)
+        return err_set(e, ERR_IMAGE_DAMAGED, "%s is there already, but it is no file of %" PRIu64 " bytes", g->t->path, g->t->info->length);
+    if (part.exists && journal.exists)
+        return err_set(e, ERR_IMAGE_DAMAGED, "%s is there already, beside an unfinished download of it", g->t->path);
+    /* A journal alone: the process died between the rename and this. */
+    r = os_remove(g->journal_path, e);
+    return r < 0 ? r : 1;
+}
+
+static int run(struct engine *g, struct err *e)
+{
+    int r = open_part(g, e);
+    if (r < 0)
+        return r;
+    g->p.transferred = spans_common(&g->done, g->t->ranges);
+    if ((r = open_slots(g, blob_http(g->t->blob), blob_url(g->t->blob), e)) < 0 ||
+        (r = committer_start(g->file, g->journal, &g->committer, e)) < 0)
+        return r;
+    int64_t now = clock_mono_ms();
+    g->committed_at_ms = now;
+    report(g, now);
+    while (r == 0 && !all_done(g))
+        r = turn(g, e);
+    if (r == 0)
+        return (r = settle(g, e)) < 0 ? r : publish(g, e);
+    struct err ignored;
+    settle(g, &ignored);                             /* what was fetched stays fetched, whatever went wrong */
+    return r;
+}
+
+static int check_arguments(const struct transfer *t, struct err *e)
+{
+    uint64_t before = 0;
+    if (t->connections < 1 || t->connections > CONNECTIONS_MAX || t->range_bytes < RANGE_MIN || t->range_bytes > RANGE_MAX)
+        return err_set(e, ERR_INTERNAL, "%u connections of %" PRIu64 " bytes are not allowed", t->connections, t->range_bytes);
+    for (size_t i = 0; i < t->ranges->n; i++) {
+        const struct blob_range *r = &t->ranges->list[i];
+        if (r->start >= r->end || r->end > t->info->length || r->start < before)
+            return err_set(e, ERR_INTERNAL, "the page list of %s is not in order", blob_name(t->blob));
+        before = r->end;
+    }
+    return 0;
+}
+
+int transfer_run(const struct transfer *t, struct transfer_progress *ret, struct err *e)
+{
+    int r = check_arguments(t, e);
+    if (r < 0)
+        return r;
+    AUTO(engine_free_ptr) struct engine *g = calloc(1, sizeof *g);
+    if (!g)
+        return err_oom(e);
+    g->t = t;
+    g->n_slots = t->connections;
+    g->attempts_max = t->range_attempts ? t->range_attempts : 8;
+    g->commit_ms = t->commit_interval_ms ? t->commit_interval_ms : 1000;
+    g->chunk_bytes = t->range_bytes;
+    g->part = str_printf("%s.part", t->path);
+    g->journal_path = str_printf("%s.part.journal", t->path);
+    if (!g->part || !g->journal_path)
+        return err_oom(e);
+    for (size_t i = 0; i < t->ranges->n; i++)
+        g->listed += t->ranges->list[i].end - t->ranges->list[i].start;
+    g->p.total = t->info->length;
+    g->p.skipped = t->info->length - g->listed;
+    pace_init(&g->pace, t->connections, t->max_bytes_per_second, clock_mono_ms());
+    if ((r = os_random(&g->random, sizeof g->random, e)) < 0)
+        return r;
+    g->random |= 1;
+    r = look(g, e);
+    if (r == 1)
+        g->p.transferred = g->listed;
+    else if (r == 0)
+        r = run(g, e);
+    report(g, clock_mono_ms());
+    if (ret)
+        *ret = g->p;
+    return r < 0 ? r : 0;
+}
+
+int transfer_discard(const char *path, struct err *e)
+{
+    AUTO_FREE char *part = str_printf("%s.part", path);
+    AUTO_FREE char *journal = str_printf("%s.part.journal", path);
+    if (!part || !journal)
+        return err_oom(e);
+    int r = os_remove(journal, e);                   /* data without a journal is worth nothing, a journal without data would lie */
+    return r < 0 ? r : os_remove(part, e);
+}

@@ -1,0 +1,36 @@
+/* How fast a transfer may go: a limit of bytes per second over all connections (token bucket), and how many connections are in use
+ * (halved when the service asks to slow down, one more after each round of good answers). Threads: one. Times: clock_mono_ms. */
+#ifndef VMR_STORAGE_TRANSFER_PACE_H
+#define VMR_STORAGE_TRANSFER_PACE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct pace {
+    uint64_t limit;                                  /* bytes per second; 0: none */
+    int64_t tokens;                                  /* may go below zero by one piece: on average the limit holds */
+    int64_t refilled_at_ms;
+    unsigned most, now;                              /* connections */
+    unsigned good;                                   /* answers since `now` last moved */
+    int64_t slowed_at_ms, open_at_ms;
+};
+void pace_init(struct pace *p, unsigned connections, uint64_t limit, int64_t now_ms);
+void pace_refill(struct pace *p, int64_t now_ms);
+bool pace_may_take(const struct pace *p);
+void pace_take(struct pace *p, size_t n);
+/* The service said 429 or 503: at most once a second the connections halve; none starts before retry_after_ms. */
+void pace_slow_down(struct pace *p, int64_t now_ms, unsigned retry_after_ms);
+void pace_went_well(struct pace *p, int64_t now_ms);
+unsigned pace_connections(const struct pace *p);
+int64_t pace_open_at(const struct pace *p);          /* no request starts before */
+
+/* Bytes per second over the last seconds. */
+#define GAUGE_SAMPLES 10
+struct gauge {
+    struct { int64_t ms; uint64_t bytes; } samples[GAUGE_SAMPLES];
+    unsigned n, next;
+};
+uint64_t gauge_rate(struct gauge *g, int64_t now_ms, uint64_t bytes);  /* adds a sample, gives the rate */
+
+#endif
