@@ -378,8 +378,10 @@ static int unpause(struct engine *g, struct err *e)
     return 0;
 }
 
+/* 1: tries ended, so that there is something to start; 0: none; else an error. */
 static int drain(struct engine *g, struct err *e)
 {
+    bool ended = false;
     CURLMsg *m;
     int left;
     while ((m = curl_multi_info_read(g->multi, &left))) {
@@ -391,8 +393,9 @@ static int drain(struct engine *g, struct err *e)
         int r = finish(s, code, e);
         if (r < 0)
             return r;
+        ended = true;
     }
-    return 0;
+    return ended;
 }
 
 static int commit(struct engine *g, int64_t now, struct err *e)
@@ -404,7 +407,7 @@ static int commit(struct engine *g, int64_t now, struct err *e)
         committer_push(g->committer, &g->fresh);
         g->committed_at_ms = now;
     }
-    return r;
+    return r < 0 && e->code == ERR_DISK_FULL ? disk_full(g, e) : r;
 }
 
 static void report(struct engine *g, int64_t now)
@@ -435,14 +438,14 @@ static int turn(struct engine *g, struct err *e)
         return r;
     if (curl_multi_perform(g->multi, &running))
         return err_set(e, ERR_INTERNAL, "libcurl's multi interface failed");
-    if ((r = drain(g, e)) < 0 || (r = commit(g, now, e)) < 0)
-        return r;
+    int ended = drain(g, e);
+    if (ended < 0 || (r = commit(g, now, e)) < 0)
+        return ended < 0 ? ended : r;
     if (now - g->reported_at_ms >= REPORT_MS)
         report(g, now);
     if (g->pace.limit && wait_ms > 20)
         wait_ms = 20;
-    bool idle_slots = g->running < pace_connections(&g->pace) && pace_open_at(&g->pace) <= now && !all_dealt(g);
-    if (curl_multi_poll(g->multi, NULL, 0, idle_slots ? 0 : wait_ms, NULL))
+    if (!ended && curl_multi_poll(g->multi, NULL, 0, wait_ms, NULL))
         return err_set(e, ERR_INTERNAL, "libcurl cannot wait for its connections");
     return 0;
 }
