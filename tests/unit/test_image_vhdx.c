@@ -56,7 +56,7 @@ static uint8_t *item(struct mem_image *m, uint8_t **ret_entry, uint8_t b0, uint8
         for (uint8_t *p = t + 32; !memcmp(t, "metadata", 8) && p < t + 1024; p += 32)
             if (p[0] == b0 && p[1] == b1) {
                 *ret_entry = p;
-                return t + (p[16] | p[17] << 8 | p[18] << 16);
+                return t + ((size_t)p[16] | (size_t)p[17] << 8 | (size_t)p[18] << 16);
             }
     }
     fail_msg("no such metadata item");
@@ -200,7 +200,8 @@ static void checks_the_block_table(void **state)
     /* The block table's place stands in the region table, in whichever entry has its GUID. */
     const uint8_t *t = m.data + 192 * KIB + 16;
     t += t[0] == 0x66 ? 0 : 32;
-    uint8_t *bat = m.data + (t[16] | t[17] << 8 | t[18] << 16 | (size_t)t[19] << 24), save[8];
+    size_t at = t[16] | (size_t)t[17] << 8 | (size_t)t[18] << 16 | (size_t)t[19] << 24;
+    uint8_t *bat = m.data + at, save[8];
     memcpy(save, bat, 8);
     assert_int_equal(save[0] & 7, 6);
     for (uint8_t block_state = 0; block_state < 8; block_state++) {
