@@ -3,7 +3,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "api/api.h"
 #include "db/event.h"
 #include "common/log.h"
 #include "service/host.h"
@@ -60,53 +59,21 @@ static void stop_all(struct daemon *d)
     pthread_mutex_unlock(&d->lock);
 }
 
-/* ---- callbacks of the API ---- */
-
-static void on_wake(void *arg)
+/* The front's addresses go to the log and into the data folder, where scripts and the client find them. */
+static int start_front(struct daemon *d, const struct daemon_front *front, void **ret, struct err *e)
 {
-    daemon_wake(arg);
-}
-
-static bool on_healthy(void *arg)
-{
-    return !daemon_stopping(arg);
-}
-
-static int start_api(struct daemon *d, char *listen, struct api **ret, struct err *e)
-{
-    struct api_config ac = {.data_dir = d->data_dir, .db_path = d->db_path, .box = d->box, .hv = d->hv, .hv_error = &d->hv_error,
-                            .max_connections = (unsigned)d->cfg->max_connections, .max_streams = (unsigned)d->cfg->max_streams,
-                            .threads = os_cpu_count() > 4 ? 4 : os_cpu_count(), .max_body = (size_t)d->cfg->max_body_kib * 1024,
-                            .wake = on_wake, .healthy = on_healthy, .arg = d};
-    char *rest = listen;
-    for (char *one; (one = strsep(&rest, ","));) {
-        one += strspn(one, " ");
-        if (!*one)
-            continue;
-        if (ac.n_listen == API_LISTEN_MAX)
-            return err_set(e, ERR_CONFIG, "listen names more than %d addresses", API_LISTEN_MAX);
-        ac.listen[ac.n_listen++] = one;
-    }
-    if (!ac.n_listen)
-        return err_set(e, ERR_CONFIG, "listen names no address");
-    int r = api_start(&ac, ret, e);
+    AUTO_FREE char *bound = NULL;
+    int r = front->start(d, ret, &bound, e);
     if (r < 0)
         return r;
-    AUTO_STRBUF struct strbuf all = {0};
-    for (size_t i = 0; i < ac.n_listen; i++) {
-        const char *address = api_address(*ret, i);
-        if (!address)
-            continue;
-        log_info("listening", KS("address", address));
-        strbuf_addf(&all, "%s\n", address);
-    }
     AUTO_FREE char *path = os_path_join(d->data_dir, "address");
-    if (!path || all.failed)
-        r = err_oom(e);
-    else
-        r = os_write_file(path, all.data ? all.data : "", all.len, 0, e);
+    r = path ? os_write_file(path, bound, strlen(bound), 0, e) : err_oom(e);
+    char *rest = bound;
+    for (char *one; r == 0 && (one = strsep(&rest, "\n"));)
+        if (*one)
+            log_info("listening", KS("address", one));
     if (r < 0)
-        api_stop(STEAL(*ret));
+        front->stop(STEAL(*ret));
     return r;
 }
 
@@ -191,7 +158,7 @@ static void watch(struct daemon *d)
     }
 }
 
-int daemon_run(const struct config *cfg, struct err *e)
+int daemon_run(const struct config *cfg, const struct daemon_front *front, struct err *e)
 {
     struct daemon d = {.cfg = cfg, .lock = PTHREAD_MUTEX_INITIALIZER};
     pthread_condattr_t attr;
@@ -201,13 +168,12 @@ int daemon_run(const struct config *cfg, struct err *e)
     pthread_condattr_destroy(&attr);
 
     AUTO(os_file_close_ptr) struct os_file *lock = NULL;
-    AUTO_FREE char *listen = str_dup(cfg->listen);
     AUTO_FREE struct worker *workers = calloc(WORKERS_MAX, sizeof *workers);
-    struct api *api = NULL;
+    void *serving = NULL;
     pthread_t cleaner;
     bool cleaner_runs = false;
     size_t n = 0;
-    int r = listen && workers ? http_init(e) : err_oom(e);
+    int r = workers ? http_init(e) : err_oom(e);
     if (r == 0)
         r = open_parts(&d, &lock, e);
     if (r == 0)
@@ -219,7 +185,7 @@ int daemon_run(const struct config *cfg, struct err *e)
             r = err_os(e, ERR_INTERNAL, rc, "cannot start the cleaner thread");
     }
     if (r == 0)
-        r = start_api(&d, listen, &api, e);
+        r = start_front(&d, front, &serving, e);
     if (r == 0) {
         log_info("ready", KS("version", VMR_VERSION), KS("data_dir", d.data_dir), KI("workers", n));
         host_ready("ready");
@@ -228,7 +194,7 @@ int daemon_run(const struct config *cfg, struct err *e)
         host_stopping("parking tasks");
     }
     stop_all(&d);
-    api_stop(api);
+    front->stop(serving);
     for (size_t i = 0; i < n; i++)
         pthread_join(workers[i].thread, NULL);
     if (cleaner_runs)

@@ -30,8 +30,15 @@ bool daemon_stopping(struct daemon *d);
 /* Waits until the bell has rung since `seen`, the daemon stops, or timeout_ms are over. */
 void daemon_wait(struct daemon *d, uint64_t seen, unsigned timeout_ms);
 
+/* What faces the clients; main.c hands it in, so that the service knows nothing of the API. */
+struct daemon_front {
+    /* Serves until stop. *ret_bound (caller frees): the addresses that were bound, one a line. */
+    int (*start)(struct daemon *d, void **ret, char **ret_bound, struct err *e);
+    void (*stop)(void *front);                       /* NULL is a no-op */
+};
+
 /* Runs until a stop is requested through host.h; running tasks are parked resumable, VMs go on. */
-int daemon_run(const struct config *cfg, struct err *e);
+int daemon_run(const struct config *cfg, const struct daemon_front *front, struct err *e);
 
 /* cleaner.c: undoes and forgets deleted jobs, prunes events; the thread's function. */
 void *cleaner_main(void *daemon);

@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "api/api.h"
 #include "common/log.h"
 #include "service/config.h"
 #include "service/daemon.h"
@@ -27,6 +28,61 @@ static int fail(const struct err *e)
     return e->code == ERR_CONFIG ? 2 : 1;
 }
 
+/* ---- the API in front of the daemon ---- */
+
+static void on_wake(void *daemon)
+{
+    daemon_wake(daemon);
+}
+
+static bool on_healthy(void *daemon)
+{
+    return !daemon_stopping(daemon);
+}
+
+static int front_start(struct daemon *d, void **ret, char **ret_bound, struct err *e)
+{
+    struct api_config ac = {.data_dir = d->data_dir, .db_path = d->db_path, .box = d->box, .hv = d->hv, .hv_error = &d->hv_error,
+                            .max_connections = (unsigned)d->cfg->max_connections, .max_streams = (unsigned)d->cfg->max_streams,
+                            .threads = os_cpu_count() > 4 ? 4 : os_cpu_count(), .max_body = (size_t)d->cfg->max_body_kib * 1024,
+                            .wake = on_wake, .healthy = on_healthy, .arg = d};
+    AUTO_FREE char *listen = str_dup(d->cfg->listen);
+    if (!listen)
+        return err_oom(e);
+    char *rest = listen;
+    for (char *one; (one = strsep(&rest, ","));) {
+        one += strspn(one, " ");
+        if (!*one)
+            continue;
+        if (ac.n_listen == API_LISTEN_MAX)
+            return err_set(e, ERR_CONFIG, "listen names more than %d addresses", API_LISTEN_MAX);
+        ac.listen[ac.n_listen++] = one;
+    }
+    if (!ac.n_listen)
+        return err_set(e, ERR_CONFIG, "listen names no address");
+    struct api *api;
+    int r = api_start(&ac, &api, e);
+    if (r < 0)
+        return r;
+    AUTO_STRBUF struct strbuf all = {0};
+    for (size_t i = 0; i < ac.n_listen; i++)
+        if (api_address(api, i))
+            strbuf_addf(&all, "%s\n", api_address(api, i));
+    if (!(*ret_bound = strbuf_steal(&all))) {
+        api_stop(api);
+        return err_oom(e);
+    }
+    *ret = api;
+    return 0;
+}
+
+static void front_stop(void *front)
+{
+    api_stop(front);
+}
+
+static const struct daemon_front front = {.start = front_start, .stop = front_stop};
+
 static int run(int argc, char **argv)
 {
     struct err e;
@@ -46,7 +102,7 @@ static int run(int argc, char **argv)
         return fail(&e);
     if (log_parse_level(cfg->log_level, &level))
         log_set_level(level);
-    if (host_init(&e) < 0 || daemon_run(cfg, &e) < 0)
+    if (host_init(&e) < 0 || daemon_run(cfg, &front, &e) < 0)
         return fail(&e);
     return 0;
 }
