@@ -45,7 +45,8 @@ DEFINE_AUTO(struct job, job_free)
 /* Inserts job, disks, tasks with their dependencies, and the event "job_created". Tasks that need not run are born SKIPPED:
  * export and download for file and blank sources (blank keeps download: it makes the disk), volume, what lies after `until`,
  * start_vm when vm.start is false. Secrets are sealed. `key` (Idempotency-Key, or NULL): when it is known and the
- * body's hash is the same, *ret_id is the earlier job's and *ret_existing true; with another body ERR_IDEMPOTENCY. */
+ * body's hash is the same, *ret_id is the earlier job's and *ret_existing true; with another body ERR_IDEMPOTENCY.
+ * ERR_CREDENTIAL with its field for a credential that is not there. */
 int job_create(struct db *db, const struct spec *s, const char *key, const uint8_t body_sha256[SHA256_LEN],
                char ret_id[UUID_LEN], bool *ret_existing, struct err *e);
 int job_get(struct db *db, const char *id, struct job **ret, struct err *e);        /* ERR_NOT_FOUND */

@@ -1,0 +1,76 @@
+/* Versions of the schema. PRAGMA user_version is the number of steps that a database has seen; a new version is one more
+ * row in `steps`. All missing steps and the new number are one transaction, so a crash leaves the old version or the new one. */
+#include <inttypes.h>
+
+#include "db/sql.h"
+
+/* schema.sql as a NUL-terminated string. */
+__asm__(".section .rodata,\"a\"\n"
+        ".globl migrate_schema_sql\n"
+        "migrate_schema_sql:\n"
+        ".incbin \"db/schema.sql\"\n"
+        ".byte 0\n"
+        ".text\n");
+extern const char migrate_schema_sql[];
+
+#define APPLICATION_ID 0x766d7276                    /* as schema.sql sets it */
+
+static const char *const steps[] = {
+    migrate_schema_sql,
+};
+
+/* Tells what the file is: 0 with its version, or why it is not ours. A file without any table is version 0. */
+static int version_of(struct db *db, int64_t *ret, struct err *e)
+{
+    int64_t application, version, tables;
+    int r;
+    if ((r = sql_int(db, &application, e, "PRAGMA application_id")) < 0 || (r = sql_int(db, &version, e, "PRAGMA user_version")) < 0 ||
+        (r = sql_int(db, &tables, e, "SELECT count(*) FROM sqlite_schema")) < 0)
+        return r;
+    const char *path = sqlite3_db_filename(db->conn, "main");
+    bool empty = !application && !version && !tables;
+    if (!empty && application != APPLICATION_ID) {
+        err_set(e, ERR_DB_DAMAGED, "%s is a database of another program (application id 0x%" PRIx64 ")", path, (uint64_t)application);
+        return err_hint(e, "Use another data folder, or move that file away; it is not overwritten.");
+    }
+    if (version > (int64_t)ARRAY_LEN(steps))
+        return err_set(e, ERR_DB_NEWER, "%s has schema version %" PRId64 "; this program knows versions up to %zu", path, version, ARRAY_LEN(steps));
+    if (!empty && version < 1)
+        return sql_damaged(e, "%s has no valid schema version (%" PRId64 ")", path, version);
+    *ret = version;
+    return 0;
+}
+
+int migrate(struct db *db, struct err *e)
+{
+    AUTO_TX struct sql_tx tx = {0};
+    int64_t version;
+    int r;
+    if ((r = sql_begin(db, &tx, e)) < 0 || (r = version_of(db, &version, e)) < 0)
+        return r;
+    if (version == (int64_t)ARRAY_LEN(steps))
+        return 0;
+    for (size_t i = (size_t)version; i < ARRAY_LEN(steps); i++) {
+        int rc = sqlite3_exec(db->conn, steps[i], NULL, NULL, NULL);
+        if (rc)
+            return sql_error(db, rc, e);
+    }
+    char sql[64];
+    sqlite3_snprintf(sizeof sql, sql, "PRAGMA user_version = %d", (int)ARRAY_LEN(steps));    /* pragmas take no bound values */
+    int rc = sqlite3_exec(db->conn, sql, NULL, NULL, NULL);
+    if (rc)
+        return sql_error(db, rc, e);
+    return sql_commit(&tx, e);
+}
+
+int migrate_check(struct db *db, struct err *e)
+{
+    AUTO_TX struct sql_tx tx = {0};
+    int64_t version;
+    int r;
+    if ((r = sql_begin_read(db, &tx, e)) < 0 || (r = version_of(db, &version, e)) < 0)
+        return r;
+    if (version != (int64_t)ARRAY_LEN(steps))
+        return err_set(e, ERR_DB, "%s has schema version %" PRId64 " and must be migrated first", sqlite3_db_filename(db->conn, "main"), version);
+    return 0;
+}

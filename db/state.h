@@ -1,0 +1,32 @@
+/* What the files of db/ that move jobs and tasks share. All functions run inside the caller's transaction. */
+#ifndef VMR_DB_STATE_H
+#define VMR_DB_STATE_H
+
+#include "db/job.h"
+#include "db/sql.h"
+
+/* Bits of task.held: why a task may not be claimed. Heartbeats tell the first two to the worker. */
+enum { HELD_PAUSE = 1, HELD_CANCEL = 2, HELD_DELETE = 4, HELD_FAILED = 8 };
+
+/* job_state.c */
+int job_seq(struct db *db, const char *id, int64_t *ret, struct err *e);             /* ERR_NOT_FOUND */
+/* After any change of the tasks or flags of a job: cancels what is pending when the job is to be cancelled, derives and
+ * stores the job's state, carries the flags over into its tasks, adds the event of the move. */
+int job_settle(struct db *db, int64_t seq, int64_t now_ms, struct err *e);
+
+/* graph.c: inserts the tasks of a new job with what each waits for. */
+int graph_insert(struct db *db, int64_t seq, const struct spec *s, struct err *e);
+
+/* event.c: job 0 for none; steals data (NULL: memory ran out while it was built). */
+int event_insert(struct db *db, int64_t seq, int64_t now_ms, const char *type, json_t *data, struct err *e);
+
+/* task.c */
+#define TASK_COLUMNS \
+    "task.id, task.kind, task.disk, task.state, task.attempts, task.started_at_ms, task.finished_at_ms, task.not_before_ms, task.total_bytes," \
+    " task.done_bytes, task.transferred_bytes, task.skipped_bytes, task.bytes_per_second, task.eta_seconds, task.error, task.params"
+int task_from_row(sqlite3_stmt *q, int col, struct task *ret, struct err *e);        /* all but job_id; TASK_COLUMNS from col on */
+int task_cancel_pending(struct db *db, int64_t seq, int64_t now_ms, struct err *e);  /* PENDING -> CANCELLED */
+extern const char *const task_claim_sql;             /* the one statement of a claim, for tests that look at its plan */
+int task_reopen(struct db *db, int64_t seq, int64_t now_ms, struct err *e);          /* FAILED, CANCELLED -> PENDING; ends backoffs */
+
+#endif

@@ -1,0 +1,38 @@
+#include "db/transfer.h"
+
+#include "db/state.h"
+
+int transfer_get(struct db *db, const char *job_id, unsigned disk, struct transfer_row *ret, struct err *e)
+{
+    AUTO_STMT sqlite3_stmt *q = NULL;
+    int r;
+    r = sql_query(db, &q, e,
+                  "SELECT length, etag, last_modified, listed_bytes, transferred_bytes, runs FROM transfer"
+                  " WHERE job = (SELECT seq FROM job WHERE id = ?1) AND disk = ?2", SS(job_id), SI(disk));
+    if (r < 0 || (r = sql_step(db, q, e)) < 0)
+        return r;
+    if (!r)
+        return err_set(e, ERR_NOT_FOUND, "disk %u of the job %s has no transfer", disk, job_id);
+    *ret = (struct transfer_row){.length = sql_u64(q, 0), .listed_bytes = sql_u64(q, 3), .transferred_bytes = sql_u64(q, 4), .runs = (unsigned)sql_u64(q, 5)};
+    sql_copy(q, 1, ret->etag, sizeof ret->etag);
+    sql_copy(q, 2, ret->last_modified, sizeof ret->last_modified);
+    return 0;
+}
+
+int transfer_put(struct db *db, const char *job_id, unsigned disk, const struct transfer_row *row, struct err *e)
+{
+    AUTO_TX struct sql_tx tx = {0};
+    int64_t seq, there;
+    int r;
+    if ((r = sql_begin(db, &tx, e)) < 0 || (r = job_seq(db, job_id, &seq, e)) < 0 ||
+        (r = sql_int(db, &there, e, "SELECT 1 FROM disk WHERE job = ?1 AND disk = ?2", SI(seq), SI(disk))) < 0)
+        return r;
+    if (!r)
+        return err_set(e, ERR_NOT_FOUND, "the job %s has no disk %u", job_id, disk);
+    r = sql_run(db, e,
+                "INSERT OR REPLACE INTO transfer (job, disk, length, etag, last_modified, listed_bytes, transferred_bytes, runs)"
+                " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+                SI(seq), SI(disk), SU(row->length), SS(row->etag), SS(row->last_modified), SU(row->listed_bytes), SU(row->transferred_bytes),
+                SI(row->runs));
+    return r < 0 ? r : sql_commit(&tx, e);
+}
