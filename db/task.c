@@ -255,7 +255,7 @@ static int wait_for_next(struct db *db, enum task_lane lane, int64_t now_ms, uin
 int task_claim(struct db *db, enum task_lane lane, struct task *ret, uint64_t *ret_wait_ms, struct err *e)
 {
     AUTO_TX struct sql_tx tx = {0};
-    int64_t id, seq, now = clock_now_ms();
+    int64_t id, seq = 0, now = clock_now_ms();
     uint64_t wait = 0;
     int r;
     if ((r = sql_begin(db, &tx, e)) < 0)
