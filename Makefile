@@ -1,7 +1,7 @@
 # vmrecover. `make help` lists the targets.
 #
 # Variables: SAN=address,undefined | thread (sanitizer build, in a folder of its own), CC, CFLAGS, PREFIX, DESTDIR,
-# TESTS (a pattern of unit and end-to-end test names for `make check`).
+# TESTS (a pattern of unit and end-to-end test names for `make check`), V=1 (show the commands).
 
 VERSION := 0.1.0
 CC      := $(if $(filter default,$(origin CC)),gcc,$(CC))
@@ -32,6 +32,7 @@ UNIT     := $(patsubst tests/unit/%.c,%,$(wildcard tests/unit/test_*.c))
 UNIT_LIB := $(filter-out tests/unit/test_%.c,$(wildcard tests/unit/*.c))
 ALL_C    := $(wildcard $(addsuffix /*.[ch],$(FOLDERS) api/cli tests/unit tests/fuzz tests/bench tests/doubles))
 
+Q        := $(if $(V),,@)
 obj       = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 
 .PHONY: all help deps check soak check-unit check-e2e check-valgrind demo bench fuzz lint format install deb clean
@@ -57,29 +58,62 @@ help:
 
 $(BUILD)/obj/%.o: %.c Makefile
 	@mkdir -p $(@D)
-	$(CC) $(ALLFLAGS) -MMD -MP -c $< -o $@
+	@echo '  CC    $<'
+	$(Q)$(CC) $(ALLFLAGS) -MMD -MP -c $< -o $@
 
 $(BUILD)/obj/api/openapi.o: api/openapi.json
 $(BUILD)/obj/db/migrate.o: db/schema.sql
 
 $(BUILD)/libvmrecover.a: $(call obj,$(LIB_SRCS))
 	@rm -f $@
-	ar rcs $@ $^
+	$(Q)ar rcs $@ $^
 
 $(BUILD)/vmrecoverd: $(call obj,service/main.c) $(BUILD)/libvmrecover.a
-	$(CC) $(LINKFLAGS) $^ $(LIBS) -o $@
+	@echo '  LINK  $@'
+	$(Q)$(CC) $(LINKFLAGS) $^ $(LIBS) -o $@
 
 $(BUILD)/vmrecover: $(call obj,$(CLI_SRCS))
-	$(CC) $(LINKFLAGS) $^ $(CLILIBS) -o $@
+	@echo '  LINK  $@'
+	$(Q)$(CC) $(LINKFLAGS) $^ $(CLILIBS) -o $@
 
 $(BUILD)/unit/%: $(BUILD)/obj/tests/unit/%.o $(call obj,$(UNIT_LIB)) $(BUILD)/libvmrecover.a
 	@mkdir -p $(@D)
-	$(CC) $(LINKFLAGS) $^ $(LIBS) -lcmocka -o $@
+	@echo '  LINK  $@'
+	$(Q)$(CC) $(LINKFLAGS) $^ $(LIBS) -lcmocka -o $@
 
 unit-programs: $(addprefix $(BUILD)/unit/,$(UNIT))
 
 deps:
 	@sh tests/deps.sh
+
+# All tests. Sanitizer builds leave out what they do not bear upon: packaging, fuzzers and lint.
+check: deps
+	@$(MAKE) --no-print-directory all unit-programs
+	@$(MAKE) --no-print-directory check-unit
+ifeq ($(SAN),)
+	@sh tests/layers.sh
+	@$(MAKE) --no-print-directory fuzz FUZZ_SECONDS=$(if $(SOAK),60,3)
+endif
+	@$(MAKE) --no-print-directory check-e2e
+ifeq ($(SAN),)
+	@sh tests/systemd/run.sh
+endif
+
+soak:
+	@$(MAKE) --no-print-directory check SOAK=1
+
+check-e2e: all
+	@BUILD=$(BUILD) SOAK=$(SOAK) sh tests/e2e/run.sh '$(TESTS)'
+
+# The unit tests, and one whole download with crash and resume, under valgrind.
+check-valgrind: deps
+	@$(MAKE) --no-print-directory all unit-programs
+	@VALGRIND=1 sh tests/unit/run.sh $(BUILD)/unit '$(TESTS)'
+	@BUILD=$(BUILD) VALGRIND=1 sh tests/e2e/run.sh download
+
+demo: deps
+	@$(MAKE) --no-print-directory all
+	@node tests/e2e/demo.mjs
 
 check-unit: unit-programs
 	@sh tests/unit/run.sh $(BUILD)/unit '$(TESTS)'
