@@ -1,0 +1,133 @@
+/* vmrecover: recovers virtual machines through the daemon vmrecoverd. */
+#include <string.h>
+
+#include "api/cli/cli.h"
+
+static const struct command {
+    const char *name, *usage, *summary;
+    command_fn *run;
+} commands[] = {
+    {"submit", "DISK... [OPTION...]", "start recovering a VM; prints the job's id", cmd_submit},
+    {"list", "[--state STATE] [--limit N] [--cursor C]", "jobs, newest first", cmd_list},
+    {"show", "JOB", "one job with its disks and tasks", cmd_show},
+    {"watch", "JOB", "follow a job to its end", cmd_watch},
+    {"pause", "JOB", "hold a job", cmd_pause},
+    {"resume", "JOB", "go on with a paused job", cmd_resume},
+    {"cancel", "JOB", "give a job up; retry can take it up again", cmd_cancel},
+    {"retry", "JOB", "run what failed or was cancelled again", cmd_retry},
+    {"delete", "JOB [--disks keep|delete] [--no-wait]", "remove a job, its VM and, if asked, its disks", cmd_delete},
+    {"vm", "list | show VM | start VM | stop VM | shutdown VM | reset VM | dvd VM ISO|--eject\n"
+     "                 | checkpoint VM [list | create NAME | restore ID | delete ID]\n"
+     "                 | attach VM SLOT FILE --format F | detach VM SLOT", "the virtual machines", cmd_vm},
+    {"screen", "VM [--text] [-o FILE] [--width N]", "what the VM's screen shows, as PNG or as text", cmd_screen},
+    {"keys", "VM (TEXT | --press KEYS [--repeat N] [--interval MS] | --wait MS | --enter | --text-file FILE)...", "type into the VM", cmd_keys},
+    {"serial", "VM [--after N] [--follow] | VM --send TEXT | VM --send-file FILE", "the VM's serial console", cmd_serial},
+    {"export", "VM [--slot N] [--format F] [-o PATH] [--no-wait]", "write the VM's disk with all repairs to a file on the host", cmd_export},
+    {"credential", "list | set NAME --type T [--account A] [--secret-file FILE] | delete NAME", "keys and SAS that sources need", cmd_credential},
+    {"host", "", "whether this host can recover VMs, and what is missing", cmd_host},
+    {"events", "[JOB] [--after N] [--limit N] [--follow]", "what happened", cmd_events},
+};
+
+static void help(FILE *f)
+{
+    fputs("vmrecover " VMR_VERSION ": recovers virtual machines through the daemon vmrecoverd\n\n"
+          "usage: vmrecover [--json] COMMAND ...\n\n", f);
+    for (size_t i = 0; i < ARRAY_LEN(commands); i++)
+        fprintf(f, "  %-11s %s\n%14s%s\n", commands[i].name, commands[i].usage, "", commands[i].summary);
+    fputs("\nJOB and VM are an id, at least 4 characters of the beginning of one, or a name.\n\n"
+          "submit takes one or more disks, the first of which is the OS disk:\n"
+          "  --url URL                 a blob or file behind http(s); with a SAS better as\n"
+          "  --url-file FILE           the same, read from a file ('-': standard input)\n"
+          "  --file PATH               an image on the host\n"
+          "  --blank SIZE              an empty disk\n"
+          "and for the disk before them: --credential NAME, --format auto|vhd|vhd_dynamic|vhdx|raw, --skip-free-space yes|no.\n"
+          "  --name NAME  --until TASK  --max-rate SIZE  --allow-cross-region  --wait  --idempotency-key KEY\n"
+          "  --generation auto|1|2  --memory MIB  --cpus N  --network none|nat|switch:NAME  --no-start  --dvd ISO\n"
+          "  --json-body FILE          the whole request as JSON instead ('-': standard input)\n\n"
+          "--json prints the API's own JSON. VMRECOVER_URL names the daemon (http://127.0.0.1:8480), VMRECOVER_TOKEN_FILE the file with\n"
+          "its token (/var/lib/vmrecover/token).\n\n"
+          "exit status: 0 done, 1 the job failed or the daemon refused, 2 wrong usage or a malformed request, 3 the daemon cannot be reached\n",
+          f);
+}
+
+static int exit_code(const struct cli *cli, const struct err *e)
+{
+    const json_t *problem = cli->client ? client_problem(cli->client) : NULL;
+    if (problem)
+        return jint(problem, "status") == 400 ? EXIT_USAGE : EXIT_FAILED;
+    if (e->code == ERR_UNREACHABLE)
+        return EXIT_UNREACHABLE;
+    return err_info((int)e->code)->http_status == 400 ? EXIT_USAGE : EXIT_FAILED;
+}
+
+static int run(const struct command *c, bool json, int argc, char **argv)
+{
+    struct err e = {0};
+    struct cli cli = {.json = json};
+    int r = client_open(&cli.client, &e);
+    if (r == 0)
+        r = c->run(&cli, argc, argv, &e);
+    if (r == 0 && (fflush(stdout) != 0 || ferror(stdout)))
+        r = err_set(&e, ERR_IO, "standard output cannot be written");
+    if (r < 0) {
+        fflush(stdout);
+        if (cli.client && client_problem(cli.client))
+            print_problem(client_problem(cli.client));
+        else
+            print_err(&e);
+        r = exit_code(&cli, &e);
+        if (r == EXIT_USAGE && !(cli.client && client_problem(cli.client)))
+            fprintf(stderr, "usage: vmrecover %s %s\n", c->name, c->usage);
+    }
+    client_close(cli.client);
+    return r;
+}
+
+int main(int argc, char **argv)
+{
+    bool json = false;
+    int i = 1;
+    for (; i < argc && strcmp(argv[i], "--json") == 0; i++)
+        json = true;
+    const char *word = i < argc ? argv[i] : "";
+    if (strcmp(word, "--help") == 0 || strcmp(word, "help") == 0 || strcmp(word, "-h") == 0) {
+        help(stdout);
+        return EXIT_DONE;
+    }
+    if (strcmp(word, "--version") == 0) {
+        puts("vmrecover " VMR_VERSION);
+        return EXIT_DONE;
+    }
+    const struct command *command = NULL;
+    for (size_t k = 0; k < ARRAY_LEN(commands); k++)
+        if (strcmp(word, commands[k].name) == 0)
+            command = &commands[k];
+    if (!command) {
+        if (*word) {
+            fputs("vmrecover: there is no command '", stderr);
+            print_text(stderr, word);
+            fputs("'\n\n", stderr);
+        }
+        help(stderr);
+        return EXIT_USAGE;
+    }
+    /* --json and --help may stand behind the command too */
+    char **rest = argv + i + 1;
+    int n = 0;
+    for (int k = i + 1; k < argc; k++) {
+        if (strcmp(argv[k], "--") == 0) {
+            while (k < argc)
+                rest[n++] = argv[k++];
+            break;
+        }
+        if (strcmp(argv[k], "--json") == 0) {
+            json = true;
+        } else if (strcmp(argv[k], "--help") == 0) {
+            printf("usage: vmrecover %s %s\n\n%s\n", command->name, command->usage, command->summary);
+            return EXIT_DONE;
+        } else {
+            rest[n++] = argv[k];
+        }
+    }
+    return run(command, json, n, rest);
+}

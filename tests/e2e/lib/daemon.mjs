@@ -1,0 +1,96 @@
+// The real daemon in a folder of its own on a free port. It can be killed and started again.
+import fs from 'node:fs';
+import path from 'node:path';
+import { Api } from './api.mjs';
+import { buildDir, removeTemp, start, tempDir, waitFor, slow } from './util.mjs';
+
+export class Daemon {
+    // options: configuration keys by their names; `env` for the process; `dir` instead of a new folder; `wrapper` to run it under
+    // another program.
+    static async start(options = {}) {
+        const { env = {}, dir, wrapper = [], ...config } = options;
+        const d = new Daemon();
+        d.dir = dir ?? tempDir('daemon');
+        d.ownDir = !dir;
+        d.config = config;
+        d.env = env;
+        d.wrapper = wrapper;
+        d.log = '';
+        d.stdout = '';
+        await d.run();
+        return d;
+    }
+
+    args() {
+        const options = { listen: '127.0.0.1:0', ...this.config };
+        return ['run', '--data-dir', this.dir, ...Object.entries(options).map(([k, v]) => `--${k.replaceAll('_', '-')}=${v}`)];
+    }
+
+    async run() {
+        fs.rmSync(path.join(this.dir, 'address'), { force: true });
+        const [command, ...args] = [...this.wrapper, path.join(buildDir, 'vmrecoverd'), ...this.args()];
+        const child = start(command, args, { env: { ...process.env, ...this.env }, cwd: this.dir });
+        this.child = child;
+        child.stderr.on('data', (d) => { this.log += d; });
+        child.stdout.on('data', (d) => { this.stdout += d; });
+        let over = null;
+        child.exited.then((r) => { over = r; });
+        const address = await waitFor(() => `the daemon listens; its log:\n${this.log}`, () => {
+            if (over) throw new Error(`the daemon ended at its start (${JSON.stringify(over)}):\n${this.log}`);
+            try { return fs.readFileSync(path.join(this.dir, 'address'), 'utf8').trim().split('\n')[0]; } catch { return null; }
+        }, { timeout: 30_000, interval: 30 });
+        this.address = address;
+        this.token = fs.readFileSync(path.join(this.dir, 'token'), 'utf8').trim();
+        const judge = this.api?.judge ?? null;
+        this.api = new Api(address, this.token);
+        this.api.judge = judge;                      // the same program serves the same document
+    }
+
+    get url() { return `http://${this.address}`; }
+    get tokenFile() { return path.join(this.dir, 'token'); }
+
+    async kill9() {
+        this.child.kill('SIGKILL');
+        await this.child.exited;
+    }
+
+    async restart() { await this.run(); }
+
+    // Orderly; the exit status is the daemon's. VMs outlive it: those of this data folder are ended by their pid.
+    async terminate() {
+        this.child.kill('SIGTERM');
+        const timer = setTimeout(() => this.child.kill('SIGKILL'), 30_000 * slow);
+        const status = await this.child.exited;
+        clearTimeout(timer);
+        return status;
+    }
+
+    // Processes whose command line names this data folder: the VMs.
+    vmProcesses() {
+        const found = [];
+        for (const pid of fs.readdirSync('/proc')) {
+            if (!/^\d+$/.test(pid) || Number(pid) === this.child.pid) continue;
+            try {
+                const argv = fs.readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0');
+                if (/qemu/.test(argv[0]) && argv.some((a) => a.includes(this.dir))) found.push(Number(pid));
+            } catch { /* it ended */ }
+        }
+        return found;
+    }
+
+    async stop() {
+        const status = this.child.exitCode === null && this.child.signalCode === null ? await this.terminate() : null;
+        for (const pid of this.vmProcesses()) try { process.kill(pid, 'SIGKILL'); } catch { /* gone */ }
+        await waitFor('the VMs are gone', () => this.vmProcesses().length === 0, { timeout: 10_000 });
+        if (this.ownDir) removeTemp(this.dir);
+        if (status && status.code !== 0) throw new Error(`the daemon ended with ${JSON.stringify(status)}; its log:\n${this.log}`);
+        const report = this.log.match(/^.*(ERROR: \w+Sanitizer|WARNING: ThreadSanitizer|runtime error:).*$/m);
+        if (report) throw new Error(`a sanitizer spoke: ${report[0]}\n${this.log.slice(report.index, report.index + 6000)}`);
+    }
+
+    files(sub = '') {
+        const base = path.join(this.dir, sub);
+        if (!fs.existsSync(base)) return [];
+        return fs.readdirSync(base, { recursive: true }).map(String).filter((f) => fs.statSync(path.join(base, f)).isFile());
+    }
+}
