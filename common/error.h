@@ -34,6 +34,7 @@
     X(ERR_IDEMPOTENCY, "idempotency_key_reused", 409, false, "The Idempotency-Key was used with another body", "Use a new key for a new request.") \
     X(ERR_TOO_LARGE, "body_too_large", 413, false, "The request body is too large", "Send a smaller body.") \
     X(ERR_URI_TOO_LONG, "uri_too_long", 414, false, "The request path or query is too long", "Shorten the path or query.") \
+    X(ERR_HEADERS, "headers_too_large", 431, false, "The request headers are too large", "Send fewer or shorter headers.") \
     X(ERR_MEDIA, "unsupported_media_type", 415, false, "The body must be application/json", "Send 'Content-Type: application/json'.") \
     X(ERR_BUSY, "too_many_requests", 429, true, "Too many connections, streams or objects", "Close some and try again.") \
     X(ERR_UNSUPPORTED, "not_supported", 501, false, "This host or hypervisor cannot do that", "GET /v1/host shows what this host can do.") \

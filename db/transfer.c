@@ -36,3 +36,13 @@ int transfer_put(struct db *db, const char *job_id, unsigned disk, const struct 
                 SI(row->runs));
     return r < 0 ? r : sql_commit(&tx, e);
 }
+
+int transfer_total(struct db *db, uint64_t *ret, struct err *e)
+{
+    int64_t total;
+    int r = sql_int(db, &total, e, "SELECT coalesce(sum(transferred_bytes), 0) FROM transfer");
+    if (r < 0)
+        return r;
+    *ret = total < 0 ? 0 : (uint64_t)total;
+    return 0;
+}

@@ -13,5 +13,7 @@ struct transfer_row {
 };
 int transfer_get(struct db *db, const char *job_id, unsigned disk, struct transfer_row *ret, struct err *e);   /* ERR_NOT_FOUND */
 int transfer_put(struct db *db, const char *job_id, unsigned disk, const struct transfer_row *row, struct err *e);
+/* Bytes transferred for all jobs that there are. */
+int transfer_total(struct db *db, uint64_t *ret, struct err *e);
 
 #endif

@@ -1,0 +1,100 @@
+/* A job and a task as the API shows them. */
+#include "api/internal.h"
+#include "common/json.h"
+#include "db/job.h"
+
+void progress_json(struct jsonw *w, const char *key, const struct task_progress *p)
+{
+    jsonw_open(w, key, '{');
+    jsonw_u64(w, "total_bytes", p->total);
+    jsonw_u64(w, "done_bytes", p->done);
+    jsonw_u64(w, "transferred_bytes", p->transferred);
+    jsonw_u64(w, "skipped_bytes", p->skipped);
+    jsonw_u64(w, "bytes_per_second", p->bytes_per_second);
+    if (p->eta_seconds < 0)
+        jsonw_null(w, "eta_seconds");
+    else
+        jsonw_int(w, "eta_seconds", p->eta_seconds);
+    jsonw_close(w, '}');
+}
+
+static void problem_json(struct jsonw *w, const char *key, const struct err *e)
+{
+    json_t *j = e->code ? json_from_err(e) : NULL;
+    jsonw_json(w, key, j);
+    json_decref(j);
+}
+
+void task_json(struct jsonw *w, const char *key, const struct task *t)
+{
+    jsonw_open(w, key, '{');
+    jsonw_str(w, "kind", task_kind_name(t->kind));
+    if (t->disk < 0)
+        jsonw_null(w, "disk");
+    else
+        jsonw_int(w, "disk", t->disk);
+    jsonw_str(w, "state", task_state_name(t->state));
+    jsonw_int(w, "attempts", t->attempts);
+    jsonw_time(w, "started_at", t->started_at_ms);
+    jsonw_time(w, "finished_at", t->finished_at_ms);
+    /* When a task that waits after a fault is tried again; meaningless in any other state. */
+    jsonw_time(w, "not_before", t->state == TASK_PENDING ? t->not_before_ms : 0);
+    progress_json(w, "progress", &t->progress);
+    problem_json(w, "error", &t->error);
+    if (t->params)
+        jsonw_json(w, "params", t->params);
+    jsonw_close(w, '}');
+}
+
+static void disk_json(struct jsonw *w, const struct job_disk *d)
+{
+    jsonw_open(w, NULL, '{');
+    jsonw_int(w, "index", d->index);
+    jsonw_str(w, "path", d->path);
+    jsonw_str(w, "format", disk_format_name(d->format));
+    jsonw_u64(w, "virtual_size", d->virtual_size);
+    jsonw_open(w, "source", '{');
+    jsonw_str(w, "type", source_type_name(d->spec.type));
+    if (d->spec.url)
+        jsonw_str(w, "url", d->spec.url);
+    if (d->spec.credential)
+        jsonw_str(w, "credential", d->spec.credential);
+    if (d->spec.path)
+        jsonw_str(w, "path", d->spec.path);
+    if (d->spec.type == SOURCE_BLANK)
+        jsonw_u64(w, "size", d->spec.size);
+    jsonw_close(w, '}');
+    jsonw_close(w, '}');
+}
+
+void job_json(struct jsonw *w, const char *key, const struct job *j, bool with_request)
+{
+    jsonw_open(w, key, '{');
+    jsonw_str(w, "id", j->id);
+    jsonw_str(w, "name", j->spec->name);
+    jsonw_str(w, "state", job_state_name(j->state));
+    jsonw_bool(w, "paused", j->paused);
+    jsonw_bool(w, "cancel_requested", j->cancel_requested);
+    jsonw_str(w, "delete_requested", j->delete_requested == DELETE_NO ? NULL : j->delete_requested == DELETE_ALL ? "delete" : "keep");
+    jsonw_time(w, "created_at", j->created_at_ms);
+    jsonw_time(w, "updated_at", j->updated_at_ms);
+    jsonw_str(w, "vm_id", j->vm_id);
+    if (j->generation)
+        jsonw_int(w, "generation", j->generation);
+    else
+        jsonw_null(w, "generation");
+    jsonw_open(w, "disks", '[');
+    for (size_t i = 0; i < j->spec->n_disks; i++)
+        disk_json(w, &j->disks[i]);
+    jsonw_close(w, ']');
+    jsonw_open(w, "tasks", '[');
+    for (size_t i = 0; i < j->n_tasks; i++)
+        task_json(w, NULL, &j->tasks[i]);
+    jsonw_close(w, ']');
+    if (with_request) {
+        json_t *request = spec_json(j->spec);
+        jsonw_json(w, "request", request);
+        json_decref(request);
+    }
+    jsonw_close(w, '}');
+}

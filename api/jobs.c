@@ -1,0 +1,208 @@
+/* Jobs: submit, list, show, and what a user wants of them. The work itself is the service's; here are only rows of the queue. */
+#include <stdio.h>
+#include <string.h>
+
+#include "api/internal.h"
+#include "db/job.h"
+
+#define LIST_DEFAULT 50
+#define LIST_MAX 200
+#define KEY_MAX 128
+
+static int reply_job(struct request *rq, unsigned status, const char *id, struct err *e)
+{
+    struct db *db;
+    AUTO(job_free_ptr) struct job *j = NULL;
+    int r = request_db(rq, &db, e);
+    if (r == 0)
+        r = job_get(db, id, &j, e);
+    if (r < 0)
+        return r;
+    AUTO_JSONW struct jsonw w = {0};
+    job_json(&w, NULL, j, true);
+    return reply_json(rq, status, &w, e);
+}
+
+/* ---- submit ---- */
+
+static int idempotency_key(struct request *rq, const char **ret, struct err *e)
+{
+    const char *key = request_header(rq, "Idempotency-Key");
+    size_t n = key ? strlen(key) : 0;
+    bool ok = !key || (n >= 1 && n <= KEY_MAX);
+    for (size_t i = 0; i < n && ok; i++)
+        ok = key[i] >= ' ' && key[i] <= '~';
+    if (!ok)
+        return err_field(e, ERR_VALUE, "Idempotency-Key", "the Idempotency-Key header must hold 1 to %d printable ASCII characters", KEY_MAX);
+    *ret = key;
+    return 0;
+}
+
+/* Of the body's meaning: neither white space nor the order of members makes it another request. */
+static int body_hash(json_t *body, uint8_t ret[SHA256_LEN], struct err *e)
+{
+    AUTO_SECRET char *text = json_dumps(body, JSON_SORT_KEYS | JSON_COMPACT);
+    return text ? crypto_sha256(text, strlen(text), ret, e) : err_oom(e);
+}
+
+int jobs_post(struct request *rq, struct err *e)
+{
+    struct db *db;
+    const char *key = NULL;
+    uint8_t hash[SHA256_LEN];
+    AUTO(spec_free_ptr) struct spec *s = NULL;
+    char id[UUID_LEN];
+    bool existing = false;
+    int r = idempotency_key(rq, &key, e);
+    if (r == 0)
+        r = spec_parse(rq->json, &s, e);
+    if (r == 0)
+        r = body_hash(rq->json, hash, e);
+    if (r == 0)
+        r = request_db(rq, &db, e);
+    if (r == 0)
+        r = job_create(db, s, key, hash, id, &existing, e);
+    if (r == -ERR_CREDENTIAL && e->field[0]) {       /* in a request, a name that is none is a wrong value */
+        e->code = ERR_VALUE;
+        return err_hint(e, "PUT the credential first; GET /v1/credentials lists those that there are.");
+    }
+    if (r < 0)
+        return r;
+    if (!existing)
+        request_changed(rq);
+    r = reply_job(rq, 201, id, e);
+    if (r < 0)
+        return r;
+    char location[64];
+    snprintf(location, sizeof location, "/v1/jobs/%s", id);
+    reply_header(rq, "Location", location);
+    if (existing)
+        reply_header(rq, "Idempotency-Replayed", "true");
+    return 0;
+}
+
+/* ---- list and show ---- */
+
+/* A cursor is the number of the last job of a page in base64url. Opaque to clients: it may become something else. */
+static char *cursor_make(int64_t seq)
+{
+    uint8_t raw[9];
+    for (size_t i = 0; i < sizeof raw; i++)
+        raw[i] = i ? (uint8_t)((uint64_t)seq >> (64 - 8 * i)) : 1;    /* a version, then the number, big end first */
+    char *s = crypto_base64(raw, sizeof raw);        /* nine bytes need no padding */
+    for (char *p = s; p && *p; p++)
+        *p = (char)(*p == '+' ? '-' : *p == '/' ? '_' : *p);
+    return s;
+}
+
+static bool cursor_read(const char *s, int64_t *ret)
+{
+    char text[13];
+    if (strlen(s) != 12 || strpbrk(s, "+/="))
+        return false;
+    for (size_t i = 0; i < sizeof text; i++)
+        text[i] = (char)(s[i] == '-' ? '+' : s[i] == '_' ? '/' : s[i]);
+    AUTO_FREE uint8_t *raw = NULL;
+    size_t n;
+    if (!crypto_base64_decode(text, &raw, &n) || n != 9 || raw[0] != 1)
+        return false;
+    uint64_t seq = 0;
+    for (size_t i = 1; i < 9; i++)
+        seq = seq << 8 | raw[i];
+    *ret = (int64_t)seq;
+    return *ret > 0;
+}
+
+int jobs_get(struct request *rq, struct err *e)
+{
+    enum job_state state = JOB_STATES;
+    const char *word = request_query(rq, "state"), *cursor = request_query(rq, "cursor");
+    int64_t before = 0;
+    uint64_t limit;
+    if (word && !job_state_parse(word, &state))
+        return err_field(e, ERR_VALUE, "?state", "state must be one of: queued, running, paused, succeeded, failed, cancelled");
+    if (cursor && !cursor_read(cursor, &before))
+        return err_field(e, ERR_VALUE, "?cursor", "cursor must be the next_cursor of an earlier page");
+    int r = request_query_u64(rq, "limit", LIST_DEFAULT, 1, LIST_MAX, &limit, e);
+    struct db *db;
+    if (r == 0)
+        r = request_db(rq, &db, e);
+    struct job **jobs = NULL;
+    size_t n = 0;
+    if (r == 0)                                      /* one more than asked for tells whether there is a next page */
+        r = job_list(db, word ? (int)state : -1, before, limit + 1, &jobs, &n, e);
+    if (r < 0)
+        return r;
+    AUTO_JSONW struct jsonw w = {0};
+    AUTO_FREE char *next = n > limit ? cursor_make(jobs[limit - 1]->seq) : NULL;
+    jsonw_open(&w, NULL, '{');
+    jsonw_open(&w, "jobs", '[');
+    for (size_t i = 0; i < n && i < limit; i++)
+        job_json(&w, NULL, jobs[i], false);
+    jsonw_close(&w, ']');
+    jsonw_str(&w, "next_cursor", next);
+    jsonw_close(&w, '}');
+    bool lost = n > limit && !next;
+    job_list_free(jobs, n);
+    return lost ? err_oom(e) : reply_json(rq, 200, &w, e);
+}
+
+int job_get_one(struct request *rq, struct err *e)
+{
+    return reply_job(rq, 200, rq->id, e);
+}
+
+/* ---- change ---- */
+
+static int change(struct request *rq, int (*fn)(struct db *db, const char *id, struct err *e), struct err *e)
+{
+    struct db *db;
+    int r = request_db(rq, &db, e);
+    if (r == 0)
+        r = fn(db, rq->id, e);
+    if (r < 0)
+        return r;
+    request_changed(rq);
+    return reply_job(rq, 202, rq->id, e);
+}
+
+int job_post_pause(struct request *rq, struct err *e)
+{
+    return change(rq, job_pause, e);
+}
+
+int job_post_resume(struct request *rq, struct err *e)
+{
+    return change(rq, job_resume, e);
+}
+
+int job_post_cancel(struct request *rq, struct err *e)
+{
+    return change(rq, job_cancel, e);
+}
+
+int job_post_retry(struct request *rq, struct err *e)
+{
+    return change(rq, job_retry, e);
+}
+
+/* The row is read before the service hears of it: its cleaner may be quicker than we are. */
+int job_delete_one(struct request *rq, struct err *e)
+{
+    const char *disks = request_query(rq, "disks");
+    if (disks && strcmp(disks, "keep") && strcmp(disks, "delete"))
+        return err_field(e, ERR_VALUE, "?disks", "disks must be keep or delete");
+    struct db *db;
+    AUTO(job_free_ptr) struct job *j = NULL;
+    int r = request_db(rq, &db, e);
+    if (r == 0)
+        r = job_delete(db, rq->id, disks && !strcmp(disks, "delete") ? DELETE_ALL : DELETE_KEEP_DISKS, e);
+    if (r == 0)
+        r = job_get(db, rq->id, &j, e);
+    if (r < 0)
+        return r;
+    AUTO_JSONW struct jsonw w = {0};
+    job_json(&w, NULL, j, true);
+    request_changed(rq);
+    return reply_json(rq, 202, &w, e);
+}
