@@ -37,7 +37,7 @@ while [ $# -gt 0 ]; do
 done
 [ -n "$out" ] || die "usage: build.sh OUT.vhd [--fault fstab|initramfs-fsck|no-boot-code|none] [--lock-root] [--size-mib N] [--gpt-efi]"
 case $fault in none | fstab | initramfs-fsck | no-boot-code) ;; *) die "unknown fault $fault" ;; esac
-[[ $size_mib =~ ^[0-9]{1,7}$ ]] && [ "$size_mib" -ge 40 ] || die "--size-mib: a whole number from 40 on, not $size_mib"
+[[ $size_mib =~ ^[1-9][0-9]{1,6}$ && $size_mib -ge 40 ]] || die "--size-mib: a whole number from 40 on, not $size_mib"
 
 # Fixed, so that what is cached can name them.
 root_uuid=6f3d1c5e-8a57-4f0a-9c43-5b1e7d20a911
@@ -110,11 +110,13 @@ make_root() {
     echo 'root:x:0:' >"$tree/etc/group"
     # the files that the fault initramfs-fsck makes share their blocks
     for name in a b; do head -c 16384 /dev/zero | tr '\0' "$name" >"$tree/var/lib/app/$name.db"; done
-    # as Azure's images: both consoles, the serial port last, which makes it /dev/console
+    # as Azure's images: both consoles, the serial port last, which makes it /dev/console; OVMF's console is on both by itself
     cat >"$tree/boot/grub/grub.cfg" <<CFG
-serial --unit=0 --speed=115200
-terminal_input console serial
-terminal_output console serial
+if [ "\$grub_platform" = pc ]; then
+    serial --unit=0 --speed=115200
+    terminal_input console serial
+    terminal_output console serial
+fi
 set timeout=1
 menuentry "Tiny Linux" {
     search --no-floppy --fs-uuid --set=root $root_uuid
@@ -143,6 +145,7 @@ make_pieces() {
     done
     cp /usr/lib/grub/i386-pc/{moddep,command,fs,terminal,crypto}.lst "$dir/root/boot/grub/i386-pc/"
     grub-mkimage -O i386-pc -o "$dir/core.img" -p '(hd0,msdos1)/boot/grub' biosdisk part_msdos ext2
+    # shellcheck disable=SC2016  # GRUB's variables
     printf 'search --no-floppy --fs-uuid --set=root %s\nset prefix=($root)/boot/grub\nconfigfile $prefix/grub.cfg\n' "$root_uuid" >"$work/efi.cfg"
     grub-mkimage -O x86_64-efi -o "$dir/bootx64.efi" -c "$work/efi.cfg" -p /boot/grub \
         part_gpt part_msdos fat ext2 normal configfile linux search search_fs_uuid serial terminal echo ls cat reboot test minicmd all_video gzio
