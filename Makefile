@@ -118,4 +118,8 @@ demo: deps
 check-unit: unit-programs
 	@sh tests/unit/run.sh $(BUILD)/unit '$(TESTS)'
 
+LINT_C = $(call pick,$(filter %.c,$(ALL_C)))
+lint:
+	@FLAGS='-std=gnu17 $(subst ',,$(DEFS)) $(WARN) $(PKGFLAGS)' SOURCES='$(LINT_C)' sh tests/lint.sh
+
 -include $(shell find $(BUILD)/obj -name '*.d' 2>/dev/null)

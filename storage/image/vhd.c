@@ -203,7 +203,7 @@ static int no_footer(const struct image_source *src, const uint8_t head[512], co
     char text[BYTES_TEXT];
     /* Cut within its footer: the rest of one begins at the last sector boundary. */
     size_t odd = (size_t)(src->size % 512);
-    const uint8_t *part = tail + VHD_FOOTER_BYTES - odd;
+    const uint8_t *part = tail + (VHD_FOOTER_BYTES - odd);
     if (odd >= 4 && !memcmp(part, FOOTER_COOKIE, odd < 8 ? odd : 8))
         return err_set(e, ERR_SOURCE_TRUNCATED, NAME_FMT ": a VHD footer begins at offset %" PRIu64 ", but the source ends after %zu of its 512 bytes",
                        src->name, src->size - odd, odd);

@@ -79,7 +79,7 @@ static int header_check(const struct image_source *src, struct err *e)
             return r;
     }
     if (!good[0] && !good[1])
-        return -(int)e->code;
+        return -ERR_VHD_DAMAGED; /* said in e */
     int at = good[0] && good[1] ? le64(h[1] + 8) > le64(h[0] + 8) : good[1];
     if (le16(h[at] + 66) != 1)
         return err_set(e, ERR_UNSUPPORTED, NAME_FMT ": is a VHDX of version %u; only 1 is known", src->name, le16(h[at] + 66));
@@ -133,7 +133,7 @@ static int regions_read(const struct image_source *src, struct region *bat, stru
         if (good)
             return regions_parse(src, table, bat, metadata, e);
     }
-    return -(int)e->code;
+    return -ERR_VHD_DAMAGED; /* said in e */
 }
 
 struct metadata {
