@@ -65,8 +65,8 @@ $(BUILD)/obj/api/openapi.o: api/openapi.json
 $(BUILD)/obj/db/migrate.o: db/schema.sql
 
 $(BUILD)/libvmrecover.a: $(call obj,$(LIB_SRCS))
-	@rm -f $@
-	$(Q)ar rcs $@ $^
+	@rm -f $@                                         # ar q: two folders may have a file of one name
+	$(Q)ar qcs $@ $^
 
 $(BUILD)/vmrecoverd: $(call obj,service/main.c) $(BUILD)/libvmrecover.a
 	@echo '  LINK  $@'
