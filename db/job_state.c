@@ -252,7 +252,7 @@ int job_delete(struct db *db, const char *id, enum job_delete how, struct err *e
 
 int job_list_deletable(struct db *db, char ***ret, size_t *ret_n, struct err *e)
 {
-    enum { PAGE = 256 };                             /* what is left comes with the next call */
+    enum { PAGE = 10000 };                           /* what is left comes with the next call */
     AUTO_STMT sqlite3_stmt *q = NULL;
     char **ids = calloc(PAGE, sizeof *ids);
     size_t n = 0;
