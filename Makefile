@@ -122,4 +122,25 @@ LINT_C = $(call pick,$(filter %.c,$(ALL_C)))
 lint:
 	@FLAGS='-std=gnu17 $(subst ',,$(DEFS)) $(WARN) $(PKGFLAGS)' SOURCES='$(LINT_C)' sh tests/lint.sh
 
+# ---- installation: the daemon, the client, unit, configuration, man pages; `make deb` packs the same ----
+SBINDIR := $(PREFIX)/sbin
+BINDIR  := $(PREFIX)/bin
+MANDIR  := $(PREFIX)/share/man
+UNITDIR := $(PREFIX)/lib/systemd/system
+FILL     = sed -e 's|@SBINDIR@|$(SBINDIR)|' -e 's|@VERSION@|$(VERSION)|'
+
+install: all
+	install -d $(addprefix $(DESTDIR),$(SBINDIR) $(BINDIR) $(MANDIR)/man1 $(MANDIR)/man8 $(UNITDIR) $(PREFIX)/lib/sysusers.d /etc/vmrecover)
+	install -m 755 $(BUILD)/vmrecoverd $(DESTDIR)$(SBINDIR)/
+	install -m 755 $(BUILD)/vmrecover $(DESTDIR)$(BINDIR)/
+	$(FILL) packaging/systemd/vmrecoverd.service.in >$(DESTDIR)$(UNITDIR)/vmrecoverd.service
+	$(FILL) packaging/man/vmrecover.1.in >$(DESTDIR)$(MANDIR)/man1/vmrecover.1
+	$(FILL) packaging/man/vmrecoverd.8.in >$(DESTDIR)$(MANDIR)/man8/vmrecoverd.8
+	install -m 644 packaging/systemd/vmrecover.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/vmrecover.conf
+	[ -e $(DESTDIR)/etc/vmrecover/vmrecover.conf ] || install -m 644 packaging/vmrecover.conf $(DESTDIR)/etc/vmrecover/vmrecover.conf
+	$(if $(DESTDIR),,@echo 'Start it: systemd-sysusers && systemctl daemon-reload && systemctl enable --now vmrecoverd')
+
+deb: all
+	@packaging/deb/build.sh $(VERSION) $(BUILD)
+
 -include $(shell find $(BUILD)/obj -name '*.d' 2>/dev/null)
