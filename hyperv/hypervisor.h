@@ -17,8 +17,13 @@
 #include "common/error.h"
 #include "common/mem.h"
 
-#define HV_DISKS_MAX 4                                 /* Generation 1: IDE has four places, the DVD takes one more on demand */
-#define HV_NAME_MAX 100
+#define HV_DISKS_MAX 4                                 /* Generation 1: IDE has four places */
+#define HV_NAME_MAX 100                                /* bytes */
+#define HV_CHECKPOINTS_MAX 64                          /* of one VM */
+#define HV_MEMORY_MIB_MIN 16
+#define HV_MEMORY_MIB_MAX (1024 * 1024)
+#define HV_CPUS_MAX 64
+#define HV_DISK_BYTES_MAX ((uint64_t)64 << 40)
 
 enum hv_format { HV_RAW, HV_VHD, HV_VHD_DYNAMIC, HV_VHDX, HV_QCOW2 };
 enum hv_state { HV_OFF, HV_RUNNING, HV_PAUSED, HV_FAILED };
@@ -33,7 +38,7 @@ struct hv_config {
 };
 
 struct hv_disk {
-    char *path;                                        /* absolute */
+    char *path;                                        /* absolute; NULL: the slot is empty (after disk_detach) */
     enum hv_format format;
     uint64_t virtual_size;                             /* bytes the guest sees; for HV_VHD the file has 512 more */
     bool overlay;                                      /* writes go to a layer of the VM, the file stays as it is */
@@ -47,10 +52,11 @@ struct hv_vm_spec {
     unsigned memory_mib, cpus;
     char *network;                                     /* "none", "nat", "switch:<name>" */
     struct hv_disk disks[HV_DISKS_MAX];
-    size_t n_disks;
+    size_t n_disks;                                    /* highest slot in use + 1; disks[i] is in slot i */
     char *dvd;                                         /* ISO path or NULL */
 };
 void hv_vm_spec_clear(struct hv_vm_spec *s);           /* frees the members */
+int hv_vm_spec_copy(const struct hv_vm_spec *s, struct hv_vm_spec *ret, struct err *e);      /* deep; hv_vm_spec_clear after use */
 
 struct hv_vm {                                         /* what a VM is now */
     struct hv_vm_spec spec;
@@ -105,24 +111,30 @@ struct hv_ops {
     int (*vm_delete)(struct hv *hv, const char *id, struct err *e);                    /* required: powers off, removes all that create made; missing is 0 */
     int (*vm_get)(struct hv *hv, const char *id, struct hv_vm **ret, struct err *e);   /* required */
     int (*vm_list)(struct hv *hv, struct hv_vm ***ret, size_t *ret_n, struct err *e);  /* required; caller frees each and the array */
-    int (*vm_start)(struct hv *hv, const char *id, struct err *e);                     /* required; running already is 0 */
+    /* Running already is 0; one that is paused goes on. */
+    int (*vm_start)(struct hv *hv, const char *id, struct err *e);                     /* required */
     int (*vm_stop)(struct hv *hv, const char *id, struct err *e);                      /* required: power off; off already is 0 */
     int (*vm_shutdown)(struct hv *hv, const char *id, struct err *e);                  /* asks the guest, does not wait */
     int (*vm_reset)(struct hv *hv, const char *id, struct err *e);
     int (*screen)(struct hv *hv, const char *id, struct hv_image *ret, struct err *e);
     int (*screen_text)(struct hv *hv, const char *id, char **ret, struct err *e);      /* UTF-8 lines; ERR_UNSUPPORTED in a graphics mode */
-    int (*keys)(struct hv *hv, const char *id, const struct hv_chord *chord, struct err *e);   /* returns after the keys are up again */
+    /* Returns after the keys are up again, at a pace that slow guests take. ERR_UNSUPPORTED: this hypervisor lacks one of them. */
+    int (*keys)(struct hv *hv, const char *id, const struct hv_chord *chord, struct err *e);
     /* Bytes of the serial console's log from `offset`, at most n; *ret_n may be 0. The log grows over the VM's life. */
     int (*serial_read)(struct hv *hv, const char *id, uint64_t offset, void *buf, size_t n, size_t *ret_n, uint64_t *ret_size, struct err *e);
+    /* Returns once the guest's port has taken all; ERR_TIMEOUT when nothing reads there. */
     int (*serial_write)(struct hv *hv, const char *id, const void *buf, size_t n, struct err *e);
     int (*dvd)(struct hv *hv, const char *id, const char *iso, struct err *e);         /* NULL ejects */
     int (*disk_attach)(struct hv *hv, const char *id, unsigned slot, const struct hv_disk *d, struct err *e);  /* VM off */
     int (*disk_detach)(struct hv *hv, const char *id, unsigned slot, struct err *e);
+    /* Of a running VM with its memory where the hypervisor can (ret->with_memory says so). At most HV_CHECKPOINTS_MAX. */
     int (*checkpoint_create)(struct hv *hv, const char *id, const char *name, struct hv_checkpoint *ret, struct err *e);
     int (*checkpoint_list)(struct hv *hv, const char *id, struct hv_checkpoint **ret, size_t *ret_n, struct err *e);
+    /* Brings back disks and power state: with memory the VM runs after it, without it is off. */
     int (*checkpoint_restore)(struct hv *hv, const char *id, const char *checkpoint, struct err *e);
     int (*checkpoint_delete)(struct hv *hv, const char *id, const char *checkpoint, struct err *e);
-    /* Flattens disk `slot` with all layers into a new file; VM off or paused for the time. */
+    /* Flattens disk `slot` with all layers into a new file, which appears under its name when it is whole. The VM must be off, and
+     * cannot be started, changed or deleted meanwhile. */
     int (*disk_export)(struct hv *hv, const char *id, unsigned slot, enum hv_format format, const char *path,
                        hv_stop_fn *stop, hv_progress_fn *progress, void *arg, struct err *e);
 };

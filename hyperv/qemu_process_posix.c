@@ -1,0 +1,180 @@
+/* QEMU's processes. A number in a file proves nothing: numbers are reused. A process is ours when its command line carries the VM's id
+ * and its working directory is the VM's folder, and it is held by a pidfd while it is examined and killed. */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "common/clock.h"
+#include "hyperv/qemu.h"
+
+#define KILL_WAIT_MS 20000                             /* for a process in an uninterruptible disk wait */
+#define CMDLINE_MAX 65536
+
+int qemu_read_at(int dirfd, const char *name, uint64_t offset, void *buf, size_t max, size_t *ret_n, uint64_t *ret_size, struct err *e)
+{
+    int fd = openat(dirfd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    if (fd < 0)
+        return err_os(e, ERR_IO, errno, "cannot open %s of the virtual machine", name);
+    struct stat st;
+    size_t n = 0;
+    int r = 0;
+    if (fstat(fd, &st) < 0)
+        r = err_os(e, ERR_IO, errno, "cannot look at %s of the virtual machine", name);
+    else if (!S_ISREG(st.st_mode))
+        r = err_set(e, ERR_IO, "%s of the virtual machine is not a file", name);
+    while (r == 0 && n < max) {
+        ssize_t k = pread(fd, (char *)buf + n, max - n, (off_t)(offset + n));
+        if (k > 0)
+            n += (size_t)k;
+        else if (k == 0)
+            break;
+        else if (errno != EINTR)
+            r = err_os(e, ERR_IO, errno, "cannot read %s of the virtual machine", name);
+    }
+    close(fd);
+    if (r == 0) {
+        *ret_n = n;
+        if (ret_size)
+            *ret_size = (uint64_t)st.st_size;
+    }
+    return r;
+}
+
+/* /proc/<pid>/<name>, NUL-terminated; 0 bytes for a zombie or a process that is gone. */
+static size_t read_proc(pid_t pid, const char *name, char *buf, size_t size)
+{
+    char path[64];
+    snprintf(path, sizeof path, "/proc/%d/%s", (int)pid, name);
+    size_t n = 0;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    for (ssize_t k; fd >= 0 && n < size - 1 && (k = read(fd, buf + n, size - 1 - n)) > 0;)
+        n += (size_t)k;
+    if (fd >= 0)
+        close(fd);
+    buf[n] = 0;
+    return n;
+}
+
+static bool is_ours(int dirfd, const char *id, pid_t pid)
+{
+    AUTO_FREE char *line = malloc(CMDLINE_MAX);
+    if (!line)
+        return false;
+    size_t n = read_proc(pid, "cmdline", line, CMDLINE_MAX);
+    bool named = false;
+    for (size_t at = 0, next; at < n && !named; at = next) {
+        next = at + strlen(line + at) + 1;
+        named = !strcmp(line + at, "-uuid") && next < n && !strcmp(line + next, id);
+    }
+    if (!named)
+        return false;
+    char path[64];
+    snprintf(path, sizeof path, "/proc/%d/cwd", (int)pid);
+    struct stat cwd, dir;
+    if (fstat(dirfd, &dir) < 0)
+        return false;
+    if (stat(path, &cwd) < 0)                          /* another account's process and we are not root: the id must do */
+        return errno == EACCES;
+    return cwd.st_dev == dir.st_dev && cwd.st_ino == dir.st_ino;
+}
+
+static bool take(int dirfd, const char *id, pid_t pid, struct qemu_process *ret)
+{
+    if (pid <= 1)
+        return false;
+    int fd = (int)syscall(SYS_pidfd_open, pid, 0u);
+    if (fd < 0)
+        return false;
+    if (!is_ours(dirfd, id, pid)) {
+        close(fd);
+        return false;
+    }
+    *ret = (struct qemu_process){.pid = pid, .fd = fd};
+    return true;
+}
+
+bool qemu_process_find(int dirfd, const char *id, bool scan, struct qemu_process *ret)
+{
+    char text[32] = "";
+    size_t n = 0;
+    struct err ignored;
+    unsigned long long pid = 0;
+    if (qemu_read_at(dirfd, "qemu.pid", 0, text, sizeof text - 1, &n, NULL, &ignored) == 0) {
+        text[strcspn(text, "\n")] = 0;
+        if (str_to_u64(text, INT32_MAX, &pid) && take(dirfd, id, (pid_t)pid, ret))
+            return true;
+    }
+    DIR *proc = scan ? opendir("/proc") : NULL;
+    bool found = false;
+    for (struct dirent *ent; proc && !found && (ent = readdir(proc));)
+        found = str_to_u64(ent->d_name, INT32_MAX, &pid) && take(dirfd, id, (pid_t)pid, ret);
+    if (proc)
+        closedir(proc);
+    return found;
+}
+
+bool qemu_process_exists(int64_t pid)
+{
+    char c[2];
+    return pid > 1 && read_proc((pid_t)pid, "cmdline", c, sizeof c) > 0;
+}
+
+bool qemu_process_wait(const struct qemu_process *p, unsigned timeout_ms)
+{
+    int64_t deadline = clock_mono_ms() + timeout_ms;
+    for (;;) {
+        int64_t left = deadline - clock_mono_ms();
+        struct pollfd f = {.fd = p->fd, .events = POLLIN};
+        int n = poll(&f, 1, left > 0 ? (int)left : 0);
+        if (n > 0)
+            return true;
+        if (n == 0 || errno != EINTR)
+            return false;
+    }
+}
+
+int qemu_process_kill(const struct qemu_process *p, struct err *e)
+{
+    if (syscall(SYS_pidfd_send_signal, p->fd, SIGKILL, NULL, 0u) < 0 && errno != ESRCH)
+        return err_os(e, ERR_IO, errno, "cannot end the QEMU process %d", (int)p->pid);
+    if (!qemu_process_wait(p, KILL_WAIT_MS))
+        return err_set(e, ERR_TIMEOUT, "the QEMU process %d does not end: it waits for a disk of the host", (int)p->pid);
+    return 0;
+}
+
+void qemu_process_close(struct qemu_process *p)
+{
+    close(p->fd);
+    p->fd = -1;
+}
+
+bool qemu_process_left_pidfile(int dirfd)
+{
+    struct stat st;
+    return fstatat(dirfd, "qemu.pid", &st, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
+void qemu_process_forget(int dirfd)
+{
+    static const char *const names[] = {"qemu.pid", "qmp.sock", "serial.sock"};
+    for (size_t i = 0; i < ARRAY_LEN(names); i++)
+        unlinkat(dirfd, names[i], 0);
+}
+
+void qemu_process_boot_id(char ret[UUID_LEN])
+{
+    memset(ret, 0, UUID_LEN);
+    int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return;
+    if (read(fd, ret, UUID_LEN - 1) != UUID_LEN - 1)
+        ret[0] = 0;
+    close(fd);
+}
