@@ -136,8 +136,9 @@ static enum err_code code_of(CURLcode code, const char *detail)
     case CURLE_SSL_INVALIDCERTSTATUS: return ERR_TLS;
     case CURLE_SSL_CONNECT_ERROR:                    /* a connection cut in the handshake says nothing about certificates */
         return detail && (strstr(detail, "SYSCALL") || strstr(detail, "reset")) ? ERR_UNREACHABLE : ERR_TLS;
-    case CURLE_URL_MALFORMAT:
-    case CURLE_UNSUPPORTED_PROTOCOL: return ERR_VALUE;
+    case CURLE_UNSUPPORTED_PROTOCOL:                 /* also said of an answer that is no HTTP/1 */
+        return detail && strstr(detail, "HTTP/0.9") ? ERR_UPSTREAM : ERR_VALUE;
+    case CURLE_URL_MALFORMAT: return ERR_VALUE;
     case CURLE_COULDNT_RESOLVE_HOST:
     case CURLE_COULDNT_RESOLVE_PROXY:
     case CURLE_COULDNT_CONNECT:

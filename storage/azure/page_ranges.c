@@ -13,6 +13,7 @@
 #define WINDOW_MAX ((uint64_t)32 << 30)
 #define WINDOW_MIN ((uint64_t)256 << 20)
 #define FAILURES_MAX 6                               /* in all; then every byte is data */
+#define BAD_COUNTS 3                                 /* a list that came and was wrong is hardly better the next time */
 #define PAGES_MAX 100000                             /* of one window */
 #define ANSWER_MAX ((uint64_t)256 << 20)             /* bytes of one answer */
 #define MARKER_MAX 2048
@@ -329,8 +330,9 @@ static int ask_all(struct blob *b, const struct blob_info *info, CURL *h, struct
             at = a->to;
             continue;
         }
-        if (is_final(e) || !blob_error_is_transient(e) || ++failures == FAILURES_MAX || a->list->close_gap != gap)
+        if (is_final(e) || !blob_error_is_transient(e) || (failures += a->bad ? BAD_COUNTS : 1) >= FAILURES_MAX || a->list->close_gap != gap)
             return r;                                /* gaps closed meanwhile: what this window added cannot be told apart */
+        a->bad = false;
         a->list->n = kept;
         if (kept)
             a->list->r[kept - 1] = last;

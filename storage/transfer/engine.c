@@ -36,6 +36,7 @@
 #define BACKOFF_MAX_MS 30000u
 #define PROGRESS_RESETS ((uint64_t)64 << 10)         /* a try that got so far starts the count of tries again */
 #define TURN_MS 100
+#define COMMIT_FIRST_MS 100u
 #define REPORT_MS 500
 
 enum slot_state { IDLE, RUNNING, WAITING };
@@ -69,7 +70,8 @@ struct engine {
     CURLM *multi;
     struct slot *slots;
     unsigned n_slots, running;
-    unsigned attempts_max, commit_ms;
+    unsigned attempts_max, commit_max_ms;
+    unsigned commit_ms;                /* commit_ms grows to what was asked for: a process that dies early also gets on */
     uint64_t chunk_bytes;
     /* dealing */
     size_t next_range;
@@ -406,6 +408,7 @@ static int commit(struct engine *g, int64_t now, struct err *e)
     if (r == 0 && g->fresh.n && now - g->committed_at_ms >= g->commit_ms) {
         committer_push(g->committer, &g->fresh);
         g->committed_at_ms = now;
+        g->commit_ms = g->commit_ms * 2 < g->commit_max_ms ? g->commit_ms * 2 : g->commit_max_ms;
     }
     return r < 0 && e->code == ERR_DISK_FULL ? disk_full(g, e) : r;
 }
@@ -513,7 +516,7 @@ static int open_part(struct engine *g, struct err *e)
     if ((r = os_file_open(g->part, OS_WRITE | OS_CREATE, &g->file, e)) < 0 || (r = os_file_lock(g->file, e)) < 0)
         return r;
     /* The old journal goes before the old data does, and the new one comes after the new file is there. */
-    if ((r = os_remove(g->journal_path, e)) < 0 || (r = os_file_truncate(g->file, 0, e)) < 0 ||
+    if ((r = journal_remove(g->journal_path, e)) < 0 || (r = os_file_truncate(g->file, 0, e)) < 0 ||
         (r = os_file_truncate(g->file, info->length, e)) < 0 || (r = os_file_sync(g->file, e)) < 0)
         return r;
     return journal_create(g->journal_path, &src, &g->journal, e);
@@ -558,7 +561,7 @@ static int publish(struct engine *g, struct err *e)
     journal_close(STEAL(g->journal));
     os_file_close(STEAL(g->file));
     r = os_rename(g->part, g->t->path, e);
-    return r < 0 ? r : os_remove(g->journal_path, e);
+    return r < 0 ? r : journal_remove(g->journal_path, e);
 }
 
 /* 1: PATH is complete; 0: there is work; else an error. */
@@ -577,7 +580,7 @@ static int look(struct engine *g, struct err *e)
     if (part.exists && journal.exists)
         return err_set(e, ERR_IMAGE_DAMAGED, "%s is there already, beside an unfinished download of it", g->t->path);
     /* A journal alone: the process died between the rename and this. */
-    r = os_remove(g->journal_path, e);
+    r = journal_remove(g->journal_path, e);
     return r < 0 ? r : 1;
 }
 
@@ -627,7 +630,8 @@ int transfer_run(const struct transfer *t, struct transfer_progress *ret, struct
     g->t = t;
     g->n_slots = t->connections;
     g->attempts_max = t->range_attempts ? t->range_attempts : 8;
-    g->commit_ms = t->commit_interval_ms ? t->commit_interval_ms : 1000;
+    g->commit_max_ms = t->commit_interval_ms ? t->commit_interval_ms : 1000;
+    g->commit_ms = g->commit_max_ms < COMMIT_FIRST_MS ? g->commit_max_ms : COMMIT_FIRST_MS;
     g->chunk_bytes = t->range_bytes;
     g->part = str_printf("%s.part", t->path);
     g->journal_path = str_printf("%s.part.journal", t->path);
@@ -658,6 +662,6 @@ int transfer_discard(const char *path, struct err *e)
     AUTO_FREE char *journal = str_printf("%s.part.journal", path);
     if (!part || !journal)
         return err_oom(e);
-    int r = os_remove(journal, e);                   /* data without a journal is worth nothing, a journal without data would lie */
+    int r = journal_remove(journal, e);                   /* data without a journal is worth nothing, a journal without data would lie */
     return r < 0 ? r : os_remove(part, e);
 }

@@ -26,7 +26,7 @@ struct record {
 _Static_assert(sizeof(struct record) == JOURNAL_RECORD, "records have no holes");
 
 struct journal {
-    char *path;
+    char *path, *next;                               /* next: where a rewritten journal grows until it is renamed */
     struct os_file *file;
     struct header header;
     uint64_t size;                                   /* of the valid part: the next record goes here */
@@ -68,12 +68,18 @@ static int rewrite(struct journal *j, struct err *e)
         return err_oom(e);
     os_file_close(j->file);
     j->file = NULL;
-    int r = os_write_file(j->path, b.data, b.len, 0, e);
+    struct os_file *f;
+    int r = os_file_open(j->next, OS_WRITE | OS_CREATE | OS_TRUNCATE, &f, e);
+    if (r < 0)
+        return r;
+    r = os_file_pwrite(f, b.data, b.len, 0, e);
     if (r == 0)
-        r = os_file_open(j->path, OS_WRITE, &j->file, e);
-    if (r == 0)
-        j->size = b.len;
-    return r;
+        r = os_file_sync(f, e);
+    os_file_close(f);
+    if (r < 0 || (r = os_rename(j->next, j->path, e)) < 0 || (r = os_file_open(j->path, OS_WRITE, &j->file, e)) < 0)
+        return r;
+    j->size = b.len;
+    return 0;
 }
 
 void journal_close(struct journal *j)
@@ -83,13 +89,14 @@ void journal_close(struct journal *j)
     os_file_close(j->file);
     spans_free(&j->spans);
     free(j->path);
+    free(j->next);
     free(j);
 }
 
 static struct journal *journal_new(const char *path, const struct journal_source *src)
 {
     AUTO(journal_close_ptr) struct journal *j = calloc(1, sizeof *j);
-    if (!j || !(j->path = str_dup(path)))
+    if (!j || !(j->path = str_dup(path)) || !(j->next = str_printf("%s" JOURNAL_NEXT, path)))
         return NULL;
     j->header = make_header(src);
     return STEAL(j);
@@ -203,4 +210,13 @@ int journal_append(struct journal *j, const struct spans *add, struct err *e)
     if (r == 0)
         j->size += b.len;
     return r;
+}
+
+int journal_remove(const char *path, struct err *e)
+{
+    AUTO_FREE char *next = str_printf("%s" JOURNAL_NEXT, path);
+    if (!next)
+        return err_oom(e);
+    int r = os_remove(next, e);
+    return r < 0 ? r : os_remove(path, e);
 }

@@ -15,6 +15,8 @@
 #define JOURNAL_RECORD 24
 #define JOURNAL_COMPACT_BYTES 65536                  /* of records; a journal stays below this plus twice what its spans need */
 
+#define JOURNAL_NEXT ".new"                          /* what a rewrite that was killed leaves is PATH with this behind */
+
 struct journal_source {                              /* what the local file is a copy of */
     uint64_t length;
     const char *etag, *last_modified;                /* cut at 127 and 63 bytes */
@@ -32,5 +34,7 @@ const struct spans *journal_spans(const struct journal *j);
 bool journal_list_differs(const struct journal *j);  /* the page list was another one when the journal was made */
 /* Adds spans that are durable already; they are in the journal, durably, when this returns 0. */
 int journal_append(struct journal *j, const struct spans *add, struct err *e);
+/* Removes the journal and what a killed rewrite left; missing files are 0. */
+int journal_remove(const char *path, struct err *e);
 
 #endif

@@ -293,6 +293,18 @@ function refuse(ctx, status, code, extra = {}, detail = '') {
     res.end(req.method === 'HEAD' ? undefined : body);
 }
 
+function drained(res) {
+    return new Promise((done) => {
+        const over = () => {
+            res.off('drain', over);
+            res.off('close', over);
+            done();
+        };
+        res.on('drain', over);
+        res.on('close', over);
+    });
+}
+
 async function send(ctx, chunk) {
     const { res } = ctx;
     const rate = bytes(opt.rate);
@@ -300,7 +312,7 @@ async function send(ctx, chunk) {
     for (let i = 0; i < chunk.length; i += step) {
         const piece = chunk.subarray(i, i + step);
         stats.body_bytes += piece.length;
-        if (!res.write(piece)) await new Promise((done) => { res.once('drain', done); res.once('close', done); });
+        if (!res.write(piece)) await drained(res);
         if (res.destroyed) return;
         if (rate) await sleep(50);
     }
@@ -387,6 +399,7 @@ async function get(ctx, hit) {
         start += Math.min(hit.stall.bytes ?? 0, n);
     }
     if (hit.reset || hit.short) {
+        res.flushHeaders();
         await sendRange(ctx, start, start + want(hit.reset ?? hit.short));
         if (hit.reset) setTimeout(() => req.socket.resetAndDestroy(), 20);
         else req.socket.end();
