@@ -160,8 +160,9 @@ int blob_error(struct blob *b, const char *what, const struct http_headers *h, c
     for (size_t i = 0; i < ARRAY_LEN(hints) && ours != ERR_SAS_EXPIRED; i++)
         if (!strcmp(hints[i].code, code))
             err_hint(e, "%s", hints[i].hint);
-    if (b->auth == BLOB_SHARED_KEY && !strcmp(code, "AuthenticationFailed"))
-        err_hint(e, "The account key is not accepted: put the credential again with a current key, and check this host's clock (at most 15 minutes off).");
+    if (b->auth == BLOB_SHARED_KEY && (!strcmp(code, "AuthenticationFailed") || !strcmp(code, "AuthorizationFailure")))
+        err_hint(e, "The account key is not accepted, or the account's network rules keep this host out: put the credential again with a current "
+                    "key, check this host's clock (at most 15 minutes off), allow its address.");
     snprintf(e->upstream.service, sizeof e->upstream.service, "%s", h->azure ? "azure_storage" : "http");
     e->upstream.status = h->status;
     snprintf(e->upstream.code, sizeof e->upstream.code, "%s", code);
