@@ -36,7 +36,9 @@ function findAzcopy() {
     const base = path.join(root, 'tests/e2e/node_modules/@azure-tools/azcopy-linux');
     const found = fs.readdirSync(base, { recursive: true }).map(String).find((f) => /(^|\/)azcopy[^/]*$/.test(f) && fs.statSync(path.join(base, f)).size > 1 << 20);
     if (!found) throw new Error(`no azcopy program below ${base}`);
-    return path.join(base, found);
+    const program = path.join(base, found);
+    fs.chmodSync(program, 0o755);                    // the package carries it without
+    return program;
 }
 
 async function startDaemon() {
