@@ -9,7 +9,7 @@ libcmocka-dev valgrind clang clang-tidy libclang-rt-14-dev cppcheck
 qemu-system-x86 qemu-utils seabios ovmf
 busybox-static e2fsck-static e2fsprogs fdisk grub-pc-bin grub-efi-amd64-bin grub2-common kmod cpio mtools
 mmdebstrap
-sqlite3 curl openssl procps
+sqlite3 curl openssl procps libsecret-1-0
 dpkg-dev fakeroot lintian debhelper"
 
 missing=""
