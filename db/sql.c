@@ -177,8 +177,14 @@ int sql_dump(const json_t *json, char **ret, struct err *e)
     *ret = NULL;
     if (!json)
         return 0;
-    *ret = json_dumps(json, JSON_COMPACT);
-    return *ret ? 0 : err_oom(e);
+    /* Not json_dumps: when memory runs out within a member's name it goes on without it, and what comes out is no JSON. */
+    size_t n = json_dumpb(json, NULL, 0, JSON_COMPACT);
+    AUTO_FREE char *text = n ? malloc(n + 1) : NULL;
+    if (!text || json_dumpb(json, text, n, JSON_COMPACT) != n)
+        return err_oom(e);
+    text[n] = 0;
+    *ret = STEAL(text);
+    return 0;
 }
 
 void sql_copy(sqlite3_stmt *q, int col, char *buf, size_t size)

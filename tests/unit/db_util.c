@@ -166,7 +166,8 @@ static void query(sqlite3 *conn, const char *sql, struct strbuf *out)
             strbuf_addf(out, "%s%s", i ? "|" : out->len ? "\n" : "", text ? text : "NULL");
         }
     }
-    assert_int_equal(sqlite3_finalize(q), SQLITE_OK);
+    if (sqlite3_finalize(q) != SQLITE_OK)
+        fail_msg("%s: %s", sql, sqlite3_errmsg(conn));
 }
 
 char *ask(const char *path, const char *sql)
