@@ -1,11 +1,14 @@
 #!/bin/sh
 # Runs the end-to-end tests, one file after the other: run.sh [PATTERN]. From the environment: BUILD (folder of the programs),
-# SOAK=1 (full counts), SLOW (waits times this: sanitizers, valgrind), SEED, KEEP=1 (leave temporary folders), TOTAL (seconds for
+# SOAK=1 (full counts), VALGRIND=1 (the daemon under valgrind), SLOW (waits times this: sanitizers, valgrind), SEED, KEEP=1 (leave temporary folders), TOTAL (seconds for
 # all files), PER_FILE (seconds for one).
 set -u
 cd "$(dirname "$0")"
 pattern=${1:-}
-total=${TOTAL:-$((${SLOW:-1} * ${SOAK:+4}${SOAK:-1} * 1800))}
+[ -z "${VALGRIND:-}" ] || export SLOW="${SLOW:-10}"
+times=${SLOW:-1}
+[ "${SOAK:-}" != 1 ] || times=$((times * 4))
+total=${TOTAL:-$((times * 1800))}
 per_file=${PER_FILE:-$((total / 2))}
 end=$(($(date +%s) + total))
 ran=0 failed=0

@@ -4,11 +4,13 @@ import path from 'node:path';
 import { Api } from './api.mjs';
 import { buildDir, removeTemp, start, tempDir, waitFor, slow } from './util.mjs';
 
+const valgrind = ['valgrind', '-q', '--error-exitcode=99', '--leak-check=full', '--errors-for-leak-kinds=definite'];
+
 export class Daemon {
     // options: configuration keys by their names; `env` for the process; `dir` instead of a new folder; `wrapper` to run it under
     // another program.
     static async start(options = {}) {
-        const { env = {}, dir, wrapper = [], ...config } = options;
+        const { env = {}, dir, wrapper = process.env.VALGRIND ? valgrind : [], ...config } = options;
         const d = new Daemon();
         d.dir = dir ?? tempDir('daemon');
         d.ownDir = !dir;

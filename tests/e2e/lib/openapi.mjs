@@ -82,7 +82,9 @@ export class Judge {
         }
         const headers = this.backend.validator.validateResponseHeaders(
             Object.fromEntries(Object.entries(response.headers).map(([k, v]) => [k.toLowerCase(), v])),
-            operation, { statusCode: response.status, setMatchType: 'superset' });
+            operation, { statusCode: response.status, setMatchType: 'any' });
+        for (const [name, header] of Object.entries(promised.headers ?? {}))
+            assert.ok(!this.resolve(header).required || name.toLowerCase() in response.headers, `${what}: the header ${name} is missing`);
         assert.ok(!headers.errors?.length, `${what}: headers do not fit the document: ${JSON.stringify(headers.errors)}`);
         if (response.status < 400 && request.method !== 'HEAD') {
             const valid = this.backend.validator.validateRequest(
