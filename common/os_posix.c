@@ -20,7 +20,7 @@ struct os_file {
 enum err_code os_error_code(long os_code)
 {
     switch (os_code) {
-    case ENOSPC: case EDQUOT: return ERR_DISK_FULL;
+    case ENOSPC: case EDQUOT: case EFBIG: return ERR_DISK_FULL;
     case EACCES: case EPERM: case EROFS: return ERR_PERMISSION;
     case ENOMEM: return ERR_OOM;
     case ENOENT: case ENOTDIR: return ERR_NOT_FOUND;

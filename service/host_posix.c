@@ -44,6 +44,7 @@ int host_init(struct err *e)
     sigaction(SIGINT, &sa, NULL);
     struct sigaction ignore = {.sa_handler = SIG_IGN};
     sigaction(SIGPIPE, &ignore, NULL);
+    sigaction(SIGXFSZ, &ignore, NULL);               /* a limit of the size of files is an error of one write, not the end */
     return 0;
 }
 

@@ -4,6 +4,8 @@
 #include <string.h>
 
 #include "common/clock.h"
+#include "common/mem.h"
+#include "common/url.h"
 #include "storage/azure/blob_internal.h"
 
 struct error_body {
@@ -149,12 +151,18 @@ int blob_error(struct blob *b, const char *what, const struct http_headers *h, c
     enum err_code ours = classify(b, h->status, code, &x);
     if (!strcmp(code, "ConditionHeadersNotSupported"))
         atomic_store(&b->no_conditions, true);       /* the next try goes without; we compare the ETag ourselves anyway */
-    if (h->status >= 300 && h->status < 400)
+    char expired[CLOCK_TEXT];
+    AUTO_FREE char *target = h->location[0] ? url_redact(h->location) : NULL;    /* it may carry a signature of its own */
+    if (h->status >= 300 && h->status < 400) {
         err_set(e, ours, "%s of %s was answered %d, a redirect to %.200s, which is not followed", what, b->name, h->status,
-                h->location[0] ? h->location : "nowhere");
-    else
+                target ? target : h->location[0] ? "another place" : "nowhere");
+    } else if (ours == ERR_SAS_EXPIRED && b->sas_expires_ms && b->sas_expires_ms < clock_now_ms()) {
+        clock_format(b->sas_expires_ms, expired);
+        err_set(e, ours, "%s of %s was answered %d%s%s: the SAS expired at %s", what, b->name, h->status, *code ? " " : "", code, expired);
+    } else {
         err_set(e, ours, "%s of %s was answered %d%s%s%s%s", what, b->name, h->status, *code ? " " : "", code,
                 x.message[0] ? ": " : "", x.message);
+    }
     if (h->status >= 300 && h->status < 400)
         err_hint(e, "Give the URL that the redirect names.");
     for (size_t i = 0; i < ARRAY_LEN(hints) && ours != ERR_SAS_EXPIRED; i++)

@@ -14,7 +14,7 @@ const SIZE = 32 * MIB;
 let daemon, api, azurite, dir, good, goodUrl;
 
 before(async () => {
-    [daemon, azurite] = await Promise.all([Daemon.start({ backoff_ms: 50, backoff_max_ms: 200 }), Azurite.start()]);
+    [daemon, azurite] = await Promise.all([Daemon.start({ backoff_ms: 50, backoff_max_ms: 200, max_attempts: 2, connections: 2, range_kib: 256 }), Azurite.start()]);
     api = daemon.api;
     dir = tempDir('sources');
     good = path.join(dir, 'good.vhd');
@@ -90,7 +90,7 @@ test('403: the wrong account key', async () => {
 });
 test('a SAS that has expired', async () => {
     const { error } = await fails(azurite.sasUrl('vhds', 'good.vhd', { expires: -60 }), { code: 'sas_expired', kind: 'preflight', hint: /SAS/ });
-    assert.match(error.detail, /\d{4}-\d\d-\d\d|expired/);
+    assert.match(error.detail, /expired at \d{4}-\d\d-\d\dT/);
 });
 test('a SAS that expires half-way', async () => {
     const server = await BlobServer.start('--file', good, '--rate', String(MIB), '--sas', 'sv=1&sig=x');
@@ -151,8 +151,8 @@ test('a blob that was cut short: the footer is gone', async () => {
     makeVhd(file, SIZE, { used: 0.25, seed: 4 });
     fs.truncateSync(file, SIZE / 2);
     await azurite.uploadPages('vhds', 'cut.vhd', file);
-    const { error } = await fails(azurite.sasUrl('vhds', 'cut.vhd'), { code: 'not_a_vhd', kind: 'preflight' });
-    assert.match(error.detail, new RegExp(String(SIZE / 2 - 512)), 'says at which offset the footer was sought');
+    const { error } = await fails(azurite.sasUrl('vhds', 'cut.vhd'), { code: 'source_truncated', kind: 'preflight' });
+    assert.match(error.detail, new RegExp(`${SIZE / 2} bytes.*${SIZE}`), 'says how long it is and how long it should be');
 });
 test('a footer that tells of a larger disk', async () => {
     const url = await uploaded('larger.vhd', (f) => patch(f, SIZE, vhdFooter(2 * SIZE)));
@@ -181,17 +181,11 @@ test('a damaged footer: one bit of the checksum', async () => {
     const { error } = await fails(url, { code: 'vhd_damaged', kind: 'preflight' });
     assert.match(error.detail, /checksum/i);
 });
-test('a damaged footer: a differencing disk without its parent', async () => {
+test('a differencing disk without its parent', async () => {
     const url = await uploaded('diff.vhd', (f) => patch(f, SIZE, vhdFooter(SIZE, { type: 4 })));
-    const { error } = await fails(url, { code: await errorOf(url), kind: 'preflight' });
-    assert.match(error.detail, /differencing|type 4/i);
+    const { error } = await fails(url, { code: 'not_supported', kind: 'preflight', hint: /[Mm]erge/ });
+    assert.match(error.detail, /differencing/);
 });
-async function errorOf(url) {
-    const id = await submit(url);
-    const job = await api.waitJob(id, 'failed');
-    await api.deleteJob(id);
-    return job.tasks.find((t) => t.state === 'failed').error.code;
-}
 test('a server without ranges', async () => {
     const server = await BlobServer.start('--file', good, '--mode', 'plain', '--fault', 'full,times=0');
     try { await fails(server.url, { code: 'ranges_not_supported' }); } finally { await server.stop(); }
@@ -207,7 +201,7 @@ test('a server that sends other bytes than asked for', async () => {
     } finally { await server.stop(); }
 });
 test('a redirect is not followed with the SAS in hand', async () => {
-    const server = await BlobServer.start('--file', good, '--fault', 'redirect,to=http://127.0.0.1:9/elsewhere,on=any,times=0');
+    const server = await BlobServer.start('--file', good, '--fault', 'redirect,to=http://127.0.0.1:9/elsewhere?sig=secret,on=any,times=0');
     try {
         const id = await submit(`${server.url}?sv=1&sig=secret`);
         const job = await api.waitJob(id, 'failed', { timeout: 120_000 });
