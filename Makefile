@@ -35,7 +35,7 @@ ALL_C    := $(wildcard $(addsuffix /*.[ch],$(FOLDERS) api/cli tests/unit tests/f
 Q        := $(if $(V),,@)
 obj       = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 
-.PHONY: all help deps check soak check-unit check-e2e check-valgrind demo bench fuzz lint format install deb clean
+.PHONY: all help deps check soak check-unit check-e2e check-valgrind demo bench fuzz fuzz-programs unit-programs lint format install deb clean
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -117,6 +117,20 @@ demo: deps
 
 check-unit: unit-programs
 	@sh tests/unit/run.sh $(BUILD)/unit '$(TESTS)'
+
+# Fuzz targets (libFuzzer): a clang build of everything in a folder of its own. FUZZ_SECONDS for each, TESTS to choose.
+FUZZ_SECONDS ?= 60
+FUZZ := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
+
+$(BUILD)/fuzz_%: $(BUILD)/obj/tests/fuzz/fuzz_%.o $(BUILD)/libvmrecover.a
+	@echo '  LINK  $@'
+	$(Q)$(CC) $(LINKFLAGS) -fsanitize=fuzzer $^ $(LIBS) -o $@
+
+fuzz-programs: $(addprefix $(BUILD)/,$(FUZZ))
+
+fuzz:
+	@$(MAKE) --no-print-directory BUILD=build/fuzz CC=clang SAN=address,undefined CFLAGS='-O1 -g -fsanitize=fuzzer-no-link' fuzz-programs
+	@sh tests/fuzz/run.sh build/fuzz $(FUZZ_SECONDS) '$(TESTS)'
 
 LINT_C = $(call pick,$(filter %.c,$(ALL_C)))
 lint:

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "common/mem.h"
 #include "common/os.h"
 
 static const struct err_info table[ERR_CODES] = {
@@ -34,6 +35,22 @@ void err_clear(struct err *e)
     memset(e, 0, sizeof *e);
 }
 
+/* What came from outside, or was cut within a character, must not make the sentence ill-formed. */
+static void keep_utf8(char *s)
+{
+    for (size_t left = strlen(s); left;) {
+        size_t n = 1;
+        while (n <= 4 && n <= left && !str_is_utf8(s, n))
+            n++;
+        if (n > 4 || n > left) {
+            *s = '?';
+            n = 1;
+        }
+        s += n;
+        left -= n;
+    }
+}
+
 int err_set(struct err *e, enum err_code code, const char *fmt, ...)
 {
     err_clear(e);
@@ -42,6 +59,7 @@ int err_set(struct err *e, enum err_code code, const char *fmt, ...)
     va_start(ap, fmt);
     vsnprintf(e->msg, sizeof e->msg, fmt, ap);
     va_end(ap);
+    keep_utf8(e->msg);
     return -(int)code;
 }
 
@@ -59,6 +77,7 @@ int err_os(struct err *e, enum err_code code, long os_code, const char *fmt, ...
     char text[160];
     os_error_text(os_code, text, sizeof text);
     snprintf(e->msg + n, sizeof e->msg - n, ": %s", text);
+    keep_utf8(e->msg);
     return -(int)e->code;
 }
 
@@ -72,10 +91,12 @@ int err_field(struct err *e, enum err_code code, const char *pointer, const char
     err_clear(e);
     e->code = code;
     snprintf(e->field, sizeof e->field, "%s", pointer);
+    keep_utf8(e->field);
     va_list ap;
     va_start(ap, fmt);
     vsnprintf(e->msg, sizeof e->msg, fmt, ap);
     va_end(ap);
+    keep_utf8(e->msg);
     return -(int)code;
 }
 
@@ -85,6 +106,7 @@ int err_hint(struct err *e, const char *fmt, ...)
     va_start(ap, fmt);
     vsnprintf(e->hint, sizeof e->hint, fmt, ap);
     va_end(ap);
+    keep_utf8(e->hint);
     return -(int)e->code;
 }
 
@@ -98,6 +120,7 @@ int err_prefix(struct err *e, const char *fmt, ...)
     va_end(ap);
     size_t n = strlen(e->msg);
     snprintf(e->msg + n, sizeof e->msg - n, ": %s", old);
+    keep_utf8(e->msg);
     return -(int)e->code;
 }
 

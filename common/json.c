@@ -36,14 +36,13 @@ static int __attribute__((format(printf, 4, 0))) vfail(struct json_in *in, const
 {
     if (in->e->code)
         return -(int)in->e->code;
-    err_clear(in->e);
-    in->e->code = code;
+    char field[sizeof in->e->field], msg[sizeof in->e->msg];
     if (key)
-        append_pointer(in->e->field, sizeof in->e->field, in->pointer, key);
+        append_pointer(field, sizeof field, in->pointer, key);
     else
-        snprintf(in->e->field, sizeof in->e->field, "%s", in->pointer);
-    vsnprintf(in->e->msg, sizeof in->e->msg, fmt, ap);
-    return -(int)code;
+        snprintf(field, sizeof field, "%s", in->pointer);
+    vsnprintf(msg, sizeof msg, fmt, ap);
+    return err_field(in->e, code, field, "%s", msg);
 }
 
 int json_in_fail(struct json_in *in, const char *key, enum err_code code, const char *fmt, ...)

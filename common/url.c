@@ -24,7 +24,15 @@ char *url_redact(const char *url)
 
 static bool is_loopback(const char *host)
 {
-    return str_ieq(host, "localhost") || str_starts(host, "127.") || !strcmp(host, "[::1]");
+    /* "127.example.org" is a name like any other. */
+    return str_ieq(host, "localhost") || (str_starts(host, "127.") && host[strspn(host, "0123456789.")] == 0) || !strcmp(host, "[::1]");
+}
+
+static bool is_printable(const char *s)
+{
+    while (*s > ' ' && *s <= '~')
+        s++;
+    return !*s;
 }
 
 static char *part(CURLU *u, CURLUPart what)
@@ -58,6 +66,8 @@ int url_check(const char *url, bool allow_http, struct err *e)
             r = err_set(e, ERR_VALUE, "the URL must begin with https:// or http://");
         else if (!host || !*host || strstr(url, ":///"))   /* libcurl would take the first folder for the host */
             r = err_set(e, ERR_VALUE, "the URL names no host");
+        else if (!is_printable(host))                      /* libcurl decodes %xx in it */
+            r = err_set(e, ERR_VALUE, "the host in the URL has a character that no host name has");
         else if (user)
             r = err_set(e, ERR_VALUE, "the URL must not hold a user name or password");
         else if (fragment)

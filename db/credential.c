@@ -91,7 +91,8 @@ static void parse_sas(struct json_in *in, struct credential *c)
     const char *sig = sas;
     while (sig && !(str_starts(sig, "sig=") && sig[4] && sig[4] != '&')) {
         sig = strchr(sig, '&');
-        sig += sig != NULL;
+        if (sig)
+            sig++;
     }
     if (!sig) {
         json_in_fail(in, "sas", ERR_VALUE, "has no signature (sig=)");

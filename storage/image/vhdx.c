@@ -36,12 +36,14 @@ bool vhdx_recognise(const uint8_t head[512])
 /* CRC-32C of n bytes, the four of the checksum field taken as zero. */
 static uint32_t crc32c(const uint8_t *p, size_t n, size_t field)
 {
-    uint32_t crc = UINT32_MAX;
-    for (size_t i = 0; i < n; i++) {
-        crc ^= i - field < 4 ? 0u : p[i];
+    uint32_t table[256], crc = UINT32_MAX;
+    for (uint32_t i = 0; i < 256; i++) {
+        table[i] = i;
         for (int bit = 0; bit < 8; bit++)
-            crc = crc >> 1 ^ (crc & 1 ? 0x82f63b78u : 0);
+            table[i] = table[i] >> 1 ^ (table[i] & 1 ? 0x82f63b78u : 0);
     }
+    for (size_t i = 0; i < n; i++)
+        crc = crc >> 8 ^ table[(crc ^ (i - field < 4 ? 0u : p[i])) & 0xff];
     return ~crc;
 }
 
