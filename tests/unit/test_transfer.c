@@ -6,7 +6,9 @@
 #include <cmocka.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <sched.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <unistd.h>
 
 #include "common/clock.h"
@@ -393,6 +395,33 @@ static void test_plain_server(void **state)
     run_badly(f, ERR_UNREACHABLE);
 }
 
+/* A volume of 6 MiB, in a mount namespace of our own; without the right to mount there is no test. */
+static void test_disk_full(void **state)
+{
+    struct fixture *f = *state;
+    AUTO_FREE char *mount_point = tmp_path(dir, "full");
+    AUTO_FREE char *path = str_printf("%s/disk.vhd", mount_point);
+    AUTO_FREE char *filler = str_printf("%s/filler", mount_point);
+    assert_int_equal(os_mkdirs(mount_point, 0, &f->e), 0);
+    if (unshare(CLONE_NEWNS) || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) || mount("none", mount_point, "tmpfs", 0, "size=12m"))
+        skip();
+    static const char block[6 << 20] = "full";
+    assert_int_equal(os_write_file(filler, block, sizeof block, 0, &f->e), 0);
+    f->t.path = path;
+    run_badly(f, ERR_DISK_FULL);
+    assert_non_null(strstr(f->e.msg, "more bytes are needed"));
+    uint64_t had = f->p.transferred;
+    assert_true(had > 0);
+    run_badly(f, ERR_DISK_FULL);                     /* still */
+    assert_true(f->p.transferred >= had);
+    had = f->p.transferred;
+    assert_int_equal(os_remove(filler, &f->e), 0);
+    assert_int_equal(run(f), 0);
+    assert_same_file(path, expected);
+    assert_int_equal(f->p.network, f->src.ranges.bytes - had);
+    assert_int_equal(umount(mount_point), 0);
+}
+
 static void test_bad_arguments(void **state)
 {
     struct fixture *f = *state;
@@ -413,7 +442,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(test_sparse), T(test_connections), T(test_cured), T(test_fatal), T(test_expired_sas), T(test_stop_and_resume), T(test_rate_limit),
         T(test_retry_after), T(test_source_changed_at_resume), T(test_union_of_lists), T(test_states_after_crash), T(test_damaged_part),
-        T(test_locked), T(test_plain_server), T(test_bad_arguments),
+        T(test_locked), T(test_disk_full), T(test_plain_server), T(test_bad_arguments),
     };
     return cmocka_run_group_tests(tests, group_setup, group_teardown);
 }
