@@ -21,15 +21,20 @@ struct api_config {
     void (*wake)(void *arg);                         /* the queue changed; any thread */
     /* State of the daemon's own parts for /healthz: false makes it 503. Any thread. */
     bool (*healthy)(void *arg);
+    /* Bytes that a guest sees of a disk image that a client wants attached; an error when it is no image of this format.
+     * NULL: only raw and fixed VHD files, by their length. Any thread. */
+    int (*disk_size)(void *arg, const char *path, enum hv_format format, uint64_t *ret, struct err *e);
     void *arg;
 };
 struct api;
-/* Makes the token file (mode 0600) if missing, binds, serves; returns once every port is bound. ERR_CONFIG for an address that is not
- * loopback, ERR_IO when a port is taken. */
+/* Makes the token file (mode 0600) if missing, binds, serves; returns once every port is bound. The strings of cfg stay the
+ * caller's until api_stop, except `listen`. An address whose family the host lacks is logged and left out, as long as
+ * another one is bound. ERR_CONFIG for an address that is not loopback or a token file without a token, ERR_IO when a port is taken. */
 int api_start(const struct api_config *cfg, struct api **ret, struct err *e);
-/* The addresses really bound, for the log and the tests ("127.0.0.1:41234"). */
+/* The addresses really bound, for the log and the tests ("127.0.0.1:41234"); NULL after the last. */
 const char *api_address(const struct api *api, size_t i);
-/* Ends streams, finishes what is being answered (a few seconds at most), closes. */
+/* Ends streams and key sequences, finishes what is being answered (a few seconds, and as long as a call of the hypervisor
+ * lasts), closes. NULL is a no-op. */
 void api_stop(struct api *api);
 /* Tells event streams that there may be something new (after the service added events). Any thread. */
 void api_notify(struct api *api);

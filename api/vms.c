@@ -142,33 +142,44 @@ int vm_delete_dvd(struct request *rq, struct err *e)
     return r < 0 ? r : reply_vm(rq, 200, e);
 }
 
+static int disk_size(struct request *rq, const char *path, enum hv_format format, uint64_t *ret, struct err *e)
+{
+    const struct api_config *cfg = &rq->api->cfg;
+    if (cfg->disk_size)
+        return cfg->disk_size(cfg->arg, path, format, ret, e);
+    struct os_stat st;
+    int r = os_stat(path, &st, e);
+    if (r < 0)
+        return r;
+    uint64_t footer = format == HV_VHD ? VHD_FOOTER : 0;
+    if ((format != HV_RAW && format != HV_VHD) || st.size <= footer || st.size % 512)
+        return err_field(e, ERR_VALUE, "/path", "a file of %llu bytes is no disk of the format %s", (unsigned long long)st.size,
+                         format_words[format]);
+    *ret = st.size - footer;
+    return 0;
+}
+
 /* The file stays as it is: the VM writes to a layer of its own. */
 int vm_put_disk(struct request *rq, struct err *e)
 {
+    static const char *const words[] = {"raw", "vhd", "vhd_dynamic", "vhdx", NULL};
     struct json_in in = json_in_root(rq->json, e);
     json_in_require(&in, "path");
     json_in_require(&in, "format");
     const char *path = json_in_string(&in, "path", NULL, PATH_LEN_MAX);
-    int format = json_in_enum(&in, "format", format_words, HV_RAW);
+    enum hv_format format = (enum hv_format)json_in_enum(&in, "format", words, HV_RAW);
     struct hv *hv;
-    struct os_stat st;
+    uint64_t size = 0;
     int r = json_in_end(&in);
     if (r == 0)
         r = hostfile_existing(rq, path, e);
     if (r == 0)
-        r = os_stat(path, &st, e);
+        r = disk_size(rq, path, format, &size, e);
     if (r == 0)
         r = request_hv(rq, &hv, e);
     if (r < 0)
         return r;
-    struct hv_disk d = {.path = (char *)path, .format = (enum hv_format)format, .overlay = true};
-    if (d.format == HV_RAW)                          /* the other formats say their size themselves: 0 */
-        d.virtual_size = st.size;
-    else if (d.format == HV_VHD)
-        d.virtual_size = st.size > VHD_FOOTER ? st.size - VHD_FOOTER : 0;
-    if ((d.format == HV_RAW || d.format == HV_VHD) && (!d.virtual_size || d.virtual_size % 512))
-        return err_field(e, ERR_VALUE, "/path", "a file of %llu bytes is no disk of the format %s", (unsigned long long)st.size,
-                         format_words[format]);
+    struct hv_disk d = {.path = (char *)path, .format = format, .virtual_size = size, .overlay = true};
     r = hv_disk_attach(hv, rq->id, rq->slot, &d, e);
     return r < 0 ? r : reply_vm(rq, 200, e);
 }

@@ -7,6 +7,7 @@
 #include "service/config.h"
 #include "service/daemon.h"
 #include "service/host.h"
+#include "storage/image/image.h"
 
 static int usage(FILE *to, int status)
 {
@@ -40,12 +41,30 @@ static bool on_healthy(void *daemon)
     return !daemon_stopping(daemon);
 }
 
+/* What a client wants attached is looked at by the same code as what is downloaded. */
+static int on_disk_size(void *daemon, const char *path, enum hv_format format, uint64_t *ret, struct err *e)
+{
+    (void)daemon;
+    static const enum image_format formats[] = {
+        [HV_RAW] = IMAGE_RAW, [HV_VHD] = IMAGE_VHD, [HV_VHD_DYNAMIC] = IMAGE_VHD_DYNAMIC, [HV_VHDX] = IMAGE_VHDX};
+    struct image_info info;
+    AUTO_IMAGE_FILE struct image_source src = {0};
+    if ((size_t)format >= ARRAY_LEN(formats))
+        return err_set(e, ERR_UNSUPPORTED, "disks of this format cannot be attached");
+    int r = image_file_open(path, &src, e);
+    if (r == 0)
+        r = image_probe(&src, (int)formats[format], &info, e);
+    if (r == 0)
+        *ret = info.virtual_size;
+    return r;
+}
+
 static int front_start(struct daemon *d, void **ret, char **ret_bound, struct err *e)
 {
     struct api_config ac = {.data_dir = d->data_dir, .db_path = d->db_path, .box = d->box, .hv = d->hv, .hv_error = &d->hv_error,
                             .max_connections = (unsigned)d->cfg->max_connections, .max_streams = (unsigned)d->cfg->max_streams,
                             .threads = os_cpu_count() > 4 ? 4 : os_cpu_count(), .max_body = (size_t)d->cfg->max_body_kib * 1024,
-                            .wake = on_wake, .healthy = on_healthy, .arg = d};
+                            .wake = on_wake, .healthy = on_healthy, .disk_size = on_disk_size, .arg = d};
     AUTO_FREE char *listen = str_dup(d->cfg->listen);
     if (!listen)
         return err_oom(e);
