@@ -9,6 +9,7 @@
 #define PAGE_DEFAULT 100
 #define PAGE_MAX 500
 #define PUMP_BATCH 100
+#define PUMP_BYTES (64 << 10)     /* no further event at a time; one has at most some 64 KiB */
 #define PROGRESS_MS 1000          /* at most one progress message a second for a job */
 #define PROGRESS_JOBS_MAX 100     /* running jobs told in the stream of all events */
 #define TICK_MS 500
@@ -190,13 +191,14 @@ static int pump_with(struct db *db, struct stream *s, struct strbuf *out, bool *
     if (r < 0)
         return r;
     AUTO_JSONW struct jsonw w = {0};
-    for (size_t i = 0; i < n; i++) {
+    size_t i = 0;
+    for (; i < n && out->len < PUMP_BYTES; i++) {
         event_json(&w, &list[i]);
         sse_message(out, list[i].id, list[i].type, &w);
         s->cursor = list[i].id;
     }
+    *ret_more = n == PUMP_BATCH || i < n;
     event_list_free(list, n);
-    *ret_more = n == PUMP_BATCH;
     int64_t now = clock_mono_ms();
     if (*ret_more || now - s->progress_at_ms < PROGRESS_MS)
         return 0;

@@ -88,7 +88,7 @@ static char *cursor_make(int64_t seq)
 {
     uint8_t raw[9];
     for (size_t i = 0; i < sizeof raw; i++)
-        raw[i] = i ? (uint8_t)((uint64_t)seq >> (64 - 8 * i)) : 1;    /* a version, then the number, big end first */
+        raw[i] = (uint8_t)(i ? (uint64_t)seq >> (64 - 8 * i) : 1);    /* a version, then the number, big end first */
     char *s = crypto_base64(raw, sizeof raw);        /* nine bytes need no padding */
     for (char *p = s; p && *p; p++)
         *p = (char)(*p == '+' ? '-' : *p == '/' ? '_' : *p);

@@ -196,7 +196,7 @@ static void serve(struct hub *hub, struct stream *s)
     int64_t now = clock_mono_ms();
     if (!text.len && !end && now - s->written_ms >= KEEP_ALIVE_MS)
         strbuf_adds(&text, ": keep-alive\n\n");
-    if (text.len) {
+    if (text.len && !text.failed) {                  /* half a message is worse than none */
         strbuf_add(&s->out, text.data, text.len);
         s->written_ms = now;
     }
