@@ -3,7 +3,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "common/clock.h"
 #include "common/crypto.h"
 
 static struct fake_hv *of(struct hv *hv)
@@ -36,6 +35,30 @@ static int leave(struct hv *hv)
 {
     pthread_mutex_unlock(&of(hv)->lock);
     return 0;
+}
+
+static void wait_held(struct fake_hv *f)
+{
+    f->held++;
+    while (f->hold)
+        pthread_cond_wait(&f->changed, &f->lock);
+    f->held--;
+}
+
+void fake_hv_hold(struct fake_hv *f, bool on)
+{
+    pthread_mutex_lock(&f->lock);
+    f->hold = on;
+    pthread_cond_broadcast(&f->changed);
+    pthread_mutex_unlock(&f->lock);
+}
+
+unsigned fake_hv_held(struct fake_hv *f)
+{
+    pthread_mutex_lock(&f->lock);
+    unsigned n = f->held;
+    pthread_mutex_unlock(&f->lock);
+    return n;
 }
 
 static int fake_open(const struct hv_config *cfg, struct hv **ret, struct err *e)
@@ -140,10 +163,10 @@ static int fake_delete(struct hv *hv, const char *id, struct err *e)
 static int fake_start(struct hv *hv, const char *id, struct err *e)
 {
     struct fake_vm *v;
-    clock_sleep_ms(of(hv)->start_ms);
     int r = enter(hv, id, &v, e);
     if (r < 0)
         return r;
+    wait_held(of(hv));
     v->state = HV_RUNNING;
     v->starts++;
     return leave(hv);
@@ -219,9 +242,8 @@ static int fake_keys(struct hv *hv, const char *id, const struct hv_chord *chord
     for (size_t i = 0; i < chord->n; i++)
         strbuf_addf(&v->keys, "%s%s", i ? "+" : "", chord->codes[i]);
     strbuf_adds(&v->keys, " ");
-    leave(hv);
-    clock_sleep_ms(of(hv)->key_ms);
-    return 0;
+    wait_held(of(hv));
+    return leave(hv);
 }
 
 static int fake_serial_read(struct hv *hv, const char *id, uint64_t offset, void *buf, size_t n, size_t *ret_n, uint64_t *ret_size, struct err *e)
@@ -359,6 +381,7 @@ struct fake_hv *fake_hv_new(void)
     f->width = 720;
     f->height = 400;
     pthread_mutex_init(&f->lock, NULL);
+    pthread_cond_init(&f->changed, NULL);
     return f;
 }
 
@@ -370,6 +393,7 @@ void fake_hv_free(struct fake_hv *f)
     f->fail = ERR_OK;
     while (f->n)
         fake_delete(&f->hv, f->vms[0].spec.id, &e);
+    pthread_cond_destroy(&f->changed);
     pthread_mutex_destroy(&f->lock);
     free(f);
 }

@@ -25,8 +25,9 @@ struct fake_hv {
     struct fake_vm vms[FAKE_VMS];
     size_t n;
     unsigned width, height;                          /* of the screen, which shows a gradient */
-    unsigned key_ms;                                 /* how long a key takes */
-    unsigned start_ms;                               /* how long a start takes */
+    bool hold;                                       /* under lock: starts and keys wait until it is false */
+    unsigned held;                                   /* under lock: how many do */
+    pthread_cond_t changed;
     enum err_code fail;                              /* every call on a VM fails with it */
 };
 
@@ -36,6 +37,8 @@ void fake_hv_free(struct fake_hv *f);
 void fake_hv_add(struct fake_hv *f, const char *id, const char *name);
 struct fake_vm *fake_hv_vm(struct fake_hv *f, const char *id);           /* look at it while nothing runs, or under lock */
 void fake_hv_say(struct fake_hv *f, const char *id, const void *bytes, size_t n);
+void fake_hv_hold(struct fake_hv *f, bool on);
+unsigned fake_hv_held(struct fake_hv *f);
 char *fake_hv_keys(struct fake_hv *f, const char *id);                   /* copy of .keys; caller frees */
 
 #endif
