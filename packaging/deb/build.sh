@@ -26,7 +26,7 @@ strip --strip-unneeded --remove-section=.comment --remove-section=.note "$root/u
 
 doc=$root/usr/share/doc/vmrecover
 mkdir -p "$doc"
-cp "$here/copyright" "$doc/copyright"
+install -m 644 "$here/copyright" "$doc/copyright"
 gzip -9n <"$here/changelog" >"$doc/changelog.gz"
 gzip -9n "$root"/usr/share/man/man*/*
 

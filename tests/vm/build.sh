@@ -3,6 +3,7 @@
 # Nothing is mounted and nothing is installed on this machine; it works in a container and needs no root.
 #
 #   tests/vm/build.sh OUT.vhd [--fault FAULT] [--lock-root] [--size-mib N] [--gpt-efi]
+#   tests/vm/build.sh --kernel FOLDER       the kernel and the initramfs alone, as FOLDER/vmlinuz and FOLDER/initrd.img
 #
 # FAULT:  none            boots to "recoverme login:" on tty1 and ttyS0
 #                         (prompt of the shell: "root@recoverme:~#")
@@ -23,12 +24,13 @@ cache=${VM_CACHE:-$here/../../build/vm}
 
 die() { echo "build.sh: $*" >&2; exit 1; }
 
-out='' fault=none size_mib=48 layout=mbr lock_root=
+out='' fault=none size_mib=48 layout=mbr lock_root='' kernel_only=''
 while [ $# -gt 0 ]; do
     case $1 in
     --fault) fault=${2:?--fault needs a value}; shift ;;
     --size-mib) size_mib=${2:?--size-mib needs a value}; shift ;;
     --gpt-efi) layout=gpt ;;
+    --kernel) kernel_only=1 ;;
     --lock-root) lock_root=1 ;;
     -*) die "unknown option $1" ;;
     *) [ -z "$out" ] || die "one output file, not also $1"; out=$1 ;;
@@ -163,6 +165,11 @@ if [ ! -d "$pieces" ]; then
     mv "$cache/new" "$pieces"
 fi
 exec 9>&-
+
+if [ -n "$kernel_only" ]; then
+    cp "$pieces/root/boot/vmlinuz" "$pieces/root/boot/initrd.img" "$out/"
+    exit
+fi
 
 # ---- the disk ----
 
