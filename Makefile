@@ -35,7 +35,7 @@ ALL_C    := $(wildcard $(addsuffix /*.[ch],$(FOLDERS) api/cli tests/unit tests/f
 Q        := $(if $(V),,@)
 obj       = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 
-.PHONY: all help deps check soak check-unit check-e2e check-valgrind demo bench fuzz fuzz-programs unit-programs lint format install deb clean
+.PHONY: all help deps check soak check-unit check-e2e check-valgrind demo bench fuzz fuzz-programs unit-programs bench-programs lint format install deb clean
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -131,6 +131,20 @@ fuzz-programs: $(addprefix $(BUILD)/,$(FUZZ))
 fuzz:
 	@$(MAKE) --no-print-directory BUILD=build/fuzz CC=clang SAN=address,undefined CFLAGS='-O1 -g -fsanitize=fuzzer-no-link' fuzz-programs
 	@sh tests/fuzz/run.sh build/fuzz $(FUZZ_SECONDS) '$(TESTS)'
+
+# Measuring: small programs, put together by run.mjs.
+BENCH := $(patsubst tests/bench/%.c,%,$(wildcard tests/bench/*.c))
+
+$(BUILD)/bench/%: $(BUILD)/obj/tests/bench/%.o $(BUILD)/libvmrecover.a
+	@mkdir -p $(@D)
+	@echo '  LINK  $@'
+	$(Q)$(CC) $(LINKFLAGS) $^ $(LIBS) -o $@
+
+bench-programs: $(addprefix $(BUILD)/bench/,$(BENCH))
+
+bench: deps
+	@$(MAKE) --no-print-directory all bench-programs
+	@BUILD=$(BUILD) node tests/bench/run.mjs
 
 LINT_C = $(call pick,$(filter %.c,$(ALL_C)))
 lint:
