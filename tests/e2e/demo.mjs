@@ -103,7 +103,7 @@ Done. The daemon and the repaired VM go on running. Look further:
   ${client} list
   ${client} show ${job.id}
   ${client} screen ${vm} --text
-  ${client} keys ${vm} --text root --key Enter
+  ${client} keys ${vm} root --enter
   curl -H "Authorization: Bearer $(cat build/demo/data/token)" $VMRECOVER_URL/v1/vms
   node tests/e2e/demo.mjs stop        # ends and removes all of it
 `);
