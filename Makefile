@@ -103,13 +103,13 @@ soak:
 	@$(MAKE) --no-print-directory check SOAK=1
 
 check-e2e: all
-	@BUILD=$(BUILD) SOAK=$(SOAK) sh tests/e2e/run.sh '$(TESTS)'
+	@BUILD=$(BUILD) SOAK=$(SOAK) SLOW=$(if $(SAN),4,1) sh tests/e2e/run.sh '$(TESTS)'
 
 # The unit tests, and one whole download with crash and resume, under valgrind.
 check-valgrind: deps
 	@$(MAKE) --no-print-directory all unit-programs
 	@VALGRIND=1 sh tests/unit/run.sh $(BUILD)/unit '$(TESTS)'
-	@BUILD=$(BUILD) VALGRIND=1 sh tests/e2e/run.sh download
+	@BUILD=$(BUILD) VALGRIND=1 SLOW=10 sh tests/e2e/run.sh download
 
 demo: deps
 	@$(MAKE) --no-print-directory all
