@@ -211,7 +211,8 @@ static void test_damage_met_later(void **state)
 
 /* ---- SIGKILL ---- */
 
-static void busy_child(const char *path, struct secret_box *box, uint32_t seed)
+/* Writes a byte after each round, so that the parent kills it at work and not before. */
+static void busy_child(const char *path, struct secret_box *box, uint32_t seed, int out)
 {
     struct err err;
     struct db *db;
@@ -234,6 +235,8 @@ static void busy_child(const char *path, struct secret_box *box, uint32_t seed)
                 task_finish(db, t.id, o, NULL, 0, NULL, &err);
             task_clear(&t);
         }
+        if (write(out, "", 1) != 1)
+            _exit(4);
     }
 }
 
@@ -245,15 +248,22 @@ static void test_killed(void **state)
     close_db(f);
     int kills = getenv("VALGRIND") ? 4 : 15;
     for (int i = 0; i < kills; i++) {
+        int ends[2];
+        char byte;
+        assert_int_equal(pipe(ends), 0);
         pid_t pid = fork();
         assert_true(pid >= 0);
         if (!pid)
-            busy_child(f->path, f->box, (uint32_t)i * 77 + 1);
-        clock_sleep_ms(20 + (unsigned)i * 7 % 60);
+            busy_child(f->path, f->box, (uint32_t)i * 77 + 1, ends[1]);
+        close(ends[1]);
+        for (int round = 0; round < 40 + i; round++)
+            assert_int_equal(read(ends[0], &byte, 1), 1);
+        clock_sleep_ms((unsigned)i * 7 % 60);
         assert_int_equal(kill(pid, SIGKILL), 0);
         int status;
         assert_int_equal(waitpid(pid, &status, 0), pid);
         assert_true(WIFSIGNALED(status));
+        close(ends[0]);
         ok(db_create(f->path, f->box, &f->db, &err));
         check_consistent(f->path);
         ok(task_recover(f->db, &recovered, &err));
