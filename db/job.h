@@ -8,9 +8,11 @@
 #include "db/task.h"
 
 /*  QUEUED -> RUNNING -> SUCCEEDED | FAILED | CANCELLED; PAUSED while the pause flag is set and it is not finished.
- *  Derived from the tasks and the flags, stored with the job in the same transaction as the change that moves it.
- *  cancelled: the cancel flag is set and nothing runs any more; failed: a task failed and nothing runs any more;
- *  succeeded: all tasks succeeded or were skipped; running: a task runs or has run; queued: none has. */
+ *  Derived from the tasks and the flags, stored with the job in the same transaction as the change that moves it (job_state.c):
+ *  succeeded: all tasks succeeded or were skipped, also when a cancel came too late; cancelled: the cancel flag is set and nothing
+ *  runs any more; failed: a task failed and nothing runs any more, what is pending waits for a retry; running: a task runs or has
+ *  run; queued: none has. An export_vm that is asked for later makes a finished job run again; its failure does not keep the
+ *  tasks of the graph from running, nor theirs it. Each move adds an event "job_<state>" with the state and where it came "from". */
 enum job_state { JOB_QUEUED, JOB_RUNNING, JOB_PAUSED, JOB_SUCCEEDED, JOB_FAILED, JOB_CANCELLED, JOB_STATES };
 const char *job_state_name(enum job_state s);
 bool job_state_parse(const char *word, enum job_state *ret);

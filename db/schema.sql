@@ -67,6 +67,7 @@ CREATE TABLE task (
 ) STRICT;
 CREATE INDEX task_claimable ON task (lane, not_before_ms) WHERE state = 'pending' AND unmet = 0 AND held = 0;
 CREATE INDEX task_running ON task (job) WHERE state = 'running';
+CREATE INDEX task_by_kind ON task (kind, state);      -- for counting
 
 CREATE TABLE task_need (                             -- `task` waits for `needs`; skipped tasks are resolved away
     needs INTEGER NOT NULL REFERENCES task (id) ON DELETE CASCADE,

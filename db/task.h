@@ -57,7 +57,8 @@ int task_finish(struct db *db, int64_t id, enum task_outcome o, const struct err
                 const struct task_progress *p, struct err *e);
 /* RUNNING -> PENDING for all, at the start of the daemon; attempts given back. Event "task_recovered". */
 int task_recover(struct db *db, size_t *ret_n, struct err *e);
-/* Adds an export_vm task to a job that has a VM; ERR_WRONG_STATE if one is not finished yet. A finished one is replaced. */
+/* Adds an export_vm task to a job that has a VM; ERR_WRONG_STATE if one is not finished yet, or the job is cancelled or being
+ * deleted. A finished one is replaced. Event "task_added". (A retry of the job adds "task_reopened" for each task.) */
 int task_add_export_vm(struct db *db, const char *job_id, json_t *params, int64_t *ret_id, struct err *e);
 int task_counts(struct db *db, uint64_t ret[TASK_KINDS][TASK_STATES], struct err *e);    /* for /metrics */
 

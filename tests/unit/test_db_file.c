@@ -172,6 +172,32 @@ static void test_damaged_pages(void **state)
     check_consistent(f->path);
 }
 
+/* With a WAL beside it, as after a crash: closing what was refused must not fold the one into the other. */
+static void test_damaged_beside_a_wal(void **state)
+{
+    struct fixture *f = *state;
+    struct err err;
+    char id[UUID_LEN];
+    AUTO_FREE char *wal_path = str_printf("%s-wal", f->path), *file = NULL, *wal = NULL;
+    size_t n, wal_n;
+    filled(f);
+    ok(db_open(f->path, f->box, &f->db, &err));
+    make_job(f->db, NULL, id);
+    ok(os_read_file(f->path, 64u << 20, &file, &n, &err));
+    ok(os_read_file(wal_path, 64u << 20, &wal, &wal_n, &err));
+    assert_true(wal_n > 4096);
+    close_db(f);
+    memset(file + 4096, 0xA5, n - 4096);
+    ok(os_write_file(f->path, file, n, 0, &err));
+    ok(os_write_file(wal_path, wal, wal_n, 0, &err));
+    refused(f, ERR_DB_DAMAGED, 0);
+    AUTO_FREE char *still = NULL;
+    size_t m;
+    ok(os_read_file(wal_path, 64u << 20, &still, &m, &err));
+    assert_int_equal(m, wal_n);
+    assert_memory_equal(still, wal, m);
+}
+
 static void test_lost_but_for_the_wal(void **state)
 {
     struct fixture *f = *state;
@@ -492,8 +518,9 @@ static void test_memory_faults(void **state)
 int main(void)
 {
     const struct CMUnitTest files[] = {
-        T(test_made),          T(test_newer),                T(test_foreign),          T(test_no_database),
-        T(test_damaged_pages), T(test_lost_but_for_the_wal), T(test_damage_met_later), T(test_killed),
+        T(test_made),          T(test_newer),                T(test_foreign),              T(test_no_database),
+        T(test_damaged_pages), T(test_damaged_beside_a_wal), T(test_lost_but_for_the_wal), T(test_damage_met_later),
+        T(test_killed),
     };
     const struct CMUnitTest faults[] = {cmocka_unit_test(test_write_faults), cmocka_unit_test(test_memory_faults)};
     int failed = cmocka_run_group_tests(files, NULL, NULL);

@@ -417,6 +417,41 @@ static void test_threads(void **state)
     check_consistent(f->path);
 }
 
+struct waiter { struct fixture *f; const char *id; struct err err; int r; };
+
+static void *pause_from_afar(void *arg)
+{
+    struct waiter *w = arg;
+    struct db *db;
+    w->r = db_open(w->f->path, w->f->box, &db, &w->err);
+    if (w->r == 0) {
+        w->r = job_pause(db, w->id, &w->err);
+        db_close(db);
+    }
+    return NULL;
+}
+
+/* Who finds another writer at work waits for it and then sees what it wrote. */
+static void test_writers_take_turns(void **state)
+{
+    struct fixture *f = *state;
+    struct err err;
+    char id[UUID_LEN];
+    pthread_t thread;
+    make_job(f->db, NULL, id);
+    struct waiter w = {.f = f, .id = id};
+    struct sql_tx tx = {0};
+    ok(sql_begin(f->db, &tx, &err));
+    assert_int_equal(sql_run(f->db, &err, "UPDATE job SET updated_at_ms = updated_at_ms + 1"), 1);
+    assert_int_equal(pthread_create(&thread, NULL, pause_from_afar, &w), 0);
+    clock_sleep_ms(100);
+    ok(sql_commit(&tx, &err));
+    pthread_join(thread, NULL);
+    ok_at(w.r, &w.err, "job_pause", __FILE__, __LINE__);
+    assert_int_equal(state_of(f->db, id), JOB_PAUSED);
+    check_consistent(f->path);
+}
+
 /* ---- a random walk ---- */
 
 static void test_random_walk(void **state)
@@ -497,6 +532,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(test_graph_runs_in_order), T(test_skipped),    T(test_oldest_first), T(test_backoff), T(test_heartbeat), T(test_moves_that_are_none),
         T(test_recover),             T(test_claim_plan), T(test_claim_cost),   T(test_threads), T(test_random_walk),
+        T(test_writers_take_turns),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
