@@ -65,7 +65,7 @@ void qemu_process_boot_id(char ret[UUID_LEN]);
 /* ---- qemu_probe_posix.c: what this host can do; probed at the first need, successes are kept ---- */
 struct qemu_probe {
     pthread_mutex_t lock;
-    bool have_program, have_img, have_kvm, kvm_probed, have_scope, scope_probed, have_user_net;
+    bool have_program, have_img, machine_ran, have_kvm, kvm_probed, have_scope, scope_probed, have_user_net;
     char version[64];                                  /* "QEMU emulator version 7.2.22 (Debian …)" */
     char machine[48];                                  /* what "pc" stands for in this QEMU: "pc-i440fx-7.2" */
     char kvm_detail[200];                              /* why KVM is not used; empty: it is */

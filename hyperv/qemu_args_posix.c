@@ -45,15 +45,36 @@ static void add_blockdev(struct args *a, json_t *node)
     a->failed |= !text;
 }
 
+/* The block graph of a slot; returns what -device calls it. QEMU's -blockdev does not know force_size_calc, without which a dynamic VHD
+ * may lose its end; -drive does, with a comma written as two. `node` is stolen. */
+static const char *add_disk_node(struct args *a, const struct hv_disk *d, json_t *node)
+{
+    if (d->format != HV_VHD_DYNAMIC) {
+        add_blockdev(a, node);
+        return "disk";
+    }
+    AUTO_FREE char *text = node ? json_dumps(node, JSON_COMPACT) : NULL;
+    const char *name = json_string_value(json_object_get(node, "node-name"));
+    struct strbuf b = {0};
+    for (const char *p = text; p && *p; p++)
+        strbuf_add(&b, *p == ',' ? ",," : p, *p == ',' ? 2 : 1);
+    add(a, "-drive");
+    add(a, "if=none,id=drive%s,file=json:%s", name ? name + strlen("disk") : "", b.data ? b.data : "");
+    a->failed |= !text || !name || b.failed;
+    strbuf_free(&b);
+    json_decref(node);
+    return "drive";
+}
+
 static void add_disks(struct args *a, const struct hv_vm_spec *s)
 {
     for (unsigned slot = 0; slot < s->n_disks; slot++) {
         if (!s->disks[slot].path)
             continue;
-        add_blockdev(a, qemu_disk_node(&s->disks[slot], slot, NULL, true));
+        const char *drive = add_disk_node(a, &s->disks[slot], qemu_disk_node(&s->disks[slot], slot, NULL, true));
         add(a, "-device");
         /* A host error on the disk pauses the guest, which then goes on where it was, instead of showing it a broken disk. */
-        add(a, "ide-hd,id=hd%u,drive=disk%u,bus=ide.%u,unit=%u,rerror=stop,werror=stop,serial=vmr-%.8s-%u%s", slot, slot, slot / 2, slot % 2,
+        add(a, "ide-hd,id=hd%u,drive=%s%u,bus=ide.%u,unit=%u,rerror=stop,werror=stop,serial=vmr-%.8s-%u%s", slot, drive, slot, slot / 2, slot % 2,
             s->id, slot, slot == 0 ? ",bootindex=1" : "");
     }
     const char *medium = "";

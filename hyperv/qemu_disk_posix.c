@@ -21,7 +21,7 @@ static json_t *image_node(const struct hv_disk *d, bool writable)
     switch (d->format) {
     case HV_RAW:
     case HV_VHD: node = json_pack("{s:s, s:I, s:o}", "driver", "raw", "size", (json_int_t)d->virtual_size, "file", file); break;
-    case HV_VHD_DYNAMIC: node = json_pack("{s:s, s:s, s:o}", "driver", "vpc", "force-size-calc", "current-size", "file", file); break;
+    case HV_VHD_DYNAMIC: node = json_pack("{s:s, s:s, s:o}", "driver", "vpc", "force_size_calc", "current_size", "file", file); break;
     case HV_VHDX: node = json_pack("{s:s, s:o}", "driver", "vhdx", "file", file); break;
     case HV_QCOW2: node = json_pack("{s:s, s:n, s:o}", "driver", "qcow2", "backing", "file", file); break;
     }

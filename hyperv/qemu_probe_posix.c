@@ -11,7 +11,7 @@
 #include "hyperv/qemu.h"
 
 #define QUICK_MS 20000
-#define KVM_PROBE_MS 10000
+#define MACHINE_MS 10000                               /* a test machine answers within a second, where it answers */
 #define SCOPE_PROBE_MS 10000
 
 /* In each pair the variable store fits the code. 4 MiB builds first: newer, and what distributions go on with. */
@@ -115,7 +115,47 @@ static bool cpu_has_virtualization(void)
 /* A boot sector that tells QEMU's exit device to end with a status that nothing else gives:
  *   mov dx, 0x501; mov al, 0x2a; out dx, al; hlt: the status is 2 * 0x2a + 1. */
 #define PROBE_STATUS 85
-static const unsigned char probe_code[] = {0xBA, 0x01, 0x05, 0xB0, 0x2A, 0xEE, 0xF4, 0xEB, 0xFD};
+static const uint8_t probe_code[] = {0xBA, 0x01, 0x05, 0xB0, 0x2A, 0xEE, 0xF4, 0xEB, 0xFD};
+
+/* Runs the test machine; detail stays empty when it answers. */
+static void run_machine(struct qemu *q, const char *accel, char *detail, size_t size)
+{
+    detail[0] = 0;
+    uint8_t sector[512] = {0};
+    memcpy(sector, probe_code, sizeof probe_code);
+    sector[510] = 0x55;
+    sector[511] = 0xAA;
+    char uuid[UUID_LEN];
+    struct err e;
+    if (crypto_uuid(uuid, &e) < 0) {
+        snprintf(detail, size, "%.190s", e.msg);
+        return;
+    }
+    AUTO_FREE char *path = str_printf("%s/.probe-%s", q->vms_dir, uuid);
+    json_t *node = path ? json_pack("{s:s, s:s, s:b, s:{s:s, s:s}}", "driver", "raw", "node-name", "probe", "read-only", 0, "file", "driver",
+                                    "file", "filename", path)
+                        : NULL;
+    AUTO_FREE char *blockdev = node ? json_dumps(node, JSON_COMPACT) : NULL;
+    json_decref(node);
+    if (!blockdev || os_write_file(path, sector, sizeof sector, 0, &e) < 0 || (q->as_other && lchown(path, q->uid, q->gid) < 0)) {
+        snprintf(detail, size, "the probe could not be written to %s", q->vms_dir);
+        return;
+    }
+    const char *argv[] = {q->program, "-accel", accel, "-machine", "pc", "-m", "16", "-nodefaults", "-no-user-config", "-display", "none",
+                          "-device", "isa-debug-exit,iobase=0x501,iosize=1", "-blockdev", blockdev, "-device", "ide-hd,drive=probe", NULL};
+    struct os_exec x = {.argv = argv, .cwd = "/", .run_as = q->as_other ? q->run_as : NULL};
+    AUTO_FREE char *out = NULL;
+    int status = 0, r = os_run(&x, MACHINE_MS, 4096, NULL, NULL, &out, &status, &e);
+    struct err ignored;
+    os_remove(path, &ignored);
+    if (r == -ERR_TIMEOUT)
+        snprintf(detail, size, "a test machine under %s hung", accel);
+    else if (r < 0)
+        snprintf(detail, size, "%.190s", e.msg);
+    else if (status != PROBE_STATUS)
+        snprintf(detail, size, "a test machine under %s failed: %.140s", accel, out);
+    detail[strcspn(detail, "\n")] = 0;
+}
 
 static void probe_kvm(struct qemu *q, char *detail, size_t size)
 {
@@ -132,42 +172,7 @@ static void probe_kvm(struct qemu *q, char *detail, size_t size)
         snprintf(detail, size, "/dev/kvm cannot be opened: %s", strerrordesc_np(errno));
         return;
     }
-    unsigned char sector[512] = {0};
-    memcpy(sector, probe_code, sizeof probe_code);
-    sector[510] = 0x55;
-    sector[511] = 0xAA;
-    char uuid[UUID_LEN];
-    struct err e;
-    if (crypto_uuid(uuid, &e) < 0) {
-        snprintf(detail, size, "%.190s", e.msg);
-        return;
-    }
-    AUTO_FREE char *path = str_printf("%s/.probe-%s", q->vms_dir, uuid), *drive = path ? str_printf("file:%s", path) : NULL;
-    json_t *node = path ? json_pack("{s:s, s:s, s:b, s:{s:s, s:s}}", "driver", "raw", "node-name", "probe", "read-only", 0, "file", "driver",
-                                    "file", "filename", path)
-                        : NULL;
-    AUTO_FREE char *blockdev = node ? json_dumps(node, JSON_COMPACT) : NULL;
-    json_decref(node);
-    if (!drive || !blockdev || os_write_file(path, sector, sizeof sector, 0, &e) < 0 ||
-        (q->as_other && lchown(path, q->uid, q->gid) < 0)) {
-        snprintf(detail, size, "the probe could not be written to %s", q->vms_dir);
-        return;
-    }
-    const char *argv[] = {q->program,    "-accel",    "kvm",      "-machine", "pc",      "-m",      "16",
-                          "-nodefaults", "-no-user-config", "-display", "none",     "-device", "isa-debug-exit,iobase=0x501,iosize=1",
-                          "-blockdev",   blockdev,    "-device",  "ide-hd,drive=probe",  NULL};
-    struct os_exec x = {.argv = argv, .cwd = "/", .run_as = q->as_other ? q->run_as : NULL};
-    AUTO_FREE char *out = NULL;
-    int status = 0, r = os_run(&x, KVM_PROBE_MS, 4096, NULL, NULL, &out, &status, &e);
-    struct err ignored;
-    os_remove(path, &ignored);
-    if (r == -ERR_TIMEOUT)
-        snprintf(detail, size, "/dev/kvm is there, but a test machine hung in it");
-    else if (r < 0)
-        snprintf(detail, size, "%.190s", e.msg);
-    else if (status != PROBE_STATUS)
-        snprintf(detail, size, "a test machine failed in it: %.150s", out);
-    detail[strcspn(detail, "\n")] = 0;
+    run_machine(q, "kvm", detail, size);
 }
 
 int qemu_probe_accel(struct qemu *q, bool *ret_kvm, struct err *e)
@@ -261,7 +266,16 @@ size_t qemu_probe_report(struct qemu *q, struct hv_check *rows, size_t max)
         row(&t, "hypervisor", HV_CHECK_FAILED, e.msg, err_hint_text(&e));
         return t.n;                                    /* without QEMU the rest says nothing */
     }
-    row(&t, "hypervisor", HV_OK, q->probe.version, "");
+    char detail[256];
+    pthread_mutex_lock(&q->probe.lock);
+    if (!q->probe.machine_ran) {
+        run_machine(q, "tcg", detail, sizeof detail);
+        q->probe.machine_ran = !detail[0];
+    }
+    bool ran = q->probe.machine_ran;
+    pthread_mutex_unlock(&q->probe.lock);
+    row(&t, "hypervisor", ran ? HV_OK : HV_CHECK_FAILED, ran ? q->probe.version : detail,
+        "Install QEMU with its firmware anew (apt install --reinstall qemu-system-x86 seabios), and look at memory and limits of the service.");
     const char *kvm_remedy = "Virtual machines run without hardware help, some ten times slower. Enable virtualization in the host's firmware "
                              "(in a VM: nested virtualization), load kvm_intel or kvm_amd, then restart vmrecoverd.";
     if (qemu_probe_accel(q, &kvm, &e) < 0) {
@@ -269,7 +283,6 @@ size_t qemu_probe_report(struct qemu *q, struct hv_check *rows, size_t max)
     } else if (kvm) {
         row(&t, "acceleration", HV_OK, "KVM", "");
     } else {
-        char detail[256];
         snprintf(detail, sizeof detail, "TCG (emulation): %s", q->probe.kvm_detail);
         row(&t, "acceleration", HV_WARNING, detail, kvm_remedy);
     }
@@ -284,7 +297,6 @@ size_t qemu_probe_report(struct qemu *q, struct hv_check *rows, size_t max)
         scope ? "each virtual machine runs in a systemd scope of its own" : q->probe.scope_detail,
         "Virtual machines may end when the service stops. Set [hypervisor] scope = auto and let the daemon's account call systemd-run.");
     if (q->run_as) {
-        char detail[256];
         snprintf(detail, sizeof detail, q->as_other ? "virtual machines run as %s" : "virtual machines run as the daemon's own account, not as %s",
                  q->run_as);
         row(&t, "vm_account", q->as_other || !strcmp(q->run_as, "") ? HV_OK : HV_WARNING, detail,
