@@ -17,7 +17,7 @@ static void checkpoint_json(struct jsonw *w, const struct hv_checkpoint *c)
 
 int checkpoints_get(struct request *rq, struct err *e)
 {
-    struct hv *hv;
+    struct hv *hv = NULL;
     AUTO_FREE struct hv_checkpoint *list = NULL;
     size_t n = 0;
     int r = request_hv(rq, &hv, e);
@@ -41,7 +41,7 @@ int checkpoints_post(struct request *rq, struct err *e)
     char now[CLOCK_TEXT];
     clock_format(clock_now_ms(), now);
     const char *name = json_in_string(&in, "name", now, HV_NAME_MAX);
-    struct hv *hv;
+    struct hv *hv = NULL;
     struct hv_checkpoint c = {0};
     int r = json_in_end(&in);
     if (r == 0)
@@ -63,7 +63,7 @@ int checkpoints_post(struct request *rq, struct err *e)
 
 int checkpoint_restore(struct request *rq, struct err *e)
 {
-    struct hv *hv;
+    struct hv *hv = NULL;
     int r = request_hv(rq, &hv, e);
     if (r == 0)
         r = hv_checkpoint_restore(hv, rq->id, rq->checkpoint, e);
@@ -72,7 +72,7 @@ int checkpoint_restore(struct request *rq, struct err *e)
 
 int checkpoint_delete(struct request *rq, struct err *e)
 {
-    struct hv *hv;
+    struct hv *hv = NULL;
     int r = request_hv(rq, &hv, e);
     if (r == 0)
         r = hv_checkpoint_delete(hv, rq->id, rq->checkpoint, e);

@@ -19,7 +19,7 @@
 int screen_get(struct request *rq, struct err *e)
 {
     uint64_t width;
-    struct hv *hv;
+    struct hv *hv = NULL;
     int r = request_query_u64(rq, "width", 0, WIDTH_MIN, WIDTH_MAX, &width, e);
     if (r == 0)
         r = request_hv(rq, &hv, e);
@@ -48,7 +48,7 @@ int screen_get(struct request *rq, struct err *e)
 int serial_get(struct request *rq, struct err *e)
 {
     int64_t after;
-    struct hv *hv;
+    struct hv *hv = NULL;
     AUTO(hv_vm_free_ptr) struct hv_vm *vm = NULL;
     bool stream = request_prefers(rq, "text/event-stream", "application/octet-stream");
     int r = sse_cursor(rq, stream, &after, e);
@@ -144,7 +144,7 @@ int serial_post(struct request *rq, struct err *e)
     }
     if (!n)
         return err_field(e, ERR_VALUE, rq->json ? "/text" : "", "there is no text to type");
-    struct hv *hv;
+    struct hv *hv = NULL;
     int r = request_hv(rq, &hv, e);
     if (r == 0)
         r = hv_serial_write(hv, rq->id, text, n, e);

@@ -17,7 +17,7 @@ static void credential_json(struct jsonw *w, const struct credential *c)
 
 int credentials_get(struct request *rq, struct err *e)
 {
-    struct db *db;
+    struct db *db = NULL;
     struct credential *list = NULL;
     size_t n = 0;
     int r = request_db(rq, &db, e);
@@ -38,7 +38,7 @@ int credentials_get(struct request *rq, struct err *e)
 
 int credential_put_one(struct request *rq, struct err *e)
 {
-    struct db *db;
+    struct db *db = NULL;
     AUTO(credential_free_ptr) struct credential *c = NULL;
     AUTO(credential_free_ptr) struct credential *stored = NULL;
     bool created = false;
@@ -65,7 +65,7 @@ int credential_put_one(struct request *rq, struct err *e)
 
 int credential_delete_one(struct request *rq, struct err *e)
 {
-    struct db *db;
+    struct db *db = NULL;
     int r = request_db(rq, &db, e);
     if (r == 0)
         r = credential_delete(db, rq->name, e);

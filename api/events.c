@@ -50,7 +50,7 @@ static int page(struct request *rq, struct db *db, const char *job_id, int64_t a
 
 static int get(struct request *rq, const char *job_id, struct err *e)
 {
-    struct db *db;
+    struct db *db = NULL;
     int r = request_db(rq, &db, e);
     if (r < 0)
         return r;

@@ -11,7 +11,7 @@
 
 static int reply_job(struct request *rq, unsigned status, const char *id, struct err *e)
 {
-    struct db *db;
+    struct db *db = NULL;
     AUTO(job_free_ptr) struct job *j = NULL;
     int r = request_db(rq, &db, e);
     if (r == 0)
@@ -47,7 +47,7 @@ static int body_hash(json_t *body, uint8_t ret[SHA256_LEN], struct err *e)
 
 int jobs_post(struct request *rq, struct err *e)
 {
-    struct db *db;
+    struct db *db = NULL;
     const char *key = NULL;
     uint8_t hash[SHA256_LEN];
     AUTO(spec_free_ptr) struct spec *s = NULL;
@@ -124,7 +124,7 @@ int jobs_get(struct request *rq, struct err *e)
     if (cursor && !cursor_read(cursor, &before))
         return err_field(e, ERR_VALUE, "?cursor", "cursor must be the next_cursor of an earlier page");
     int r = request_query_u64(rq, "limit", LIST_DEFAULT, 1, LIST_MAX, &limit, e);
-    struct db *db;
+    struct db *db = NULL;
     if (r == 0)
         r = request_db(rq, &db, e);
     struct job **jobs = NULL;
@@ -156,7 +156,7 @@ int job_get_one(struct request *rq, struct err *e)
 
 static int change(struct request *rq, int (*fn)(struct db *db, const char *id, struct err *e), struct err *e)
 {
-    struct db *db;
+    struct db *db = NULL;
     int r = request_db(rq, &db, e);
     if (r == 0)
         r = fn(db, rq->id, e);
@@ -192,7 +192,7 @@ int job_delete_one(struct request *rq, struct err *e)
     const char *disks = request_query(rq, "disks");
     if (disks && strcmp(disks, "keep") && strcmp(disks, "delete"))
         return err_field(e, ERR_VALUE, "?disks", "disks must be keep or delete");
-    struct db *db;
+    struct db *db = NULL;
     AUTO(job_free_ptr) struct job *j = NULL;
     int r = request_db(rq, &db, e);
     if (r == 0)

@@ -1,6 +1,5 @@
 #include "api/jsonw.h"
 
-#include <inttypes.h>
 #include <string.h>
 
 #include "common/clock.h"
@@ -13,14 +12,18 @@ void jsonw_free(struct jsonw *w)
 /* Whether a comma is due follows from what was written last: nothing but an opening bracket ends in one, for strings end in a quote. */
 static void begin(struct jsonw *w, const char *key)
 {
-    char last = w->b.len ? w->b.data[w->b.len - 1] : '{';
+    char last = w->b.len ? w->b.data[w->b.len - 1] : '{', text[80];
+    size_t n = 0, len = key ? strlen(key) : 0;
     if (last != '{' && last != '[')
-        strbuf_add(&w->b, ",", 1);
-    if (key) {
-        strbuf_add(&w->b, "\"", 1);
-        strbuf_adds(&w->b, key);
-        strbuf_add(&w->b, "\":", 2);
+        text[n++] = ',';
+    if (key && len <= sizeof text - 4) {             /* keys are our own words */
+        text[n++] = '"';
+        memcpy(text + n, key, len);
+        n += len;
+        text[n++] = '"';
+        text[n++] = ':';
     }
+    strbuf_add(&w->b, text, n);
 }
 
 void jsonw_open(struct jsonw *w, const char *key, char bracket)
@@ -84,8 +87,16 @@ void jsonw_str(struct jsonw *w, const char *key, const char *s)
 
 void jsonw_int(struct jsonw *w, const char *key, int64_t v)
 {
+    char text[20];                                   /* a list has thousands of numbers: printf would take half of its time */
+    size_t at = sizeof text;
+    uint64_t u = v < 0 ? -(uint64_t)v : (uint64_t)v;
+    do
+        text[--at] = (char)('0' + u % 10);
+    while (u /= 10);
+    if (v < 0)
+        text[--at] = '-';
     begin(w, key);
-    strbuf_addf(&w->b, "%" PRId64, v);
+    strbuf_add(&w->b, text + at, sizeof text - at);
 }
 
 /* JSON integers here stay below 2^63, as clients and jansson read them. */

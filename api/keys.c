@@ -130,7 +130,7 @@ static int play(struct request *rq, struct hv *hv, const struct step *s, uint64_
 
 int keys_post(struct request *rq, struct err *e)
 {
-    struct hv *hv;
+    struct hv *hv = NULL;
     AUTO_FREE struct step *steps = NULL;
     size_t n = 0;
     uint64_t sent = 0;

@@ -13,7 +13,7 @@ static void family(struct strbuf *b, const char *name, const char *type, const c
 
 static int of_database(struct request *rq, struct strbuf *b, struct err *e)
 {
-    struct db *db;
+    struct db *db = NULL;
     uint64_t jobs[JOB_STATES] = {0}, tasks[TASK_KINDS][TASK_STATES] = {0}, bytes = 0;
     int64_t last = 0;
     int r = request_db(rq, &db, e);

@@ -45,7 +45,7 @@ static void vm_json(struct jsonw *w, const struct hv_vm *vm)
 
 int vms_get(struct request *rq, struct err *e)
 {
-    struct hv *hv;
+    struct hv *hv = NULL;
     struct hv_vm **list = NULL;
     size_t n = 0;
     int r = request_hv(rq, &hv, e);
@@ -66,7 +66,7 @@ int vms_get(struct request *rq, struct err *e)
 
 static int reply_vm(struct request *rq, unsigned status, struct err *e)
 {
-    struct hv *hv;
+    struct hv *hv = NULL;
     AUTO(hv_vm_free_ptr) struct hv_vm *vm = NULL;
     int r = request_hv(rq, &hv, e);
     if (r == 0)
@@ -87,7 +87,7 @@ int vm_get_one(struct request *rq, struct err *e)
 
 static int power(struct request *rq, int (*fn)(struct hv *hv, const char *id, struct err *e), unsigned status, struct err *e)
 {
-    struct hv *hv;
+    struct hv *hv = NULL;
     int r = request_hv(rq, &hv, e);
     if (r == 0)
         r = fn(hv, rq->id, e);
@@ -122,7 +122,7 @@ int vm_put_dvd(struct request *rq, struct err *e)
     struct json_in in = json_in_root(rq->json, e);
     json_in_require(&in, "path");
     const char *path = json_in_string(&in, "path", NULL, PATH_LEN_MAX);
-    struct hv *hv;
+    struct hv *hv = NULL;
     int r = json_in_end(&in);
     if (r == 0)
         r = hostfile_existing(rq, path, e);
@@ -135,7 +135,7 @@ int vm_put_dvd(struct request *rq, struct err *e)
 
 int vm_delete_dvd(struct request *rq, struct err *e)
 {
-    struct hv *hv;
+    struct hv *hv = NULL;
     int r = request_hv(rq, &hv, e);
     if (r == 0)
         r = hv_dvd(hv, rq->id, NULL, e);
@@ -168,7 +168,7 @@ int vm_put_disk(struct request *rq, struct err *e)
     json_in_require(&in, "format");
     const char *path = json_in_string(&in, "path", NULL, PATH_LEN_MAX);
     enum hv_format format = (enum hv_format)json_in_enum(&in, "format", words, HV_RAW);
-    struct hv *hv;
+    struct hv *hv = NULL;
     uint64_t size = 0;
     int r = json_in_end(&in);
     if (r == 0)
@@ -186,7 +186,7 @@ int vm_put_disk(struct request *rq, struct err *e)
 
 int vm_delete_disk(struct request *rq, struct err *e)
 {
-    struct hv *hv;
+    struct hv *hv = NULL;
     int r = request_hv(rq, &hv, e);
     if (r == 0)
         r = hv_disk_detach(hv, rq->id, rq->slot, e);
@@ -240,8 +240,8 @@ int vm_post_export(struct request *rq, struct err *e)
     int format = json_in_enum(&in, "format", words, 0);
     const char *path = json_in_string(&in, "path", NULL, PATH_LEN_MAX);
     long long slot = json_in_int(&in, "slot", 0, 0, HV_DISKS_MAX - 1);
-    struct hv *hv;
-    struct db *db;
+    struct hv *hv = NULL;
+    struct db *db = NULL;
     AUTO(hv_vm_free_ptr) struct hv_vm *vm = NULL;
     AUTO_FREE char *own_path = NULL;
     int r = json_in_end(&in);
