@@ -25,6 +25,7 @@ static void test_health_and_token(void **state)
     atomic_store(&f->sick, true);
     AUTO_REPLY struct reply sick = call(f, "GET", "/healthz", NULL, NULL);
     assert_int_equal(sick.status, 503);
+    assert_string_equal(text_at(&sick, "code"), "stopping");
     atomic_store(&f->sick, false);
 
     AUTO_REPLY struct reply none = call(f, "GET", "/v1/jobs", NULL, "Authorization;");
