@@ -12,7 +12,7 @@
 #define PUMP_BYTES (64 << 10)     /* no further event at a time; one has at most some 64 KiB */
 #define PROGRESS_MS 1000          /* at most one progress message a second for a job */
 #define PROGRESS_JOBS_MAX 100     /* running jobs told in the stream of all events */
-#define TICK_MS 500
+#define TICK_MS 250               /* the service's own events come without a call of api_notify */
 
 static void event_json(struct jsonw *w, const struct event *ev)
 {

@@ -136,8 +136,13 @@ int api_start(const struct api_config *cfg, struct api **ret, struct err *e)
             r = 0;
         }
     }
-    if (r == 0 && !api->n_listeners)
-        r = absent.code ? (*e = absent, -(int)e->code) : err_set(e, ERR_CONFIG, "listen: no address is given");
+    if (r == 0 && !api->n_listeners) {
+        r = err_set(e, ERR_CONFIG, "listen: no address is given");
+        if (absent.code) {
+            *e = absent;
+            r = -(int)e->code;
+        }
+    }
     /* Ports first, for auth_check_host looks at all of them. */
     for (size_t i = 0; i < api->n_listeners && r == 0; i++)
         r = serve(api, &api->listeners[i], e);
@@ -154,7 +159,7 @@ const char *api_address(const struct api *api, size_t i)
     return i < api->n_listeners ? api->listeners[i].address : NULL;
 }
 
-/* Waits until `done` or ms have passed (0: for ever). */
+/* Waits until *count is 0 or ms have passed (0: for ever). */
 static void wait_for(struct api *api, const unsigned *count, unsigned ms)
 {
     struct timespec ts;

@@ -145,12 +145,15 @@ int vm_delete_dvd(struct request *rq, struct err *e)
 static int disk_size(struct request *rq, const char *path, enum hv_format format, uint64_t *ret, struct err *e)
 {
     const struct api_config *cfg = &rq->api->cfg;
-    if (cfg->disk_size)
-        return cfg->disk_size(cfg->arg, path, format, ret, e);
-    struct os_stat st;
-    int r = os_stat(path, &st, e);
-    if (r < 0)
+    if (cfg->disk_size) {
+        int r = cfg->disk_size(cfg->arg, path, format, ret, e);
+        if (r < 0)
+            snprintf(e->field, sizeof e->field, "/path");
         return r;
+    }
+    struct os_stat st;
+    if (os_stat(path, &st, e) < 0)
+        return -(int)e->code;
     uint64_t footer = format == HV_VHD ? VHD_FOOTER : 0;
     if ((format != HV_RAW && format != HV_VHD) || st.size <= footer || st.size % 512)
         return err_field(e, ERR_VALUE, "/path", "a file of %llu bytes is no disk of the format %s", (unsigned long long)st.size,
