@@ -77,7 +77,7 @@ static bool bundle_build(const char *ca_file)
 static CURLcode set_ca(CURL *h, const char *ca_file)
 {
     const char *folder = curl_version_info(CURLVERSION_NOW)->capath;
-    if (!ca_file)                                    /* without a folder libcurl keeps one parsed bundle for all connections */
+    if (!ca_file) /* without a folder libcurl keeps one parsed bundle for all connections */
         return folder ? curl_easy_setopt(h, CURLOPT_CAPATH, NULL) : CURLE_OK;
     if (folder)
         return curl_easy_setopt(h, CURLOPT_CAINFO, ca_file);
@@ -102,7 +102,7 @@ CURL *http_handle(const struct http_config *cfg, const char *url)
 #define SET(option, value) (c = c ? c : curl_easy_setopt(h, option, value))
     SET(CURLOPT_PROTOCOLS_STR, "http,https");
     SET(CURLOPT_FOLLOWLOCATION, 0L);
-    SET(CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);          /* parallel connections, not streams of one */
+    SET(CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1); /* parallel connections, not streams of one */
     SET(CURLOPT_NOSIGNAL, 1L);
     SET(CURLOPT_TCP_KEEPALIVE, 1L);
     SET(CURLOPT_CONNECTTIMEOUT_MS, connect_ms);
@@ -134,9 +134,9 @@ static enum err_code code_of(CURLcode code, const char *detail)
     case CURLE_SSL_CIPHER:
     case CURLE_SSL_ISSUER_ERROR:
     case CURLE_SSL_INVALIDCERTSTATUS: return ERR_TLS;
-    case CURLE_SSL_CONNECT_ERROR:                    /* a connection cut in the handshake says nothing about certificates */
+    case CURLE_SSL_CONNECT_ERROR: /* a connection cut in the handshake says nothing about certificates */
         return detail && (strstr(detail, "SYSCALL") || strstr(detail, "reset")) ? ERR_UNREACHABLE : ERR_TLS;
-    case CURLE_UNSUPPORTED_PROTOCOL:                 /* also said of an answer that is no HTTP/1 */
+    case CURLE_UNSUPPORTED_PROTOCOL: /* also said of an answer that is no HTTP/1 */
         return detail && strstr(detail, "HTTP/0.9") ? ERR_UPSTREAM : ERR_VALUE;
     case CURLE_URL_MALFORMAT: return ERR_VALUE;
     case CURLE_COULDNT_RESOLVE_HOST:
@@ -184,7 +184,10 @@ static unsigned retry_after_ms(const char *value)
     return (unsigned)(s < RETRY_AFTER_MAX_S ? s : RETRY_AFTER_MAX_S) * 1000;
 }
 
-#define TEXT(name, member) {name, offsetof(struct http_headers, member), sizeof(((struct http_headers *)0)->member)}
+#define TEXT(name, member)                                                                                                       \
+    {                                                                                                                            \
+        name, offsetof(struct http_headers, member), sizeof(((struct http_headers *)0)->member)                                  \
+    }
 static const struct {
     const char *name;
     size_t offset, size;
@@ -226,9 +229,9 @@ size_t http_collect_header(char *line, size_t size, size_t n, void *headers)
     if (bytes > HTTP_HEADERS_MAX)
         return 0;
     h->bytes = bytes;
-    char text[512];                                  /* longer lines are cut: no value that we keep is longer */
+    char text[512]; /* longer lines are cut: no value that we keep is longer */
     size_t m = len < sizeof text - 1 ? len : sizeof text - 1;
-    for (size_t i = 0; i < m; i++)                   /* what is no printable ASCII must not reach messages */
+    for (size_t i = 0; i < m; i++) /* what is no printable ASCII must not reach messages */
         text[i] = line[i] >= ' ' && line[i] < 0x7F ? line[i] : ' ';
     text[m] = 0;
     while (m && text[m - 1] == ' ')

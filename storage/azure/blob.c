@@ -11,7 +11,7 @@
 #include "storage/azure/blob_internal.h"
 #include "storage/azure/sharedkey.h"
 
-#define TRIES 4                                      /* of one small request */
+#define TRIES 4 /* of one small request */
 #define BACKOFF_MAX_MS 5000
 
 /* ---- opening ---- */
@@ -61,11 +61,22 @@ static bool is_disk_export(const char *url)
     return host && str_istarts(host + 3, "md-");
 }
 
+/* The middle of a long name is left out: it stands in messages beside what went wrong. */
+static void shorten(char *name)
+{
+    const size_t head = 100, tail = 100;
+    size_t n = strlen(name);
+    if (n <= head + 3 + tail)
+        return;
+    memcpy(name + head, "...", 3);
+    memmove(name + head + 3, name + n - tail, tail + 1);
+}
+
 int blob_open(const struct blob_access *a, struct blob **ret, struct err *e)
 {
     if (a->auth == BLOB_SHARED_KEY && (!a->account || !*a->account || !a->key))
         return err_set(e, ERR_CREDENTIAL, "the credential has no account name or no key");
-    if (a->auth == BLOB_SHARED_KEY) {                /* said here, so that signing a request can only run out of memory */
+    if (a->auth == BLOB_SHARED_KEY) { /* said here, so that signing a request can only run out of memory */
         AUTO_SECRET char *line = NULL;
         int r = sharedkey_sign(a->account, a->key, "GET", a->url, NULL, &line, e);
         if (r < 0)
@@ -86,6 +97,7 @@ int blob_open(const struct blob_access *a, struct blob **ret, struct err *e)
         return err_oom(e);
     if (!b->name)
         return err_set(e, ERR_VALUE, "the source's URL cannot be parsed");
+    shorten(b->name);
     char sig[8];
     b->has_signature = query_value(b->url, "sig", sig, sizeof sig);
     b->sas_expires_ms = expiry_of(b->url);
@@ -172,9 +184,9 @@ const char *blob_if_match(struct blob *b, const struct blob_info *info)
 
 struct answer {
     struct http_headers headers;
-    uint8_t *into;                                   /* where a 206's body goes, n bytes; NULL: nowhere */
+    uint8_t *into; /* where a 206's body goes, n bytes; NULL: nowhere */
     size_t n, got;
-    struct strbuf error;                             /* body of an answer that is no success */
+    struct strbuf error; /* body of an answer that is no success */
 };
 
 static size_t on_body(char *p, size_t size, size_t n, void *arg)
@@ -187,7 +199,7 @@ static size_t on_body(char *p, size_t size, size_t n, void *arg)
         return n;
     }
     if (n > a->n - a->got)
-        return 0;                                    /* more than was asked for: the headers say what is wrong */
+        return 0; /* more than was asked for: the headers say what is wrong */
     if (a->into)
         memcpy(a->into + a->got, p, n);
     a->got += n;
@@ -195,8 +207,8 @@ static size_t on_body(char *p, size_t size, size_t n, void *arg)
 }
 
 /* One request, no retry. 0: an answer came (whatever its status). */
-static int perform(struct blob *b, CURL *h, const char *verb, const char *range, bool azure, const char *if_match, struct answer *a,
-                   struct err *e)
+static int perform(struct blob *b, CURL *h, const char *verb, const char *range, bool azure, const char *if_match,
+                   struct answer *a, struct err *e)
 {
     struct curl_slist *list = NULL;
     int r = blob_headers(b, verb, b->url, range, azure, if_match, &list, e);
@@ -266,7 +278,8 @@ static int head_by_get(struct blob *b, CURL *h, struct answer *a, struct blob_in
     if (a->headers.status != 206)
         return blob_error(b, "GET of the first byte", &a->headers, a->error.data, e);
     if (!parse_content_range(a->headers.content_range, &start, &end, &total))
-        return err_set(e, ERR_RANGE_IGNORED, "%s answered 206 without saying the file's length (Content-Range: %.90s)", b->name, a->headers.content_range);
+        return err_set(e, ERR_RANGE_IGNORED, "%s answered 206 without saying the file's length (Content-Range: %.90s)", b->name,
+                       a->headers.content_range);
     info_from(&a->headers, total, ret);
     return 0;
 }
@@ -317,7 +330,8 @@ struct curl_slist *blob_prepare_get(struct blob *b, const struct blob_info *info
     snprintf(range, sizeof range, "bytes=%" PRIu64 "-%" PRIu64, start, end - 1);
     if (blob_headers(b, "GET", b->url, range, info->azure, blob_if_match(b, info), &list, &ignored) < 0)
         return NULL;
-    if (curl_easy_setopt(h, CURLOPT_URL, b->url) || curl_easy_setopt(h, CURLOPT_HTTPGET, 1L) || curl_easy_setopt(h, CURLOPT_HTTPHEADER, list)) {
+    if (curl_easy_setopt(h, CURLOPT_URL, b->url) || curl_easy_setopt(h, CURLOPT_HTTPGET, 1L) ||
+        curl_easy_setopt(h, CURLOPT_HTTPHEADER, list)) {
         curl_slist_free_all(list);
         return NULL;
     }
@@ -326,7 +340,8 @@ struct curl_slist *blob_prepare_get(struct blob *b, const struct blob_info *info
 
 static int changed(const struct blob *b, struct err *e, const char *what, const char *now, const char *then)
 {
-    return err_set(e, ERR_SOURCE_CHANGED, "%s was changed during the download: its %s is now %.130s and was %.130s", b->name, what, now, then);
+    return err_set(e, ERR_SOURCE_CHANGED, "%s was changed during the download: its %s is now %.130s and was %.130s", b->name,
+                   what, now, then);
 }
 
 /* An answer that breaks the protocol: perhaps a broken proxy, so another try may do better. */
@@ -362,7 +377,8 @@ int blob_check_get(struct blob *b, const struct blob_info *info, uint64_t start,
         return err_prefix(e, "the source was changed during the download");
     }
     if (h->status != 206)
-        return h->status >= 200 && h->status < 300 ? bad_answer(b, h, what, "a status that is not 206", e) : blob_error(b, what, h, body, e);
+        return h->status >= 200 && h->status < 300 ? bad_answer(b, h, what, "a status that is not 206", e)
+                                                   : blob_error(b, what, h, body, e);
     if (!parse_content_range(h->content_range, &got_start, &got_end, &total))
         return bad_answer(b, h, what, "no usable Content-Range", e);
     if (total != info->length) {
@@ -376,7 +392,9 @@ int blob_check_get(struct blob *b, const struct blob_info *info, uint64_t start,
     if ((info->etag[0] && !h->etag[0]) || (info->last_modified[0] && !h->last_modified[0]))
         return bad_answer(b, h, what, "neither the ETag nor the Last-Modified that it gave before", e);
     if (got_start == start && got_end < end && got_end <= total)
-        return err_set(e, ERR_SOURCE_TRUNCATED, "%s has no bytes from %" PRIu64 " on, though it says that it is %" PRIu64 " bytes long", b->name, got_end, total);
+        return err_set(e, ERR_SOURCE_TRUNCATED,
+                       "%s has no bytes from %" PRIu64 " on, though it says that it is %" PRIu64 " bytes long", b->name, got_end,
+                       total);
     if (got_start != start || got_end != end)
         return bad_answer(b, h, what, "another range", e);
     if (h->content_length != ULLONG_MAX && h->content_length != end - start)
@@ -402,7 +420,8 @@ int blob_read(struct blob *b, const struct blob_info *info, void *buf, size_t n,
     if (n == 0)
         return 0;
     if (n > BLOB_READ_MAX || offset > info->length || n > info->length - offset)
-        return err_set(e, ERR_INTERNAL, "a read of %zu bytes at %" PRIu64 " does not fit %s (%" PRIu64 " bytes)", n, offset, b->name, info->length);
+        return err_set(e, ERR_INTERNAL, "a read of %zu bytes at %" PRIu64 " does not fit %s (%" PRIu64 " bytes)", n, offset,
+                       b->name, info->length);
     CURL *h = http_handle(&b->http, b->url);
     if (!h)
         return err_oom(e);

@@ -27,7 +27,7 @@ struct blob;
 int blob_open(const struct blob_access *a, struct blob **ret, struct err *e);    /* copies what it needs; no request yet */
 void blob_close(struct blob *b);
 DEFINE_AUTO(struct blob, blob_close)
-const char *blob_name(const struct blob *b);         /* the redacted URL, for messages */
+const char *blob_name(const struct blob *b);         /* the redacted URL, the middle of a long one left out: for messages */
 
 struct blob_info {
     uint64_t length;

@@ -10,7 +10,7 @@
 
 struct error_body {
     char code[96], message[256], detail[256];
-    char *into;                                      /* the member that character data goes to, or NULL */
+    char *into; /* the member that character data goes to, or NULL */
     size_t size, len;
     unsigned depth;
     XML_Parser parser;
@@ -24,10 +24,10 @@ static void XMLCALL on_start(void *arg, const XML_Char *name, const XML_Char **a
     if (++b->depth != 2)
         return;
     b->len = 0;
-#define INTO(element, member) \
-    if (!strcmp(name, element)) { \
-        b->into = b->member; \
-        b->size = sizeof b->member; \
+#define INTO(element, member)                                                                                                    \
+    if (!strcmp(name, element)) {                                                                                                \
+        b->into = b->member;                                                                                                     \
+        b->size = sizeof b->member;                                                                                              \
     }
     INTO("Code", code)
     INTO("Message", message)
@@ -56,7 +56,7 @@ static void XMLCALL on_doctype(void *arg, const XML_Char *name, const XML_Char *
 {
     (void)name, (void)system, (void)public, (void)internal;
     struct error_body *b = arg;
-    XML_StopParser(b->parser, XML_FALSE);            /* no entities, so none that grow */
+    XML_StopParser(b->parser, XML_FALSE); /* no entities, so none that grow */
 }
 
 /* Cut or broken XML leaves what was read so far. */
@@ -72,7 +72,7 @@ static void parse(const char *body, struct error_body *ret)
     XML_SetStartDoctypeDeclHandler(ret->parser, on_doctype);
     XML_Parse(ret->parser, p, (int)strlen(p), 0);
     XML_ParserFree(ret->parser);
-    ret->message[strcspn(ret->message, "\n")] = 0;   /* request id and time follow */
+    ret->message[strcspn(ret->message, "\n")] = 0; /* request id and time follow */
     char *secret = strstr(ret->message, "sig=");
     if (secret)
         *secret = 0;
@@ -91,7 +91,8 @@ static bool sas_expired(const struct blob *b, const char *code, const struct err
 {
     if (!b->has_signature)
         return false;
-    if (strstr(body->detail, "Signature not valid in the specified time frame") || strstr(body->message, "Signature not valid in the specified time frame"))
+    if (strstr(body->detail, "Signature not valid in the specified time frame") ||
+        strstr(body->message, "Signature not valid in the specified time frame"))
         return true;
     if (strcmp(code, "AuthenticationFailed") && strcmp(code, "AuthorizationFailure") && *code)
         return false;
@@ -103,17 +104,22 @@ static const struct {
     const char *code, *hint;
 } hints[] = {
     {"ContainerNotFound", "The account answers, but the container does not exist: check the container's name in the URL."},
-    {"BlobNotFound", "The container is there, but not the blob: check the blob's name in the URL, upper and lower case included."},
-    {"ResourceNotFound", "Azure says so for a missing blob and also when anonymous access is off: check the URL, and add a SAS or name a credential."},
+    {"BlobNotFound",
+     "The container is there, but not the blob: check the blob's name in the URL, upper and lower case included."},
+    {"ResourceNotFound", "Azure says so for a missing blob and also when anonymous access is off: check the URL, and add a SAS "
+                         "or name a credential."},
     {"PublicAccessNotPermitted", "The account does not allow anonymous access: add a SAS to the URL or name a credential."},
     {"NoAuthenticationInformation", "The URL has no SAS: add one that allows reading, or name a credential."},
-    {"InvalidAuthenticationInfo", "The disk asks for a Microsoft Entra token besides the SAS (data access authentication mode): switch that off for this disk, or use another SAS."},
+    {"InvalidAuthenticationInfo", "The disk asks for a Microsoft Entra token besides the SAS (data access authentication mode): "
+                                  "switch that off for this disk, or use another SAS."},
     {"AuthorizationPermissionMismatch", "The SAS or account does not allow reading: make a SAS with permission r."},
     {"AuthorizationProtocolMismatch", "The SAS is for https only: use an https URL."},
     {"AuthorizationSourceIPMismatch", "The SAS admits other addresses only: make one that admits this host."},
-    {"AuthorizationResourceTypeMismatch", "The SAS does not cover objects: make one for the blob, or an account SAS with resource type o."},
+    {"AuthorizationResourceTypeMismatch",
+     "The SAS does not cover objects: make one for the blob, or an account SAS with resource type o."},
     {"AuthorizationServiceMismatch", "The SAS does not cover the Blob service: make one for the blob."},
-    {"AuthorizationFailure", "The account's network rules may keep this host out, or the SAS does not fit: allow this host's address, or make a new SAS."},
+    {"AuthorizationFailure", "The account's network rules may keep this host out, or the SAS does not fit: allow this host's "
+                             "address, or make a new SAS."},
     {"KeyBasedAuthenticationNotPermitted", "The account does not allow keys, nor SAS made from them: use a user delegation SAS."},
     {"BlobArchived", "The blob is in the archive tier: rehydrate it first."},
 };
@@ -150,15 +156,18 @@ int blob_error(struct blob *b, const char *what, const struct http_headers *h, c
     const char *code = h->error_code[0] ? h->error_code : x.code;
     enum err_code ours = classify(b, h->status, code, &x);
     if (!strcmp(code, "ConditionHeadersNotSupported"))
-        atomic_store(&b->no_conditions, true);       /* the next try goes without; we compare the ETag ourselves anyway */
+        atomic_store(&b->no_conditions, true); /* the next try goes without; we compare the ETag ourselves anyway */
     char expired[CLOCK_TEXT];
-    AUTO_FREE char *target = h->location[0] ? url_redact(h->location) : NULL;    /* it may carry a signature of its own */
+    AUTO_FREE char *target = h->location[0] ? url_redact(h->location) : NULL; /* it may carry a signature of its own */
     if (h->status >= 300 && h->status < 400) {
         err_set(e, ours, "%s of %s was answered %d, a redirect to %.200s, which is not followed", what, b->name, h->status,
-                target ? target : h->location[0] ? "another place" : "nowhere");
+                target           ? target
+                : h->location[0] ? "another place"
+                                 : "nowhere");
     } else if (ours == ERR_SAS_EXPIRED && b->sas_expires_ms && b->sas_expires_ms < clock_now_ms()) {
         clock_format(b->sas_expires_ms, expired);
-        err_set(e, ours, "%s of %s was answered %d%s%s: the SAS expired at %s", what, b->name, h->status, *code ? " " : "", code, expired);
+        err_set(e, ours, "%s of %s was answered %d%s%s: the SAS expired at %s", what, b->name, h->status, *code ? " " : "", code,
+                expired);
     } else {
         err_set(e, ours, "%s of %s was answered %d%s%s%s%s", what, b->name, h->status, *code ? " " : "", code,
                 x.message[0] ? ": " : "", x.message);
@@ -169,7 +178,8 @@ int blob_error(struct blob *b, const char *what, const struct http_headers *h, c
         if (!strcmp(hints[i].code, code))
             err_hint(e, "%s", hints[i].hint);
     if (b->auth == BLOB_SHARED_KEY && (!strcmp(code, "AuthenticationFailed") || !strcmp(code, "AuthorizationFailure")))
-        err_hint(e, "The account key is not accepted, or the account's network rules keep this host out: put the credential again with a current "
+        err_hint(e, "The account key is not accepted, or the account's network rules keep this host out: put the credential "
+                    "again with a current "
                     "key, check this host's clock (at most 15 minutes off), allow its address.");
     snprintf(e->upstream.service, sizeof e->upstream.service, "%s", h->azure ? "azure_storage" : "http");
     e->upstream.status = h->status;

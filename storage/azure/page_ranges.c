@@ -12,10 +12,10 @@
 
 #define WINDOW_MAX ((uint64_t)32 << 30)
 #define WINDOW_MIN ((uint64_t)256 << 20)
-#define FAILURES_MAX 6                               /* in all; then every byte is data */
-#define BAD_COUNTS 3                                 /* a list that came and was wrong is hardly better the next time */
-#define PAGES_MAX 100000                             /* of one window */
-#define ANSWER_MAX ((uint64_t)256 << 20)             /* bytes of one answer */
+#define FAILURES_MAX 6                   /* in all; then every byte is data */
+#define BAD_COUNTS 3                     /* a list that came and was wrong is hardly better the next time */
+#define PAGES_MAX 100000                 /* of one window */
+#define ANSWER_MAX ((uint64_t)256 << 20) /* bytes of one answer */
 #define MARKER_MAX 2048
 #define DEPTH_MAX 8
 
@@ -24,7 +24,7 @@
 struct list {
     struct blob_range *r;
     size_t n, size;
-    uint64_t close_gap;                              /* gaps up to this are closed: 0 until the list is too long */
+    uint64_t close_gap; /* gaps up to this are closed: 0 until the list is too long */
 };
 
 static void close_gaps(struct list *l)
@@ -45,7 +45,7 @@ static bool list_add(struct list *l, uint64_t start, uint64_t end)
         l->r[l->n - 1].end = end;
         return true;
     }
-    while (l->n >= BLOB_RANGES_MAX) {                /* halved, so that this is rare; gaps beyond 2^62 do not exist */
+    while (l->n >= BLOB_RANGES_MAX) { /* halved, so that this is rare; gaps beyond 2^62 do not exist */
         l->close_gap = l->close_gap ? l->close_gap * 2 : 65536;
         close_gaps(l);
         if (l->n <= BLOB_RANGES_MAX / 2)
@@ -71,16 +71,16 @@ struct answer {
     struct http_headers headers;
     XML_Parser parser;
     struct list *list;
-    uint64_t from, to;                               /* the window */
-    uint64_t last_end;                               /* of the ranges of this window so far, unclipped */
-    uint64_t length;                                 /* of the blob */
+    uint64_t from, to; /* the window */
+    uint64_t last_end; /* of the ranges of this window so far, unclipped */
+    uint64_t length;   /* of the blob */
     uint64_t start, end;
     bool in_range, have_start, have_end, root_seen, bad, oom;
     unsigned depth;
     enum element element;
     char text[MARKER_MAX];
     size_t text_len;
-    char marker[MARKER_MAX];                         /* where the list goes on; empty: it is complete */
+    char marker[MARKER_MAX]; /* where the list goes on; empty: it is complete */
     uint64_t bytes;
     struct strbuf error;
     bool (*stop)(void *);
@@ -175,7 +175,7 @@ static void XMLCALL on_end(void *arg, const XML_Char *name)
 static void XMLCALL on_doctype(void *arg, const XML_Char *name, const XML_Char *system, const XML_Char *public, int internal)
 {
     (void)name, (void)system, (void)public, (void)internal;
-    bad(arg);                                        /* no entities, so none that grow */
+    bad(arg); /* no entities, so none that grow */
 }
 
 static size_t on_body(char *p, size_t size, size_t n, void *arg)
@@ -330,8 +330,9 @@ static int ask_all(struct blob *b, const struct blob_info *info, CURL *h, struct
             at = a->to;
             continue;
         }
-        if (is_final(e) || !blob_error_is_transient(e) || (failures += a->bad ? BAD_COUNTS : 1) >= FAILURES_MAX || a->list->close_gap != gap)
-            return r;                                /* gaps closed meanwhile: what this window added cannot be told apart */
+        if (is_final(e) || !blob_error_is_transient(e) || (failures += a->bad ? BAD_COUNTS : 1) >= FAILURES_MAX ||
+            a->list->close_gap != gap)
+            return r; /* gaps closed meanwhile: what this window added cannot be told apart */
         a->bad = false;
         a->list->n = kept;
         if (kept)
@@ -360,7 +361,8 @@ void blob_ranges_free(struct blob_ranges *r)
     *r = (struct blob_ranges){0};
 }
 
-int blob_page_ranges(struct blob *b, const struct blob_info *info, bool (*stop)(void *), void *arg, struct blob_ranges *ret, struct err *e)
+int blob_page_ranges(struct blob *b, const struct blob_info *info, bool (*stop)(void *), void *arg, struct blob_ranges *ret,
+                     struct err *e)
 {
     if (!info->page_blob)
         return everything(info, ret, e);

@@ -99,8 +99,9 @@ static bool header_is(const char *line, const char *name)
 static int add_standard(const struct curl_slist *headers, struct strbuf *b, struct err *e)
 {
     /* Date stays empty: x-ms-date is always sent */
-    static const char *const names[] = {"content-encoding", "content-language", "content-length", "content-md5", "content-type", NULL,
-                                        "if-modified-since", "if-match", "if-none-match", "if-unmodified-since", "range"};
+    static const char *const names[] = {
+        "content-encoding",  "content-language", "content-length", "content-md5",         "content-type", NULL,
+        "if-modified-since", "if-match",         "if-none-match",  "if-unmodified-since", "range"};
     for (size_t i = 0; i < ARRAY_LEN(names); i++) {
         for (const struct curl_slist *h = headers; h && names[i]; h = h->next)
             if (header_is(h->data, names[i])) {

@@ -6,11 +6,11 @@ struct committer {
     struct os_file *data;
     struct journal *journal;
     pthread_t thread;
-    pthread_mutex_t lock;                            /* guards all below; not held while a batch is worked on */
+    pthread_mutex_t lock; /* guards all below; not held while a batch is worked on */
     pthread_cond_t moved;
-    struct spans batch;                              /* the thread's while busy */
+    struct spans batch; /* the thread's while busy */
     bool busy, quit;
-    struct err err;                                  /* code: the first failure */
+    struct err err; /* code: the first failure */
 };
 
 static void *run(void *arg)

@@ -28,13 +28,13 @@
 #define RANGE_MIN ((uint64_t)64 << 10)
 #define RANGE_MAX ((uint64_t)64 << 20)
 #define BUFFER_MAX (512L << 10)
-#define BUFFERS_BYTES (8L << 20)                     /* of all connections */
+#define BUFFERS_BYTES (8L << 20) /* of all connections */
 #define CHUNK_ALIGN ((uint64_t)64 << 10)
 #define ERROR_BODY_KEPT ((size_t)16384)
 #define ERROR_BODY_MAX ((size_t)1 << 20)
 #define BACKOFF_MIN_MS 200u
 #define BACKOFF_MAX_MS 30000u
-#define PROGRESS_RESETS ((uint64_t)64 << 10)         /* a try that got so far starts the count of tries again */
+#define PROGRESS_RESETS ((uint64_t)64 << 10) /* a try that got so far starts the count of tries again */
 #define TURN_MS 100
 #define COMMIT_FIRST_MS 100u
 #define REPORT_MS 500
@@ -45,19 +45,19 @@ struct slot {
     struct engine *engine;
     CURL *h;
     enum slot_state state;
-    uint64_t start, end;                             /* the chunk */
-    uint64_t cover_start, cover_end;                 /* with the holes beside it */
-    uint64_t from, pos;                              /* this try began at from; bytes before pos are written */
-    unsigned attempts, short_bodies;                 /* of this chunk since it last got on */
+    uint64_t start, end;             /* the chunk */
+    uint64_t cover_start, cover_end; /* with the holes beside it */
+    uint64_t from, pos;              /* this try began at from; bytes before pos are written */
+    unsigned attempts, short_bodies; /* of this chunk since it last got on */
     int64_t retry_at_ms;
     struct curl_slist *list;
     struct http_headers headers;
-    struct strbuf body;                              /* of an error answer */
+    struct strbuf body; /* of an error answer */
     uint64_t discarded;
-    bool judged, trusted;                            /* headers were checked; they gave the body's length, so parts of it count */
+    bool judged, trusted; /* headers were checked; they gave the body's length, so parts of it count */
     bool paused;
-    bool local;                                      /* err is of this host: no retry */
-    struct err err;                                  /* code: why the callback stopped the try */
+    bool local;     /* err is of this host: no retry */
+    struct err err; /* code: why the callback stopped the try */
     char detail[CURL_ERROR_SIZE];
 };
 
@@ -71,13 +71,13 @@ struct engine {
     struct slot *slots;
     unsigned n_slots, running;
     unsigned attempts_max, commit_max_ms;
-    unsigned commit_ms;                /* commit_ms grows to what was asked for: a process that dies early also gets on */
+    unsigned commit_ms; /* commit_ms grows to what was asked for: a process that dies early also gets on */
     uint64_t chunk_bytes;
     /* dealing */
     size_t next_range;
     uint64_t cursor;
-    struct spans done;                               /* at the start of the run */
-    struct spans fresh;                              /* written since the last commit */
+    struct spans done;  /* at the start of the run */
+    struct spans fresh; /* written since the last commit */
     /* pace */
     struct pace pace;
     struct gauge gauge;
@@ -188,7 +188,8 @@ static size_t on_body(char *p, size_t size, size_t n, void *arg)
     if (!s->judged && judge(s) < 0)
         return 0;
     if (n > s->end - s->pos) {
-        err_set(&s->err, ERR_UPSTREAM, "%s sent more than the bytes %" PRIu64 "-%" PRIu64 " that were asked for", blob_name(g->t->blob), s->from, s->end - 1);
+        err_set(&s->err, ERR_UPSTREAM, "%s sent more than the bytes %" PRIu64 "-%" PRIu64 " that were asked for",
+                blob_name(g->t->blob), s->from, s->end - 1);
         return 0;
     }
     if (!pace_may_take(&g->pace)) {
@@ -243,7 +244,8 @@ static int outcome(struct slot *s, CURLcode code, struct err *e)
     if (r == 0 && (code != CURLE_OK || s->pos < s->end)) {
         was_short = code == CURLE_OK || code == CURLE_PARTIAL_FILE;
         if (was_short)
-            r = err_set(e, ERR_UNREACHABLE, "%s ended its answer at byte %" PRIu64 ", before the end of %" PRIu64 "-%" PRIu64, blob_name(t->blob), s->pos, s->from, s->end - 1);
+            r = err_set(e, ERR_UNREACHABLE, "%s ended its answer at byte %" PRIu64 ", before the end of %" PRIu64 "-%" PRIu64,
+                        blob_name(t->blob), s->pos, s->from, s->end - 1);
         else
             r = http_error(code, s->detail, blob_name(t->blob), e);
     }
@@ -253,7 +255,7 @@ static int outcome(struct slot *s, CURLcode code, struct err *e)
 
 static unsigned jitter(struct engine *g, unsigned ms)
 {
-    g->random ^= g->random << 13;                    /* xorshift64 */
+    g->random ^= g->random << 13; /* xorshift64 */
     g->random ^= g->random >> 7;
     g->random ^= g->random << 17;
     return ms / 2 + (unsigned)(g->random % (ms / 2 + 1));
@@ -265,7 +267,8 @@ static int disk_full(struct engine *g, struct err *e)
     struct err ignored;
     if (os_free_space(g->part, &have, &ignored) < 0)
         have = 0;
-    return err_set(e, ERR_DISK_FULL, "the volume of %s is full: %" PRIu64 " more bytes are needed, %" PRIu64 " are free", g->t->path, need, have);
+    return err_set(e, ERR_DISK_FULL, "the volume of %s is full: %" PRIu64 " more bytes are needed, %" PRIu64 " are free",
+                   g->t->path, need, have);
 }
 
 /* A try ended with e. 0: the slot waits for its next one. */
@@ -281,7 +284,9 @@ static int fault(struct slot *s, struct err *e)
         s->attempts = s->short_bodies = 0;
     if (++s->attempts >= g->attempts_max) {
         if (s->short_bodies >= g->attempts_max)
-            return err_set(e, ERR_SOURCE_TRUNCATED, "%s ends at byte %" PRIu64 " though it says that it is %" PRIu64 " bytes long: %u answers ended there", blob_name(g->t->blob), s->pos, g->t->info->length, s->short_bodies);
+            return err_set(e, ERR_SOURCE_TRUNCATED,
+                           "%s ends at byte %" PRIu64 " though it says that it is %" PRIu64 " bytes long: %u answers ended there",
+                           blob_name(g->t->blob), s->pos, g->t->info->length, s->short_bodies);
         return err_prefix(e, "gave up after %u tries", s->attempts);
     }
     unsigned ms = BACKOFF_MIN_MS << (s->attempts < 9 ? s->attempts - 1 : 8);
@@ -326,7 +331,7 @@ static int schedule(struct engine *g, int64_t now, int *ret_wait_ms, struct err 
 {
     int64_t due = pace_open_at(&g->pace);
     unsigned allowed = pace_connections(&g->pace);
-    for (int waiting = 1; waiting >= 0; waiting--)   /* first what waits: it is lower in the file */
+    for (int waiting = 1; waiting >= 0; waiting--) /* first what waits: it is lower in the file */
         for (unsigned i = 0; i < g->n_slots && g->running < allowed; i++) {
             struct slot *s = &g->slots[i];
             if (s->state != (waiting ? WAITING : IDLE))
@@ -370,7 +375,7 @@ static int unpause(struct engine *g, struct err *e)
         if (!s->paused || !pace_may_take(&g->pace))
             continue;
         s->paused = false;
-        CURLcode code = curl_easy_pause(s->h, CURLPAUSE_CONT);       /* calls on_body */
+        CURLcode code = curl_easy_pause(s->h, CURLPAUSE_CONT); /* calls on_body */
         if (code != CURLE_OK) {
             int r = finish(s, code, e);
             if (r < 0)
@@ -468,7 +473,7 @@ static int settle(struct engine *g, struct err *e)
 
 static int hash_list(const struct blob_ranges *r, uint8_t ret[SHA256_LEN], struct err *e)
 {
-    uint8_t part[2][SHA256_LEN] = {{0}};             /* a chain over blocks: no copy of a long list */
+    uint8_t part[2][SHA256_LEN] = {{0}}; /* a chain over blocks: no copy of a long list */
     const size_t block = 4096;
     for (size_t i = 0; i < r->n; i += block) {
         size_t n = r->n - i < block ? r->n - i : block;
@@ -491,7 +496,10 @@ static int open_part(struct engine *g, struct err *e)
     int r = hash_list(g->t->ranges, src.list_hash, e);
     if (r < 0)
         return r;
-    r = journal_open(g->journal_path, &src, &g->journal, &damaged, e);
+    if (!info->etag[0] && !info->last_modified[0]) /* nothing tells this source from another of the same length */
+        r = journal_remove(g->journal_path, e) < 0 ? -(int)e->code : err_set(e, ERR_EMPTY, "cannot be resumed");
+    else
+        r = journal_open(g->journal_path, &src, &g->journal, &damaged, e);
     if (r == 0) {
         struct os_stat st;
         if ((r = os_stat(g->part, &st, e)) < 0)
@@ -528,7 +536,7 @@ static int open_slots(struct engine *g, const struct http_config *http, const ch
     if (buffer > BUFFER_MAX)
         buffer = BUFFER_MAX;
     if (g->pace.limit)
-        buffer = 65536;                              /* what a pause holds back is kept a second time */
+        buffer = 65536; /* what a pause holds back is kept a second time */
     g->multi = curl_multi_init();
     g->slots = calloc(g->n_slots, sizeof *g->slots);
     if (!g->multi || !g->slots)
@@ -554,7 +562,7 @@ static int open_slots(struct engine *g, const struct http_config *http, const ch
 /* From "every byte is journalled" to PATH. A crash leaves one of: PART and a full journal; PATH and a full journal; PATH alone. */
 static int publish(struct engine *g, struct err *e)
 {
-    int r = os_file_sync(g->file, e);                /* nothing may have been written in this run */
+    int r = os_file_sync(g->file, e); /* nothing may have been written in this run */
     if (r < 0)
         return r;
     committer_stop(STEAL(g->committer));
@@ -576,7 +584,8 @@ static int look(struct engine *g, struct err *e)
     if (r < 0 || !path.exists)
         return r;
     if (!path.is_file || path.size != g->t->info->length)
-        return err_set(e, ERR_IMAGE_DAMAGED, "%s is there already, but it is no file of %" PRIu64 " bytes", g->t->path, g->t->info->length);
+        return err_set(e, ERR_IMAGE_DAMAGED, "%s is there already, but it is no file of %" PRIu64 " bytes", g->t->path,
+                       g->t->info->length);
     if (part.exists && journal.exists)
         return err_set(e, ERR_IMAGE_DAMAGED, "%s is there already, beside an unfinished download of it", g->t->path);
     /* A journal alone: the process died between the rename and this. */
@@ -601,7 +610,7 @@ static int run(struct engine *g, struct err *e)
     if (r == 0)
         return (r = settle(g, e)) < 0 ? r : publish(g, e);
     struct err ignored;
-    settle(g, &ignored);                             /* what was fetched stays fetched, whatever went wrong */
+    settle(g, &ignored); /* what was fetched stays fetched, whatever went wrong */
     return r;
 }
 
@@ -662,6 +671,6 @@ int transfer_discard(const char *path, struct err *e)
     AUTO_FREE char *journal = str_printf("%s.part.journal", path);
     if (!part || !journal)
         return err_oom(e);
-    int r = journal_remove(journal, e);                   /* data without a journal is worth nothing, a journal without data would lie */
+    int r = journal_remove(journal, e); /* data without a journal is worth nothing, a journal without data would lie */
     return r < 0 ? r : os_remove(part, e);
 }

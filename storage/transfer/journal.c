@@ -15,21 +15,21 @@ struct header {
     char etag[128], last_modified[64];
     uint8_t list_hash[SHA256_LEN];
     uint8_t zero[264];
-    uint32_t header_bytes, crc;                      /* crc: of all before it */
+    uint32_t header_bytes, crc; /* crc: of all before it */
 };
 _Static_assert(sizeof(struct header) == JOURNAL_HEADER, "the header is one sector");
 
 struct record {
     uint64_t start, end;
-    uint32_t magic, crc;                             /* crc: of all before it, from the header's on */
+    uint32_t magic, crc; /* crc: of all before it, from the header's on */
 };
 _Static_assert(sizeof(struct record) == JOURNAL_RECORD, "records have no holes");
 
 struct journal {
-    char *path, *next;                               /* next: where a rewritten journal grows until it is renamed */
+    char *path, *next; /* next: where a rewritten journal grows until it is renamed */
     struct os_file *file;
     struct header header;
-    uint64_t size;                                   /* of the valid part: the next record goes here */
+    uint64_t size; /* of the valid part: the next record goes here */
     struct spans spans;
     bool list_differs;
 };
@@ -120,10 +120,11 @@ static int compare(const struct header *was, const struct header *now, const cha
         return err_set(e, ERR_SOURCE_CHANGED, "%s was begun from a source of %llu bytes, now it has %llu", path,
                        (unsigned long long)was->length, (unsigned long long)now->length);
     if (strcmp(was->etag, now->etag))
-        return err_set(e, ERR_SOURCE_CHANGED, "%s was begun from a source with ETag %.127s, now it is %.127s", path, was->etag, now->etag);
+        return err_set(e, ERR_SOURCE_CHANGED, "%s was begun from a source with ETag %.127s, now it is %.127s", path, was->etag,
+                       now->etag);
     if (strcmp(was->last_modified, now->last_modified))
-        return err_set(e, ERR_SOURCE_CHANGED, "%s was begun from a source last modified %.63s, now it is %.63s", path, was->last_modified,
-                       now->last_modified);
+        return err_set(e, ERR_SOURCE_CHANGED, "%s was begun from a source last modified %.63s, now it is %.63s", path,
+                       was->last_modified, now->last_modified);
     return 0;
 }
 
@@ -164,7 +165,8 @@ int journal_open(const char *path, const struct journal_source *src, struct jour
         memcpy(&j->header, data, sizeof j->header);
     const struct header *h = &j->header;
     if (n < sizeof *h || memcmp(h->magic, MAGIC, sizeof h->magic) || h->header_bytes != JOURNAL_HEADER ||
-        h->crc != crypto_crc32(0, h, offsetof(struct header, crc)) || h->etag[sizeof h->etag - 1] || h->last_modified[sizeof h->last_modified - 1]) {
+        h->crc != crypto_crc32(0, h, offsetof(struct header, crc)) || h->etag[sizeof h->etag - 1] ||
+        h->last_modified[sizeof h->last_modified - 1]) {
         *ret_damaged = true;
         return err_set(e, ERR_EMPTY, "the journal %s is damaged", path);
     }

@@ -1,6 +1,6 @@
 #include "storage/transfer/pace.h"
 
-#define LIMIT_PER_CONNECTION ((uint64_t)128 << 10)   /* under a limit, more connections than this would only wait */
+#define LIMIT_PER_CONNECTION ((uint64_t)128 << 10) /* under a limit, more connections than this would only wait */
 #define SLOW_EVERY_MS 1000
 
 void pace_init(struct pace *p, unsigned connections, uint64_t limit, int64_t now_ms)
@@ -9,7 +9,12 @@ void pace_init(struct pace *p, unsigned connections, uint64_t limit, int64_t now
         connections = limit < LIMIT_PER_CONNECTION ? 1 : (unsigned)(limit / LIMIT_PER_CONNECTION);
     if (limit > INT64_MAX / 4096)
         limit = 0;
-    *p = (struct pace){.limit = limit, .refilled_at_ms = now_ms, .most = connections, .now = connections, .slowed_at_ms = now_ms - SLOW_EVERY_MS, .open_at_ms = now_ms};
+    *p = (struct pace){.limit = limit,
+                       .refilled_at_ms = now_ms,
+                       .most = connections,
+                       .now = connections,
+                       .slowed_at_ms = now_ms - SLOW_EVERY_MS,
+                       .open_at_ms = now_ms};
 }
 
 void pace_refill(struct pace *p, int64_t now_ms)
@@ -21,7 +26,7 @@ void pace_refill(struct pace *p, int64_t now_ms)
         passed = 1000;
     int64_t more = (int64_t)p->limit * passed / 1000, most = (int64_t)p->limit / 4 + 1;
     if (!more)
-        return;                                      /* wait until a whole byte is due */
+        return; /* wait until a whole byte is due */
     p->refilled_at_ms = now_ms;
     p->tokens += more;
     if (p->tokens > most)
@@ -45,7 +50,7 @@ void pace_slow_down(struct pace *p, int64_t now_ms, unsigned retry_after_ms)
         p->open_at_ms = now_ms + retry_after_ms;
     p->good = 0;
     if (now_ms - p->slowed_at_ms < SLOW_EVERY_MS)
-        return;                                      /* one overload shows on several connections at once */
+        return; /* one overload shows on several connections at once */
     p->slowed_at_ms = now_ms;
     if (p->now > 1)
         p->now /= 2;

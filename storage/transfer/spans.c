@@ -27,7 +27,7 @@ bool spans_add(struct spans *s, uint64_t start, uint64_t end)
     if (start >= end)
         return true;
     size_t i = reach(s, start), j = i;
-    while (j < s->n && s->list[j].start <= end)      /* i..j-1 touch the new span */
+    while (j < s->n && s->list[j].start <= end) /* i..j-1 touch the new span */
         j++;
     if (i < j) {
         if (s->list[i].start < start)

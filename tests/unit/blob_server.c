@@ -82,7 +82,7 @@ unsigned long long server_stat(const struct blob_server *s, const char *name)
 {
     AUTO_STRBUF struct strbuf b = {0};
     char key[64];
-    unsigned long long n;
+    unsigned long long n = 0;
     control(s, "stats", NULL, &b);
     snprintf(key, sizeof key, "\"%s\":", name);
     const char *p = strstr(b.data, key);

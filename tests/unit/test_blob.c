@@ -58,8 +58,10 @@ static void test_sharedkey(void **state)
     const char *url = "http://127.0.0.1:10000/devstoreaccount1/vhds/a%20b.vhd?x=2&comp=pagelist&X=1&marker=2%2116%21a%3d#no";
     AUTO_STRBUF struct strbuf b = {0};
     assert_int_equal(sharedkey_string("devstoreaccount1", "GET", url, l, &b, &e), 0);
-    assert_string_equal(b.data, "GET\n\n\n\n\n\n\n\n\"0x1\"\n\n\n\nx-ms-date:Sun, 06 Nov 1994 08:49:37 GMT\nx-ms-range:bytes=0-511\n"
-                                "x-ms-version:2020-10-02\n/devstoreaccount1/devstoreaccount1/vhds/a%20b.vhd\ncomp:pagelist\nmarker:2!16!a=\nx:1,2");
+    assert_string_equal(
+        b.data,
+        "GET\n\n\n\n\n\n\n\n\"0x1\"\n\n\n\nx-ms-date:Sun, 06 Nov 1994 08:49:37 GMT\nx-ms-range:bytes=0-511\n"
+        "x-ms-version:2020-10-02\n/devstoreaccount1/devstoreaccount1/vhds/a%20b.vhd\ncomp:pagelist\nmarker:2!16!a=\nx:1,2");
     AUTO_SECRET char *line = NULL;
     assert_int_equal(sharedkey_sign("devstoreaccount1", KEY, "GET", url, l, &line, &e), 0);
     assert_string_equal(line, "Authorization: SharedKey devstoreaccount1:ftKD+AYgund3k8zAk6YOpVi57MVINowQlUIjidsYFoI=");
@@ -112,7 +114,8 @@ static void test_headers(void **state)
     feed(&h, "CONTENT-LENGTH:  512 ");
     feed(&h, "Location: https://host/path?sig=secret");
     feed(&h, "Retry-After: 999999999999999999999");
-    feed(&h, "x-ms-request-id: a\x01" "b\xFF");
+    feed(&h, "x-ms-request-id: a\x01"
+             "b\xFF");
     feed(&h, "no colon");
     assert_string_equal(h.etag, "\"0x1\"");
     assert_int_equal(h.content_length, 512);
@@ -163,7 +166,7 @@ static void test_head(void **state)
     assert_int_equal(info.length, 1 << 20);
     assert_true(info.azure && info.page_blob && info.etag[0] == '"' && info.last_modified[0]);
     server_faults(&server, "no_head");
-    assert_int_equal(head_of(server.url, &other, &e), 0);            /* by GET of the first byte */
+    assert_int_equal(head_of(server.url, &other, &e), 0); /* by GET of the first byte */
     assert_memory_equal(&info, &other, sizeof info);
     server_faults(&server, "status,on=any,code=503,times=2");
     assert_int_equal(head_of(server.url, &info, &e), 0);
@@ -179,12 +182,16 @@ static void test_head_errors(void **state)
     } cases[] = {
         {"gone", "", ERR_SOURCE_NOT_FOUND, "BlobNotFound"},
         {"expired", "?sig=x&se=2020-01-01", ERR_SAS_EXPIRED, "AuthenticationFailed"},
-        {"status,on=any,times=0,code=403,xcode=AuthorizationFailure", "?se=2020-01-01T00%3A00Z&sig=x", ERR_SAS_EXPIRED, "AuthorizationFailure"},
-        {"status,on=any,times=0,code=403,xcode=AuthorizationFailure", "?se=2099-01-01T00%3A00%3A00Z&sig=x", ERR_SOURCE_DENIED, "AuthorizationFailure"},
-        {"status,on=any,times=0,code=403,xcode=AuthenticationFailed", "?sig=x&si=policy", ERR_SAS_EXPIRED, "AuthenticationFailed"},
+        {"status,on=any,times=0,code=403,xcode=AuthorizationFailure", "?se=2020-01-01T00%3A00Z&sig=x", ERR_SAS_EXPIRED,
+         "AuthorizationFailure"},
+        {"status,on=any,times=0,code=403,xcode=AuthorizationFailure", "?se=2099-01-01T00%3A00%3A00Z&sig=x", ERR_SOURCE_DENIED,
+         "AuthorizationFailure"},
+        {"status,on=any,times=0,code=403,xcode=AuthenticationFailed", "?sig=x&si=policy", ERR_SAS_EXPIRED,
+         "AuthenticationFailed"},
         {"status,on=any,times=0,code=403,xcode=AuthenticationFailed", "", ERR_SOURCE_DENIED, "AuthenticationFailed"},
         {"status,on=any,times=0,code=409,xcode=PublicAccessNotPermitted", "", ERR_SOURCE_DENIED, "PublicAccessNotPermitted"},
-        {"status,on=any,times=0,code=401,xcode=NoAuthenticationInformation", "", ERR_SOURCE_DENIED, "NoAuthenticationInformation"},
+        {"status,on=any,times=0,code=401,xcode=NoAuthenticationInformation", "", ERR_SOURCE_DENIED,
+         "NoAuthenticationInformation"},
         {"status,on=any,times=0,code=400,xcode=InvalidUri", "", ERR_UPSTREAM_FINAL, "InvalidUri"},
         {"status,on=any,times=0,code=503,retry=1", "", ERR_THROTTLED, "ServerBusy"},
         {"redirect,on=any,times=0,to=https://elsewhere.example/x?sig=secret", "?sig=x", ERR_UPSTREAM_FINAL, ""},
@@ -226,7 +233,7 @@ static void test_read(void **state)
     source_open(&src, server.url);
     assert_int_equal(blob_read(src.blob, &src.info, buf, 1024, 3584, &e), 0);
     assert_memory_equal(buf, ((uint8_t[512]){0}), 512);
-    assert_memory_equal(buf + 512, ((uint8_t[8]){0, 16}), 8);        /* each page begins with its offset: 4096 */
+    assert_memory_equal(buf + 512, ((uint8_t[8]){0, 16}), 8); /* each page begins with its offset: 4096 */
     server_faults(&server, "status,code=503\nshort,after=1\nreset,after=2");
     assert_int_equal(blob_read(src.blob, &src.info, buf, 1024, 0, &e), 0);
     assert_memory_equal(buf + 512, ((uint8_t[512]){0}), 512);
@@ -318,7 +325,8 @@ static void test_error_bodies(void **state)
     static const struct {
         const char *body, *code, *in_message;
     } cases[] = {
-        {"\xEF\xBB\xBF<?xml version=\"1.0\"?><Error><Code>InvalidInput</Code><Message>One thing.\nRequestId:1</Message></Error>", "InvalidInput", "One thing."},
+        {"\xEF\xBB\xBF<?xml version=\"1.0\"?><Error><Code>InvalidInput</Code><Message>One thing.\nRequestId:1</Message></Error>",
+         "InvalidInput", "One thing."},
         {"<Error><Code>Cut</Code><Message>half a sen", "Cut", "half a sen"},
         {"<!DOCTYPE x [<!ENTITY a \"boom\">]><Error><Code>&a;</Code></Error>", "", "400"},
         {"<Error><Code>\x1b[31mred</Code></Error>", "", "400"},
@@ -369,6 +377,22 @@ static void test_conditions(void **state)
     }
 }
 
+static void test_long_name(void **state)
+{
+    (void)state;
+    struct err e;
+    struct blob *b;
+    AUTO_STRBUF struct strbuf url = {0};
+    strbuf_adds(&url, "http://127.0.0.1:1/");
+    for (int i = 0; i < 400; i++)
+        strbuf_adds(&url, "0123456789");
+    strbuf_adds(&url, "/end.vhd?sig=secret");
+    assert_int_equal(blob_open(&(struct blob_access){.url = url.data}, &b, &e), 0);
+    assert_int_equal(strlen(blob_name(b)), 203);
+    assert_true(str_starts(blob_name(b), "http://127.0.0.1:1/0123") && str_ends(blob_name(b), "/end.vhd"));
+    blob_close(b);
+}
+
 /* ---- TLS and proxies ---- */
 
 static void openssl(const char *const *args)
@@ -388,8 +412,9 @@ static void test_tls(void **state)
     (void)state;
     AUTO_FREE char *key = tmp_path(dir, "key.pem");
     AUTO_FREE char *cert = tmp_path(dir, "cert.pem");
-    openssl((const char *const[]){"req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", key, "-out", cert, "-days", "2",
-                                  "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost", NULL});
+    openssl((const char *const[]){"req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout",
+                                  key, "-out", cert, "-days", "2", "-subj", "/CN=localhost", "-addext",
+                                  "subjectAltName=DNS:localhost", NULL});
     struct blob_server s;
     server_start(&s, (const char *const[]){"--size", "1M", "--cert", cert, "--key", key, NULL});
     char good[128], wrong_name[128];
@@ -417,7 +442,7 @@ static void test_proxy(void **state)
     struct err e;
     struct blob_info info;
     setenv("http_proxy", "http://127.0.0.1:1", 1);
-    assert_int_equal(head_of(server.url, &info, &e), 0);             /* loopback: never through the proxy */
+    assert_int_equal(head_of(server.url, &info, &e), 0); /* loopback: never through the proxy */
     assert_int_equal(head_of("http://198.51.100.1/x", &info, &e), -ERR_UNREACHABLE);
     assert_int_equal(e.os_code, CURLE_COULDNT_CONNECT);
     unsetenv("http_proxy");
@@ -431,10 +456,14 @@ static void test_errors_of_curl(void **state)
         const char *detail;
         enum err_code ours;
     } cases[] = {
-        {CURLE_COULDNT_RESOLVE_HOST, "Could not resolve host: x", ERR_UNREACHABLE}, {CURLE_OPERATION_TIMEDOUT, "", ERR_TIMEOUT},
-        {CURLE_PEER_FAILED_VERIFICATION, NULL, ERR_TLS}, {CURLE_SSL_CONNECT_ERROR, "wrong version number", ERR_TLS},
-        {CURLE_SSL_CONNECT_ERROR, "OpenSSL SSL_connect: SSL_ERROR_SYSCALL", ERR_UNREACHABLE}, {CURLE_OUT_OF_MEMORY, NULL, ERR_OOM},
-        {CURLE_UNSUPPORTED_PROTOCOL, "Protocol \"ftp\" not supported", ERR_VALUE}, {CURLE_WEIRD_SERVER_REPLY, NULL, ERR_UPSTREAM},
+        {CURLE_COULDNT_RESOLVE_HOST, "Could not resolve host: x", ERR_UNREACHABLE},
+        {CURLE_OPERATION_TIMEDOUT, "", ERR_TIMEOUT},
+        {CURLE_PEER_FAILED_VERIFICATION, NULL, ERR_TLS},
+        {CURLE_SSL_CONNECT_ERROR, "wrong version number", ERR_TLS},
+        {CURLE_SSL_CONNECT_ERROR, "OpenSSL SSL_connect: SSL_ERROR_SYSCALL", ERR_UNREACHABLE},
+        {CURLE_OUT_OF_MEMORY, NULL, ERR_OOM},
+        {CURLE_UNSUPPORTED_PROTOCOL, "Protocol \"ftp\" not supported", ERR_VALUE},
+        {CURLE_WEIRD_SERVER_REPLY, NULL, ERR_UPSTREAM},
     };
     struct err e;
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
@@ -447,8 +476,19 @@ int main(void)
 {
 #define T(name) cmocka_unit_test_setup(name, setup)
     const struct CMUnitTest tests[] = {
-        T(test_sharedkey), T(test_sharedkey_limits), T(test_headers), T(test_head), T(test_head_errors), T(test_read), T(test_check_get),
-        T(test_error_bodies), T(test_conditions), T(test_tls), T(test_proxy), T(test_errors_of_curl),
+        T(test_sharedkey),
+        T(test_sharedkey_limits),
+        T(test_headers),
+        T(test_head),
+        T(test_head_errors),
+        T(test_read),
+        T(test_check_get),
+        T(test_error_bodies),
+        T(test_conditions),
+        T(test_long_name),
+        T(test_tls),
+        T(test_proxy),
+        T(test_errors_of_curl),
     };
     return cmocka_run_group_tests(tests, group_setup, group_teardown);
 }

@@ -72,10 +72,12 @@ static void expect_everything(void)
 static void test_windows(void **state)
 {
     (void)state;
-    static const struct blob_range list[] = {{0, 512}, {1024, 4096}, {32 * GIB - 512, 32 * GIB + 512}, {40 * GIB, 97 * GIB}, {99 * GIB, 100 * GIB}};
+    static const struct blob_range list[] = {
+        {0, 512}, {1024, 4096}, {32 * GIB - 512, 32 * GIB + 512}, {40 * GIB, 97 * GIB}, {99 * GIB, 100 * GIB}};
     struct blob_server s;
     serve(&s, (const char *const[]){"--size", "100G", "--list-page", "2", "--used",
-                                    "0-511,1024-4095,34359737856-34359738879,42949672960-104152956927,106300440576-107374182399", NULL});
+                                    "0-511,1024-4095,34359737856-34359738879,42949672960-104152956927,106300440576-107374182399",
+                                    NULL});
     expect(list, 5);
     /* the service times out on windows above 5 GiB: they are halved until it does not */
     server_faults(&s, "status,on=list,code=500,xcode=OperationTimedOut,times=0,over=5G");
@@ -138,14 +140,31 @@ static void test_hostile(void **state)
 {
     (void)state;
     static const char *const lies[] = {
-        "", "garbage", "<html><body>hello</body></html>", "<PageList>", "<PageList><PageRange><Start>0</Start>",
-        LIST(RANGE("0", "18446744073709551615")), LIST(RANGE("99999999999999999999999999", "1")), LIST(RANGE("-1", "511")), LIST(RANGE("0", "1048576")),
-        LIST(RANGE("512", "511")), LIST(RANGE("0x10", "0x20")), LIST(RANGE(" 0", "511")), LIST(RANGE("", "")), LIST("<PageRange><Start>0</Start></PageRange>"),
-        LIST(RANGE("0", "1023") RANGE("512", "2047")), LIST(RANGE("4096", "8191") RANGE("0", "511")), LIST(RANGE("0", "511") RANGE("0", "511")),
-        "<!DOCTYPE x [<!ENTITY a \"aaaaaaaaaa\"><!ENTITY b \"&a;&a;&a;&a;&a;&a;&a;&a;\"><!ENTITY c \"&b;&b;&b;&b;&b;&b;&b;&b;\">]><PageList>&c;&c;&c;</PageList>",
+        "",
+        "garbage",
+        "<html><body>hello</body></html>",
+        "<PageList>",
+        "<PageList><PageRange><Start>0</Start>",
+        LIST(RANGE("0", "18446744073709551615")),
+        LIST(RANGE("99999999999999999999999999", "1")),
+        LIST(RANGE("-1", "511")),
+        LIST(RANGE("0", "1048576")),
+        LIST(RANGE("512", "511")),
+        LIST(RANGE("0x10", "0x20")),
+        LIST(RANGE(" 0", "511")),
+        LIST(RANGE("", "")),
+        LIST("<PageRange><Start>0</Start></PageRange>"),
+        LIST(RANGE("0", "1023") RANGE("512", "2047")),
+        LIST(RANGE("4096", "8191") RANGE("0", "511")),
+        LIST(RANGE("0", "511") RANGE("0", "511")),
+        "<!DOCTYPE x [<!ENTITY a \"aaaaaaaaaa\"><!ENTITY b \"&a;&a;&a;&a;&a;&a;&a;&a;\"><!ENTITY c "
+        "\"&b;&b;&b;&b;&b;&b;&b;&b;\">]><PageList>&c;&c;&c;</PageList>",
         "<!DOCTYPE x SYSTEM \"file:///etc/passwd\"><PageList/>",
-        LIST("<a><b><c><d><e><f><g><h><i/></h></g></f></e></d></c></b></a>"), LIST("<PageRange>" RANGE("0", "511") "</PageRange>"),
-        LIST("\xFF\xFE"), LIST(RANGE("0", "511")) "trailing", LIST("<NextMarker>again</NextMarker>"),
+        LIST("<a><b><c><d><e><f><g><h><i/></h></g></f></e></d></c></b></a>"),
+        LIST("<PageRange>" RANGE("0", "511") "</PageRange>"),
+        LIST("\xFF\xFE"),
+        LIST(RANGE("0", "511")) "trailing",
+        LIST("<NextMarker>again</NextMarker>"),
     };
     struct blob_server s;
     AUTO_FREE char *path = tmp_path(dir, "list.xml");
@@ -154,7 +173,8 @@ static void test_hostile(void **state)
     AUTO_FREE char *fault = str_printf("list,times=0,file=%s", path);
     server_faults(&s, fault);
     /* good ones first, so that the lies below are known to be read */
-    static const char good[] = LIST(RANGE("0", "511") RANGE("512", "1023") "<ClearRange><Start>2048</Start><End>4095</End></ClearRange>" RANGE("1048064", "1048575") "<NextMarker/>");
+    static const char good[] = LIST(RANGE("0", "511") RANGE(
+        "512", "1023") "<ClearRange><Start>2048</Start><End>4095</End></ClearRange>" RANGE("1048064", "1048575") "<NextMarker/>");
     static const struct blob_range list[] = {{0, 1024}, {1048064, 1048576}};
     assert_int_equal(os_write_file(path, good, sizeof good - 1, 0, &e), 0);
     expect(list, 2);
@@ -179,7 +199,8 @@ static void test_long_list(void **state)
     assert_non_null(f);
     fprintf(f, "<PageList>");
     for (uint64_t i = 0; i < 2000000; i++)
-        fprintf(f, "<PageRange><Start>%llu</Start><End>%llu</End></PageRange>", (unsigned long long)i * 16384, (unsigned long long)i * 16384 + 511);
+        fprintf(f, "<PageRange><Start>%llu</Start><End>%llu</End></PageRange>", (unsigned long long)i * 16384,
+                (unsigned long long)i * 16384 + 511);
     fprintf(f, "</PageList>");
     fclose(f);
     struct blob_server s;
@@ -233,8 +254,8 @@ static int teardown(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_windows), cmocka_unit_test(test_errors), cmocka_unit_test(test_stop), cmocka_unit_test(test_hostile),
-        cmocka_unit_test(test_long_list), cmocka_unit_test(test_no_list),
+        cmocka_unit_test(test_windows), cmocka_unit_test(test_errors),    cmocka_unit_test(test_stop),
+        cmocka_unit_test(test_hostile), cmocka_unit_test(test_long_list), cmocka_unit_test(test_no_list),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

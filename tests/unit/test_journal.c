@@ -15,7 +15,8 @@
 #define LENGTH 1000000u
 
 static char *dir, *path;
-static const struct journal_source source = {.length = LENGTH, .etag = "\"0x1\"", .last_modified = "Sun, 06 Nov 1994 08:49:37 GMT", .list_hash = {1}};
+static const struct journal_source source = {
+    .length = LENGTH, .etag = "\"0x1\"", .last_modified = "Sun, 06 Nov 1994 08:49:37 GMT", .list_hash = {1}};
 
 static int setup(void **state)
 {
@@ -51,14 +52,13 @@ static void test_spans(void **state)
         assert_true(spans_add(&s, start, end));
         for (uint64_t i = start; i < end; i++)
             model[i] = true;
-        size_t at = 0, n = 0;
+        size_t n = 0;
         for (uint64_t i = 0; i < 600; i++) {
             const struct blob_range *r = spans_from(&s, i);
             assert_true(model[i] == (r && r->start <= i));
-            at += model[i];
             n += model[i] && (i == 0 || !model[i - 1]);
         }
-        assert_int_equal(s.n, n);                    /* merged wherever they touch */
+        assert_int_equal(s.n, n); /* merged wherever they touch */
         struct blob_range list[] = {{0, 100}, {150, 151}, {300, 600}};
         uint64_t common = 0;
         for (size_t i = 0; i < 3; i++)
@@ -158,7 +158,7 @@ static void test_torn_everywhere(void **state)
         }
         assert_int_equal(r, 0);
         assert_int_equal(journal_spans(j)->n, (cut - JOURNAL_HEADER) / JOURNAL_RECORD);
-        append(j, 900000, 900100);                   /* takes the place of the torn record */
+        append(j, 900000, 900100); /* takes the place of the torn record */
         journal_close(j);
         j = reopen();
         assert_int_equal(journal_spans(j)->n, (cut - JOURNAL_HEADER) / JOURNAL_RECORD + 1);
@@ -197,7 +197,7 @@ static void test_foreign_records(void **state)
     assert_int_equal(journal_create(path, &other, &j, &e), 0);
     journal_close(j);
     assert_int_equal(os_read_file(path, 1 << 20, &new, &m, &e), 0);
-    memcpy(old, new, JOURNAL_HEADER);                /* a record of another journal behind this header */
+    memcpy(old, new, JOURNAL_HEADER); /* a record of another journal behind this header */
     assert_int_equal(os_write_file(path, old, n, 0, &e), 0);
     bool damaged;
     assert_int_equal(journal_open(path, &other, &j, &damaged, &e), 0);
@@ -239,7 +239,7 @@ static void test_pace(void **state)
     assert_int_equal(pace_connections(&p), 16);
     assert_true(pace_may_take(&p));
     pace_slow_down(&p, 2000, 3000);
-    pace_slow_down(&p, 2100, 0);                     /* the same overload */
+    pace_slow_down(&p, 2100, 0); /* the same overload */
     assert_int_equal(pace_connections(&p), 8);
     assert_int_equal(pace_open_at(&p), 5000);
     pace_slow_down(&p, 3000, 0);
@@ -254,7 +254,7 @@ static void test_pace(void **state)
         pace_slow_down(&p, 10000 + i * 1000, 0);
     assert_int_equal(pace_connections(&p), 1);
 
-    pace_init(&p, 16, 1000000, 0);                   /* 1 MB/s: 7 connections are enough */
+    pace_init(&p, 16, 1000000, 0); /* 1 MB/s: 7 connections are enough */
     assert_int_equal(pace_connections(&p), 7);
     uint64_t taken = 0;
     for (int64_t ms = 0; ms <= 10000; ms += 10) {
@@ -275,15 +275,16 @@ static void test_gauge(void **state)
     uint64_t rate = 0;
     for (int i = 1; i <= 40; i++)
         rate = gauge_rate(&g, i * 500, (uint64_t)(i < 20 ? 0 : i - 20) * 500000);
-    assert_int_equal(rate, 1000000);                 /* only the last seconds count */
+    assert_int_equal(rate, 1000000); /* only the last seconds count */
 }
 
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_spans), T(test_round_trip), T(test_torn_everywhere), T(test_foreign_records), T(test_bounded),
-        cmocka_unit_test(test_pace), cmocka_unit_test(test_gauge),
+        cmocka_unit_test(test_spans), T(test_round_trip), T(test_torn_everywhere),
+        T(test_foreign_records),      T(test_bounded),    cmocka_unit_test(test_pace),
+        cmocka_unit_test(test_gauge),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -18,7 +18,7 @@
 
 #define MIB ((uint64_t)1 << 20)
 
-static struct blob_server server;                    /* 32 MiB, a quarter in use: 9 ranges, the last one the footer */
+static struct blob_server server; /* 32 MiB, a quarter in use: 9 ranges, the last one the footer */
 static char *dir, *expected;
 
 static int group_setup(void **state)
@@ -86,8 +86,17 @@ static int setup(void **state)
     f->path = tmp_path(dir, "disk.vhd");
     f->part = tmp_path(dir, "disk.vhd.part");
     f->journal = tmp_path(dir, "disk.vhd.part.journal");
-    f->t = (struct transfer){.blob = f->src.blob, .info = &f->src.info, .ranges = &f->src.ranges, .path = f->path, .connections = 4,
-                             .range_bytes = 256 << 10, .range_attempts = 5, .commit_interval_ms = 50, .stop = stop, .progress = progress, .arg = f};
+    f->t = (struct transfer){.blob = f->src.blob,
+                             .info = &f->src.info,
+                             .ranges = &f->src.ranges,
+                             .path = f->path,
+                             .connections = 4,
+                             .range_bytes = 256 << 10,
+                             .range_attempts = 5,
+                             .commit_interval_ms = 50,
+                             .stop = stop,
+                             .progress = progress,
+                             .arg = f};
     *state = f;
     return 0;
 }
@@ -138,9 +147,10 @@ static void test_sparse(void **state)
     assert_true(f->src.ranges.complete);
     assert_int_equal(f->src.ranges.n, 9);
     assert_int_equal(f->src.ranges.bytes, 8 * MIB + 512);
-    unsigned long long before = server_stat(&server, "body_bytes");
+    unsigned long long before = server_stat(&server, "body_bytes"), connections = server_stat(&server, "connections");
     run_well(f);
     assert_int_equal(server_stat(&server, "body_bytes") - before, f->src.ranges.bytes);
+    assert_true(server_stat(&server, "connections") - connections <= 4 + 2); /* kept alive; two are those of server_stat */
     assert_int_equal(f->p.network, f->src.ranges.bytes);
     assert_int_equal(f->p.skipped, 24 * MIB - 512);
     assert_true(f->reports >= 2);
@@ -171,11 +181,32 @@ static void test_cured(void **state)
 {
     struct fixture *f = *state;
     static const char *const faults[] = {
-        "status,code=503,retry=1", "status,code=429,retry=1", "status,code=500,times=3", "status,code=502", "status,code=504", "status,code=408",
-        "reset", "reset,bytes=0,times=3", "short", "short,bytes=0,times=2", "short,bytes=1,times=3", "cut", "stall", "stall,bytes=100000",
-        "stall,bytes=-1", "long,bytes=1000", "long_length,bytes=512", "shift,by=512", "garbage", "headers,bytes=20000", "chunked", "no_etag,on=get,times=2",
-        "status,code=503,every=3,times=4\nreset,every=4,times=4\nshort,every=5,times=4\nchunked,every=2", "no_conditions",
-        "changed,on=list,silent=1", NULL};
+        "status,code=503,retry=1",
+        "status,code=429,retry=1",
+        "status,code=500,times=3",
+        "status,code=502",
+        "status,code=504",
+        "status,code=408",
+        "reset",
+        "reset,bytes=0,times=3",
+        "short",
+        "short,bytes=0,times=2",
+        "short,bytes=1,times=3",
+        "cut",
+        "stall",
+        "stall,bytes=100000",
+        "stall,bytes=-1",
+        "long,bytes=1000",
+        "long_length,bytes=512",
+        "shift,by=512",
+        "garbage",
+        "headers,bytes=20000",
+        "chunked",
+        "no_etag,on=get,times=2",
+        "status,code=503,every=3,times=4\nreset,every=4,times=4\nshort,every=5,times=4\nchunked,every=2",
+        "no_conditions",
+        "changed,on=list,silent=1",
+        NULL};
     for (size_t i = 0; faults[i]; i++) {
         printf("fault %s\n", faults[i]);
         server_faults(&server, "");
@@ -193,7 +224,7 @@ static void test_fatal(void **state)
     static const struct {
         const char *fault;
         enum err_code code;
-        const char *word;                            /* in message or hint */
+        const char *word; /* in message or hint */
     } cases[] = {
         {"expired,after=10", ERR_SOURCE_DENIED, "AuthenticationFailed"},
         {"status,code=403,xcode=AuthorizationPermissionMismatch,after=10", ERR_SOURCE_DENIED, "permission r"},
@@ -224,7 +255,7 @@ static void test_fatal(void **state)
         assert_true(had > 0);
         server_faults(&server, "");
         run_well(f);
-        assert_int_equal(f->p.network, f->src.ranges.bytes - had);           /* not one byte twice */
+        assert_int_equal(f->p.network, f->src.ranges.bytes - had); /* not one byte twice */
         assert_int_equal(os_remove(f->path, &f->e), 0);
     }
 }
@@ -261,7 +292,7 @@ static void test_stop_and_resume(void **state)
     f->stop_at_bytes = 0;
     run_well(f);
     network += f->p.network;
-    assert_int_equal(network, f->src.ranges.bytes);                  /* stop keeps all that came */
+    assert_int_equal(network, f->src.ranges.bytes); /* stop keeps all that came */
     assert_int_equal(runs, 3);
 }
 
@@ -272,7 +303,7 @@ static void test_rate_limit(void **state)
     int64_t start = clock_mono_ms();
     run_well(f);
     int64_t ms = clock_mono_ms() - start;
-    assert_true(ms >= 1500);                         /* 8 MiB at 4 MiB/s, less what the bucket holds at once */
+    assert_true(ms >= 1500); /* 8 MiB at 4 MiB/s, less what the bucket holds at once */
 }
 
 static void test_retry_after(void **state)
@@ -318,7 +349,7 @@ static void test_union_of_lists(void **state)
     f->t.ranges = &everything;
     assert_int_equal(run(f), 0);
     assert_same_file(f->path, expected);
-    assert_true(f->p.network <= 32 * MIB - 3 * had);                 /* of each MiB that was done, three holes went with it */
+    assert_true(f->p.network <= 32 * MIB - 3 * had); /* of each MiB that was done, three holes went with it */
 }
 
 static void test_states_after_crash(void **state)
@@ -403,7 +434,8 @@ static void test_disk_full(void **state)
     AUTO_FREE char *path = str_printf("%s/disk.vhd", mount_point);
     AUTO_FREE char *filler = str_printf("%s/filler", mount_point);
     assert_int_equal(os_mkdirs(mount_point, 0, &f->e), 0);
-    if (unshare(CLONE_NEWNS) || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) || mount("none", mount_point, "tmpfs", 0, "size=12m"))
+    if (unshare(CLONE_NEWNS) || mount("none", "/", "none", MS_REC | MS_PRIVATE, "") ||
+        mount("none", mount_point, "tmpfs", 0, "size=12m"))
         skip();
     static const char block[6 << 20] = "full";
     assert_int_equal(os_write_file(filler, block, sizeof block, 0, &f->e), 0);
@@ -412,7 +444,7 @@ static void test_disk_full(void **state)
     assert_non_null(strstr(f->e.msg, "more bytes are needed"));
     uint64_t had = f->p.transferred;
     assert_true(had > 0);
-    run_badly(f, ERR_DISK_FULL);                     /* still */
+    run_badly(f, ERR_DISK_FULL); /* still */
     assert_true(f->p.transferred >= had);
     had = f->p.transferred;
     assert_int_equal(os_remove(filler, &f->e), 0);
@@ -420,6 +452,21 @@ static void test_disk_full(void **state)
     assert_same_file(path, expected);
     assert_int_equal(f->p.network, f->src.ranges.bytes - had);
     assert_int_equal(umount(mount_point), 0);
+}
+
+/* Without ETag and Last-Modified nobody knows whether the rest is of the same file: it begins again. */
+static void test_no_validators(void **state)
+{
+    struct fixture *f = *state;
+    server_faults(&server, "no_etag");
+    reopen(f, server.url);
+    f->stop_at_bytes = 2 * MIB;
+    f->t.max_bytes_per_second = 8 * MIB;
+    run_badly(f, ERR_CANCELLED);
+    f->stop_at_bytes = 0;
+    f->t.max_bytes_per_second = 0;
+    run_well(f);
+    assert_int_equal(f->p.network, f->src.ranges.bytes);
 }
 
 static void test_bad_arguments(void **state)
@@ -440,9 +487,12 @@ int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
-        T(test_sparse), T(test_connections), T(test_cured), T(test_fatal), T(test_expired_sas), T(test_stop_and_resume), T(test_rate_limit),
-        T(test_retry_after), T(test_source_changed_at_resume), T(test_union_of_lists), T(test_states_after_crash), T(test_damaged_part),
-        T(test_locked), T(test_disk_full), T(test_plain_server), T(test_bad_arguments),
+        T(test_sparse),         T(test_connections),        T(test_cured),
+        T(test_fatal),          T(test_expired_sas),        T(test_stop_and_resume),
+        T(test_rate_limit),     T(test_retry_after),        T(test_source_changed_at_resume),
+        T(test_union_of_lists), T(test_states_after_crash), T(test_damaged_part),
+        T(test_locked),         T(test_disk_full),          T(test_plain_server),
+        T(test_no_validators),  T(test_bad_arguments),
     };
     return cmocka_run_group_tests(tests, group_setup, group_teardown);
 }

@@ -25,8 +25,14 @@ static int child(const char *url, const char *path)
     struct err e;
     struct source src;
     source_open(&src, url);
-    struct transfer t = {.blob = src.blob, .info = &src.info, .ranges = &src.ranges, .path = path, .connections = 4, .range_bytes = 1 << 20,
-                         .commit_interval_ms = COMMIT_MS, .max_bytes_per_second = RATE};
+    struct transfer t = {.blob = src.blob,
+                         .info = &src.info,
+                         .ranges = &src.ranges,
+                         .path = path,
+                         .connections = 4,
+                         .range_bytes = 1 << 20,
+                         .commit_interval_ms = COMMIT_MS,
+                         .max_bytes_per_second = RATE};
     int r = transfer_run(&t, NULL, &e);
     if (r < 0)
         fprintf(stderr, "%s\n", e.msg);
@@ -71,7 +77,7 @@ static void test_kill(void **state)
             kills++;
             struct os_stat st;
             assert_int_equal(os_stat(path, &st, &e), 0);
-            if (st.exists)                           /* it may only be there when it is whole */
+            if (st.exists) /* it may only be there when it is whole */
                 assert_same_file(path, expected);
             continue;
         }
