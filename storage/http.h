@@ -21,8 +21,8 @@ CURL *http_handle(const struct http_config *cfg, const char *url);
 /* CURLcode -> ERR_UNREACHABLE, ERR_TLS, ERR_TIMEOUT …; the message names the redacted URL. */
 int http_error(CURLcode code, const char *detail, const char *url, struct err *e);
 
-/* Answer headers that we look at, collected by http_collect_header (a CURLOPT_HEADERFUNCTION with a struct http_headers as its data).
- * Call http_headers_reset before each request. A new status line starts them afresh. Values are cut at their size. An answer with
+/* Answer headers that we look at, collected by http_collect_header (a CURLOPT_HEADERFUNCTION with a struct http_headers as its
+ * data). Call http_headers_reset before each request. A new status line starts them afresh. Values are cut at their size. An answer with
  * more than HTTP_HEADERS_MAX bytes of headers is aborted. */
 #define HTTP_HEADERS_MAX ((size_t)256 << 10)
 struct http_headers {
@@ -32,7 +32,7 @@ struct http_headers {
     char location[256];                              /* without query and fragment: it is for messages only */
     unsigned long long content_length;               /* ULLONG_MAX: not sent */
     unsigned long long blob_content_length;          /* x-ms-blob-content-length; ULLONG_MAX: not sent */
-    unsigned retry_after_ms;                         /* seconds or HTTP date turned into time from now, at most 10 min; 0: not sent */
+    unsigned retry_after_ms;                         /* from now, whether seconds or a date were sent; at most 10 min; 0: not sent */
     bool accept_ranges;
     bool azure;                                      /* x-ms-version or x-ms-request-id was there */
 };

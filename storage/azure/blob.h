@@ -45,13 +45,15 @@ void blob_ranges_free(struct blob_ranges *r);
 /* The ranges that may hold data: sorted, disjoint, merged when they touch, inside [0, length). Window by window (x-ms-range),
  * windows halved on failure, NextMarker followed. Not a page blob, or a list that cannot be had: one range with everything and
  * complete = false; only denial, absence, change (ETag) and stop are errors. */
-int blob_page_ranges(struct blob *b, const struct blob_info *info, bool (*stop)(void *), void *arg, struct blob_ranges *ret, struct err *e);
+int blob_page_ranges(struct blob *b, const struct blob_info *info, bool (*stop)(void *), void *arg, struct blob_ranges *ret,
+                     struct err *e);
 
 /* Sets up `h` for a GET of [start, end) with If-Match (where allowed) and returns the header list (caller: curl_slist_free_all
  * after the transfer) or NULL when memory ran out. Signed anew each time. */
 struct curl_slist *blob_prepare_get(struct blob *b, const struct blob_info *info, CURL *h, uint64_t start, uint64_t end);
-/* Judges the answer of such a GET by its headers: 0 when it is 206 with exactly this range, total length, ETag and Last-Modified of `info`; else the
- * error (ERR_SOURCE_CHANGED, ERR_RANGE_IGNORED, ERR_SAS_EXPIRED, ERR_THROTTLED …). body: the start of an error answer's body, or NULL. */
+/* Judges the answer of such a GET by its headers: 0 when it is 206 with exactly this range, total length, ETag and Last-Modified
+ * of `info`; else the error (ERR_SOURCE_CHANGED, ERR_SOURCE_TRUNCATED, ERR_RANGE_IGNORED, ERR_SAS_EXPIRED, ERR_THROTTLED …).
+ * body: the start of an error answer's body, or NULL. */
 int blob_check_get(struct blob *b, const struct blob_info *info, uint64_t start, uint64_t end, const struct http_headers *h,
                    const char *body, struct err *e);
 /* For a caller that makes its own handles: the options that blob_open was given, and the URL, which may hold a SAS. Borrowed. */

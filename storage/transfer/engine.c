@@ -233,6 +233,8 @@ static int outcome(struct slot *s, CURLcode code, struct err *e)
     const struct transfer *t = s->engine->t;
     bool was_short = false;
     int r;
+    if (s->trusted && s->pos == s->end && s->err.code == ERR_OK)
+        return 0;                                    /* whatever happened to the connection after */
     if (s->err.code != ERR_OK) {
         *e = s->err;
         r = -(int)e->code;
@@ -314,8 +316,8 @@ static int finish(struct slot *s, CURLcode code, struct err *e)
         /* Without a length only a whole body can be told from one that is too long or cut. */
         if (r < 0)
             s->pos = s->from;
-        else
-            r = count(s, s->from, s->end);
+        else if ((r = count(s, s->from, s->end)) < 0)
+            return *e = s->err, r;
     }
     if (r < 0)
         return fault(s, e);

@@ -1,8 +1,8 @@
 /* The journal of a transfer: which source it is of, and which bytes of it are durable in the local file.
  *
- * File: a header of 512 bytes (made atomically), then records of 24 bytes, each a span that is done. Both carry a CRC; a record's CRC
- * starts from the header's, so that it belongs to this journal alone. Records are only appended; a torn or damaged
- * one ends the journal. When it has grown it is rewritten with merged spans, atomically. Native byte order: a journal stays on its host.
+ * File: a header of 512 bytes (made atomically), then records of 24 bytes, each a span that is done. Both carry a CRC; a record's
+ * CRC starts from the header's, so that it belongs to this journal alone. Records are only appended; a torn or damaged one ends the
+ * journal. When it has grown it is rewritten with merged spans, atomically. Native byte order: a journal stays on its host.
  * Invariant: a span is in the file only after its data is on stable storage; the caller sees to that.
  * Threads: one at a time. */
 #ifndef VMR_STORAGE_TRANSFER_JOURNAL_H

@@ -29,8 +29,9 @@ struct transfer {
     void (*progress)(void *arg, const struct transfer_progress *p);    /* at least once a second, from the calling thread */
     void *arg;
 };
-/* 0: PATH is there, complete and durable (also when it already was). ERR_SOURCE_CHANGED, ERR_SOURCE_TRUNCATED, ERR_DISK_FULL, ERR_CANCELLED, ERR_IMAGE_DAMAGED,
- * and what blob.h gives. After any error PATH.part and its journal are left to resume from. */
+/* 0: PATH is there, complete and durable (also when it already was). ERR_SOURCE_CHANGED, ERR_SOURCE_TRUNCATED, ERR_DISK_FULL,
+ * ERR_CANCELLED, ERR_IMAGE_DAMAGED, ERR_LOCKED (another run works on PATH), and what blob.h gives. After any error PATH.part and its
+ * journal are left to resume from; a source without ETag and Last-Modified begins again all the same, since nothing tells it apart. */
 int transfer_run(const struct transfer *t, struct transfer_progress *ret, struct err *e);
 /* Removes PATH.part and PATH.part.journal. */
 int transfer_discard(const char *path, struct err *e);
