@@ -1,7 +1,9 @@
 #include "db/sql.h"
 
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "common/os.h"
 
@@ -193,26 +195,54 @@ void sql_copy(sqlite3_stmt *q, int col, char *buf, size_t size)
     snprintf(buf, size, "%s", text ? text : "");
 }
 
-static int begin(struct db *db, struct sql_tx *tx, const char *sql, struct err *e)
+/* The writers of this process wait for each other here. SQLite's own wait for its lock is a poll with growing pauses that knows no
+ * turns: under load a writer would lose for seconds. It stays for other processes, and for who finds this turn taken too long. */
+static pthread_mutex_t turn = PTHREAD_MUTEX_INITIALIZER;
+#define TURN_TIMEOUT_S 10
+
+static bool take_turn(void)
+{
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += TURN_TIMEOUT_S;
+    return pthread_mutex_timedlock(&turn, &until) == 0;
+}
+
+/* The transaction is over. */
+static void end(struct sql_tx *tx)
+{
+    tx->db->in_tx = false;
+    tx->db = NULL;
+    if (tx->has_turn)
+        pthread_mutex_unlock(&turn);
+    tx->has_turn = false;
+}
+
+static int begin(struct db *db, struct sql_tx *tx, const char *sql, bool writes, struct err *e)
 {
     if (db->in_tx)
         return err_set(e, ERR_INTERNAL, "a transaction was begun inside another");
+    bool has_turn = writes && take_turn();
     int r = sql_run_args(db, e, sql, SQL_ARGS());
-    if (r < 0)
+    if (r < 0) {
+        if (has_turn)
+            pthread_mutex_unlock(&turn);
         return r;
+    }
     db->in_tx = true;
     tx->db = db;
+    tx->has_turn = has_turn;
     return 0;
 }
 
 int sql_begin(struct db *db, struct sql_tx *tx, struct err *e)
 {
-    return begin(db, tx, "BEGIN IMMEDIATE", e);
+    return begin(db, tx, "BEGIN IMMEDIATE", true, e);
 }
 
 int sql_begin_read(struct db *db, struct sql_tx *tx, struct err *e)
 {
-    return begin(db, tx, "BEGIN", e);
+    return begin(db, tx, "BEGIN", false, e);
 }
 
 int sql_commit(struct sql_tx *tx, struct err *e)
@@ -220,8 +250,7 @@ int sql_commit(struct sql_tx *tx, struct err *e)
     int r = sql_run(tx->db, e, "COMMIT");
     if (r < 0)
         return r;                                    /* still open: AUTO_TX rolls back */
-    tx->db->in_tx = false;
-    tx->db = NULL;
+    end(tx);
     return 0;
 }
 
@@ -234,6 +263,5 @@ void sql_rollback(struct sql_tx *tx)
         struct err ignored;
         sql_run(tx->db, &ignored, "ROLLBACK");
     }
-    tx->db->in_tx = false;
-    tx->db = NULL;
+    end(tx);
 }

@@ -63,7 +63,7 @@ int sql_json(sqlite3_stmt *q, int col, json_t **ret, struct err *e);   /* NULL g
 int sql_dump(const json_t *json, char **ret, struct err *e);           /* compact text; NULL gives NULL; caller frees */
 void sql_copy(sqlite3_stmt *q, int col, char *buf, size_t size);       /* cut to size; NULL gives "" */
 
-struct sql_tx { struct db *db; };
+struct sql_tx { struct db *db; bool has_turn; };
 int sql_begin(struct db *db, struct sql_tx *tx, struct err *e);        /* to write: IMMEDIATE */
 int sql_begin_read(struct db *db, struct sql_tx *tx, struct err *e);   /* one view for several reads */
 int sql_commit(struct sql_tx *tx, struct err *e);
