@@ -92,6 +92,7 @@ for dir in /etc /usr /home /var/log; do
     nsenter -t "$main" -m -- touch "$dir/written" 2>/dev/null
     same "it cannot write to $dir" $? 1
 done
+same "systemd understands the whole unit" "$(systemd-analyze verify --man=no $unit 2>&1)" ""
 security=$(systemd-analyze security --no-pager $unit 2>&1 | tail -1)
 echo "# $security"
 check "systemd-analyze security finds the exposure low" grep -Eq 'level for [^:]*: [0-3]\.[0-9] OK' <<<"$security"
