@@ -122,8 +122,11 @@ bool qemu_process_find(int dirfd, const char *id, bool scan, struct qemu_process
 
 bool qemu_process_exists(int64_t pid)
 {
-    char c[2];
-    return pid > 1 && read_proc((pid_t)pid, "cmdline", c, sizeof c) > 0;
+    char line[512];
+    /* not the command line: it reads as empty for a moment while systemd-run becomes QEMU */
+    size_t n = pid > 1 ? read_proc((pid_t)pid, "stat", line, sizeof line) : 0;
+    const char *name_end = n ? strrchr(line, ')') : NULL;
+    return name_end && name_end[1] && !strchr("ZX", name_end[2]);
 }
 
 bool qemu_process_wait(const struct qemu_process *p, unsigned timeout_ms)

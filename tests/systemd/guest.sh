@@ -172,7 +172,7 @@ vm_known "an upgrade"
 # ---- removal ----
 check "the package can be removed" dpkg -r vmrecover
 check "no unit is left" sh -c '! systemctl cat vmrecoverd.service'
-same "no scope is left" "$(systemctl list-units --all --plain --no-legend 'vmrecover*' | tr '\n' ' ')" ""
+same "no scope is left" "$(systemctl list-units --all --type=scope --plain --no-legend 'vmrecover*' | tr '\n' ' ')" ""
 same "no process is left" "$(pgrep -f 'vmrecoverd|qemu-system' | tr '\n' ' ')" ""
 check "configuration, database and images are kept" sh -c "test -s $conf -a -s $data/vmrecover.db && ls $data/disks/*/*.vhd"
 purge=$(dpkg -P vmrecover 2>&1)
