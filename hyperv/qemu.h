@@ -46,7 +46,10 @@ int qmp_job(struct qmp *m, const char *command, json_t *args, unsigned timeout_m
 /* ---- qemu_process_posix.c: QEMU processes, found and ended only when they are proven ours ---- */
 struct qemu_process {
     pid_t pid;
-    int fd;                                            /* pidfd: stays this process, whatever becomes of the number */
+    int fd;                                            /* pidfd: stays this process, whatever becomes of the number; -1: there are none here */
+    bool sure;                                         /* proven ours; else it only counts as alive */
+    int dirfd;                                         /* the VM's, borrowed, and its id: to prove it again */
+    char id[UUID_LEN];
 };
 /* The living QEMU of the VM in this folder; false if there is none. `scan` looks through all processes when qemu.pid is missing
  * (a start that was cut off). qemu_process_close after true. */

@@ -1,5 +1,7 @@
 /* QEMU's processes. A number in a file proves nothing: numbers are reused. A process is ours when its command line carries the VM's id
- * and its working directory is the VM's folder, and it is held by a pidfd while it is examined and killed. */
+ * and its working directory is the VM's folder. A pidfd holds it while it is examined and killed, where the kernel has pidfds; elsewhere
+ * it is examined again right before. When the host has no descriptors or memory left to look with, a process counts as alive but is
+ * not touched: taking it for dead would start a second QEMU, or remove the folder of a running one. */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -47,42 +49,54 @@ int qemu_read_at(int dirfd, const char *name, uint64_t offset, void *buf, size_t
     return r;
 }
 
-/* /proc/<pid>/<name>, NUL-terminated; 0 bytes for a zombie or a process that is gone. */
+static bool exhausted(long os_code)
+{
+    return os_code == EMFILE || os_code == ENFILE || os_code == ENOMEM;
+}
+
+/* /proc/<pid>/<name>, NUL-terminated; 0 bytes for a zombie or a process that is gone; errno says which error made it 0, or is 0. */
 static size_t read_proc(pid_t pid, const char *name, char *buf, size_t size)
 {
     char path[64];
     snprintf(path, sizeof path, "/proc/%d/%s", (int)pid, name);
     size_t n = 0;
+    buf[0] = 0;
     int fd = open(path, O_RDONLY | O_CLOEXEC);
-    for (ssize_t k; fd >= 0 && n < size - 1 && (k = read(fd, buf + n, size - 1 - n)) > 0;)
+    if (fd < 0)
+        return 0;
+    for (ssize_t k; n < size - 1 && (k = read(fd, buf + n, size - 1 - n)) > 0;)
         n += (size_t)k;
-    if (fd >= 0)
-        close(fd);
+    close(fd);
     buf[n] = 0;
+    errno = 0;
     return n;
 }
 
-static bool is_ours(int dirfd, const char *id, pid_t pid)
+enum whose { OTHERS, OURS, UNSURE };
+
+static enum whose whose(int dirfd, const char *id, pid_t pid)
 {
     AUTO_FREE char *line = malloc(CMDLINE_MAX);
     if (!line)
-        return false;
+        return UNSURE;
     size_t n = read_proc(pid, "cmdline", line, CMDLINE_MAX);
+    if (n == 0 && exhausted(errno))
+        return UNSURE;
     bool named = false;
     for (size_t at = 0, next; at < n && !named; at = next) {
         next = at + strlen(line + at) + 1;
         named = !strcmp(line + at, "-uuid") && next < n && !strcmp(line + next, id);
     }
     if (!named)
-        return false;
+        return OTHERS;
     char path[64];
     snprintf(path, sizeof path, "/proc/%d/cwd", (int)pid);
     struct stat cwd, dir;
     if (fstat(dirfd, &dir) < 0)
-        return false;
+        return UNSURE;
     if (stat(path, &cwd) < 0)                          /* another account's process and we are not root: the id must do */
-        return errno == EACCES;
-    return cwd.st_dev == dir.st_dev && cwd.st_ino == dir.st_ino;
+        return errno == EACCES ? OURS : exhausted(errno) ? UNSURE : OTHERS;
+    return cwd.st_dev == dir.st_dev && cwd.st_ino == dir.st_ino ? OURS : OTHERS;
 }
 
 static bool take(int dirfd, const char *id, pid_t pid, struct qemu_process *ret)
@@ -90,13 +104,16 @@ static bool take(int dirfd, const char *id, pid_t pid, struct qemu_process *ret)
     if (pid <= 1)
         return false;
     int fd = (int)syscall(SYS_pidfd_open, pid, 0u);
-    if (fd < 0)
+    if (fd < 0 && errno == ESRCH)
         return false;
-    if (!is_ours(dirfd, id, pid)) {
-        close(fd);
+    enum whose w = whose(dirfd, id, pid);
+    if (w == OTHERS) {
+        if (fd >= 0)
+            close(fd);
         return false;
     }
-    *ret = (struct qemu_process){.pid = pid, .fd = fd};
+    *ret = (struct qemu_process){.pid = pid, .fd = fd, .dirfd = dirfd, .sure = w == OURS};
+    snprintf(ret->id, sizeof ret->id, "%s", id);
     return true;
 }
 
@@ -104,9 +121,14 @@ bool qemu_process_find(int dirfd, const char *id, bool scan, struct qemu_process
 {
     char text[32] = "";
     size_t n = 0;
-    struct err ignored;
     unsigned long long pid = 0;
-    if (qemu_read_at(dirfd, "qemu.pid", 0, text, sizeof text - 1, &n, NULL, &ignored) == 0) {
+    struct err why;
+    if (qemu_read_at(dirfd, "qemu.pid", 0, text, sizeof text - 1, &n, NULL, &why) < 0) {
+        if (exhausted(why.os_code)) {
+            *ret = (struct qemu_process){.fd = -1, .dirfd = dirfd};
+            return true;
+        }
+    } else {
         text[strcspn(text, "\n")] = 0;
         if (str_to_u64(text, INT32_MAX, &pid) && take(dirfd, id, (pid_t)pid, ret))
             return true;
@@ -132,6 +154,13 @@ bool qemu_process_exists(int64_t pid)
 bool qemu_process_wait(const struct qemu_process *p, unsigned timeout_ms)
 {
     int64_t deadline = clock_mono_ms() + timeout_ms;
+    while (p->fd < 0) {                                /* no pidfd: look often */
+        if (p->sure && whose(p->dirfd, p->id, p->pid) == OTHERS)
+            return true;
+        if (clock_mono_ms() >= deadline)
+            return false;
+        clock_sleep_ms(20);
+    }
     for (;;) {
         int64_t left = deadline - clock_mono_ms();
         struct pollfd f = {.fd = p->fd, .events = POLLIN};
@@ -145,7 +174,14 @@ bool qemu_process_wait(const struct qemu_process *p, unsigned timeout_ms)
 
 int qemu_process_kill(const struct qemu_process *p, struct err *e)
 {
-    if (syscall(SYS_pidfd_send_signal, p->fd, SIGKILL, NULL, 0u) < 0 && errno != ESRCH)
+    if (!p->sure)
+        return err_set(e, ERR_BUSY, "the host has no descriptors or memory left to find the QEMU process of the VM");
+    long r = 0;
+    if (p->fd >= 0)
+        r = syscall(SYS_pidfd_send_signal, p->fd, SIGKILL, NULL, 0u);
+    else if (whose(p->dirfd, p->id, p->pid) == OURS)
+        r = kill(p->pid, SIGKILL);
+    if (r < 0 && errno != ESRCH)
         return err_os(e, ERR_IO, errno, "cannot end the QEMU process %d", (int)p->pid);
     if (!qemu_process_wait(p, KILL_WAIT_MS))
         return err_set(e, ERR_TIMEOUT, "the QEMU process %d does not end: it waits for a disk of the host", (int)p->pid);
@@ -154,7 +190,8 @@ int qemu_process_kill(const struct qemu_process *p, struct err *e)
 
 void qemu_process_close(struct qemu_process *p)
 {
-    close(p->fd);
+    if (p->fd >= 0)
+        close(p->fd);
     p->fd = -1;
 }
 

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "common/clock.h"
+#include "common/os.h"
 #include "tests/unit/hv_fixture.h"
 
 static size_t lit_pixels(const struct hv_image *img)
@@ -168,6 +169,34 @@ static void serial_echoes(void **state)
     OK(hv_vm_delete(f->hv, id, &e));
 }
 
+/* A guest that never stops talking must not fill the host's disk; offsets stay what they were. */
+static void serial_log_is_bounded(void **state)
+{
+    struct hvt *f = *state;
+    struct err e;
+    struct os_stat st;
+    AUTO_FREE char *id = hvt_vm(f, "x"), *path = hvt_path(f, "vms/%s/serial.log", id), *chunk = malloc(1 << 20);
+    OK(hv_vm_stop(f->hv, id, &e));
+    struct os_file *log = NULL;
+    memset(chunk, 'y', 1 << 20);
+    OK(os_file_open(path, OS_WRITE, &log, &e));
+    for (uint64_t i = 0; i < 100; i++)
+        OK(os_file_pwrite(log, chunk, 1 << 20, i << 20, &e));
+    os_file_close(log);
+    hvt_state(f, id, NULL);
+    OK(os_stat(path, &st, &e));
+    assert_int_equal(st.size, 100 << 20);
+    assert_true(st.allocated <= (uint64_t)66 << 20);
+    char tail[4];
+    size_t n = 0;
+    uint64_t size = 0;
+    OK(hv_serial_read(f->hv, id, ((uint64_t)100 << 20) - 4, tail, sizeof tail, &n, &size, &e));
+    assert_int_equal(n, 4);
+    assert_memory_equal(tail, "yyyy", 4);
+    assert_int_equal(size, 100 << 20);
+    OK(hv_vm_delete(f->hv, id, &e));
+}
+
 struct load {
     struct hvt *f;
     const char *id;
@@ -235,7 +264,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(screen_shows_the_text), cmocka_unit_test(keys_arrive),  cmocka_unit_test(keys_known_to_qemu),
-        cmocka_unit_test(serial_echoes),         cmocka_unit_test(many_callers),
+        cmocka_unit_test(serial_echoes),         cmocka_unit_test(many_callers), cmocka_unit_test(serial_log_is_bounded),
     };
     return cmocka_run_group_tests(tests, hvt_setup, hvt_teardown);
 }
