@@ -361,6 +361,11 @@ int qemu_vm_power_off(struct qemu_vm *vm, struct err *e)
     if (qemu_process_find(vm->dirfd, vm->id, true, &p)) {
         struct err ignored;
         int r = 0;
+        if (!p.sure) {                                 /* not to be touched; says why */
+            r = qemu_process_kill(&p, e);
+            qemu_process_close(&p);
+            return r;
+        }
         if (!vm->qmp)                                  /* a short try: who does not greet is killed */
             qmp_open(vm->dirfd, QUIT_MS, &vm->qmp, &ignored);
         if (vm->qmp)                                   /* lets QEMU close its images in order */

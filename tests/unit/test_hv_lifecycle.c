@@ -7,6 +7,7 @@
 #include <pwd.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -204,6 +205,40 @@ static void never_kills_others(void **state)
     OK(os_process_kill(other, &e));
 }
 
+/* A daemon that has run out of descriptors must not take a living QEMU for a dead one and remove its folder. */
+static void no_descriptors_left(void **state)
+{
+    struct hvt *f = *state;
+    struct err e;
+    AUTO_FREE char *id = hvt_vm(f, "alive"), *disk = hvt_path(f, "vms/%s/disk0.qcow2", id);
+    hvt_wait_text(f, id, "alive");
+    int pid = hvt_pid(f, id), held[256];
+    size_t n = 0;
+    struct rlimit old, low;
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &old), 0);
+    low = (struct rlimit){.rlim_cur = 128, .rlim_max = old.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &low), 0);
+    while (n < ARRAY_LEN(held) && (held[n] = dup(0)) >= 0)
+        n++;
+    int deleted = hv_vm_delete(f->hv, id, &e), stopped = hv_vm_stop(f->hv, id, &e);
+    struct hv_vm *vm = NULL;
+    int got = hv_vm_get(f->hv, id, &vm, &e);
+    while (n)
+        close(held[--n]);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &old), 0);
+    assert_int_equal(deleted, -ERR_BUSY);
+    assert_int_equal(stopped, -ERR_BUSY);
+    assert_int_equal(got, 0);
+    assert_int_equal(vm->state, HV_RUNNING);
+    hv_vm_free(vm);
+    assert_true(running(pid));
+    assert_int_equal(access(disk, F_OK), 0);
+    hvt_type(f, id, "!");
+    hvt_wait_text(f, id, "alive+");
+    OK(hv_vm_delete(f->hv, id, &e));
+    assert_false(running(pid));
+}
+
 /* A QEMU that does not answer is an error within its time limit, and can be stopped. */
 static void hung(void **state)
 {
@@ -372,7 +407,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(made_once), cmocka_unit_test(bad_specs),           cmocka_unit_test(power),   cmocka_unit_test(found_again),
-        cmocka_unit_test(hung),      cmocka_unit_test(never_kills_others),  cmocka_unit_test(half_made),
+        cmocka_unit_test(hung), cmocka_unit_test(no_descriptors_left),     cmocka_unit_test(never_kills_others),  cmocka_unit_test(half_made),
         cmocka_unit_test(account),   cmocka_unit_test(start_fails_clearly), cmocka_unit_test(report),
     };
     return cmocka_run_group_tests(tests, hvt_setup, hvt_teardown);
