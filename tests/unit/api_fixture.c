@@ -195,8 +195,9 @@ char *raw_read(int s, const char *until, unsigned ms)
     struct strbuf b = {0};
     int64_t end = clock_mono_ms() + ms;
     char buf[4096];
-    strbuf_adds(&b, "");
-    while (clock_mono_ms() < end && !(until && b.data && strstr(b.data, until))) {
+    size_t looked = 0;                               /* bytes in which `until` does not begin */
+    while (clock_mono_ms() < end && !(until && b.data && strstr(b.data + looked, until))) {
+        looked = until && b.len > strlen(until) ? b.len - strlen(until) : 0;
         struct pollfd p = {.fd = s, .events = POLLIN};
         if (poll(&p, 1, 100) <= 0)
             continue;

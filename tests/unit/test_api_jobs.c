@@ -305,7 +305,7 @@ static void test_backlog(void **state)
     AUTO_FREE char *request = str_printf("GET %s HTTP/1.0\r\nHost: localhost\r\nAuthorization: Bearer %s\r\nAccept: text/event-stream\r\n\r\n", path, f->token);
     int s = raw_open(f, request);
     clock_sleep_ms(300);                             /* a reader that is slow at first */
-    AUTO_FREE char *text = raw_read(s, mark, 30000);
+    AUTO_FREE char *text = raw_read(s, mark, 60000);
     close(s);
     const char *p = text;
     for (int i = 0; i < N; i++) {
