@@ -11,7 +11,8 @@
  * makes and removes its own files, but cannot replace vm.json. What QEMU could have forged is opened without following
  * links, and the backing file named inside an overlay is never believed: every open states the whole chain.
  *
- * Locks, in this order: vm->op, vm->serial, q->lock, vm->lock, probe->lock.
+ * Locks, in this order: q->create, vm->op, vm->serial, q->lock, vm->lock, probe->lock.
+ *   q->create   one create or delete at a time: find-or-create must not meet a removal
  *   vm->op      one hypervisor operation on a VM at a time; may be held for seconds; guards qmp, exporting
  *   vm->serial  one writer on the serial port at a time
  *   q->lock     the table of VMs and their reference counts; held for an instant
