@@ -26,8 +26,12 @@ cpp_check()
     copy=$(mktemp -d) || return 1
     find common storage hyperv db service api -name '*.[ch]' | tar -cf - -T - | tar -xf - -C "$copy"
     grep -rl __VA_OPT__ "$copy" | xargs sed -i 's/__VA_ARGS__ *__VA_OPT__([^)]*)//'
+    cat >"$copy/macros.h" <<'MACROS'
+#define json_array_foreach(a, i, v) for (i = 0; i < json_array_size(a) && (v = json_array_get(a, i)); i++)
+#define json_object_foreach(o, k, v) for (void *at = json_object_iter(o); (k = json_object_iter_key(at)) && (v = json_object_iter_value(at)); at = json_object_iter_next(o, at))
+MACROS
     (cd "$copy" && cppcheck --quiet --std=c11 --enable=warning,performance,portability --inline-suppr --error-exitcode=1 -j "$(nproc)" \
-        --suppress=missingIncludeSystem --suppress=memleak --suppress=resourceLeak -D_GNU_SOURCE '-DVMR_VERSION=""' -I. .)
+        --suppress=missingIncludeSystem --suppress=memleak --suppress=resourceLeak --include=macros.h -D_GNU_SOURCE '-DVMR_VERSION=""' -I. .)
     r=$?
     rm -rf "$copy"
     return $r
