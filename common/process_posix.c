@@ -9,6 +9,7 @@
 #include <pwd.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -27,6 +28,7 @@ struct child {
     int in, out;                                      /* descriptors for stdin and stdout + stderr */
     int report;                                       /* errno of what failed before exec goes here */
     bool new_session;
+    pid_t parent;
 };
 
 static int find_program(const char *name, char **ret, struct err *e)
@@ -80,8 +82,11 @@ static void __attribute__((noreturn)) run_child(const struct child *c)
     sigprocmask(SIG_SETMASK, &none, NULL);
     if (c->new_session && setsid() < 0)
         fail = errno;
-    else if (!c->new_session && setpgid(0, 0) < 0)
+    /* What os_run started ends with us: nobody else would know of it. (With the thread, to be exact, and that waits for it.) */
+    else if (!c->new_session && (setpgid(0, 0) < 0 || prctl(PR_SET_PDEATHSIG, SIGKILL) < 0))
         fail = errno;
+    else if (!c->new_session && getppid() != c->parent)
+        fail = ESRCH;                                 /* we ended before the line above */
     if (!fail && (dup2(c->in, 0) < 0 || dup2(c->out, 1) < 0 || dup2(c->out, 2) < 0))
         fail = errno;
     if (!fail && c->x->cwd && chdir(c->x->cwd) < 0)
@@ -121,6 +126,7 @@ static int start(struct child *c, pid_t *ret_pid, struct err *e)
         report[1] = higher;
     }
     c->report = report[1];
+    c->parent = getpid();
     pid_t pid = fork();
     if (pid == 0)
         run_child(c);

@@ -30,6 +30,7 @@
 #define BUFFER_MAX (512L << 10)
 #define BUFFERS_BYTES (8L << 20) /* of all connections */
 #define CHUNK_ALIGN ((uint64_t)64 << 10)
+#define HOLE_BLOCK 4096u                             /* what file systems can leave out */
 #define ERROR_BODY_KEPT ((size_t)16384)
 #define ERROR_BODY_MAX ((size_t)1 << 20)
 #define BACKOFF_MIN_MS 200u
@@ -174,6 +175,35 @@ static int judge(struct slot *s)
     return blob_check_get(t->blob, t->info, s->from, s->end, &s->headers, s->body.data, &s->err);
 }
 
+static bool is_zero(const char *p, size_t n)
+{
+    return !p[0] && !memcmp(p, p + 1, n - 1);
+}
+
+/* To its place in the file. Without a page list blocks of zeros are left out: the file is sparse and reads as zeros there, since nothing
+ * but these very bytes was ever written to it. */
+static int store(struct engine *g, const char *p, size_t n, uint64_t pos, struct err *e)
+{
+    if (g->t->ranges->complete)
+        return os_file_pwrite(g->file, p, n, pos, e);
+    for (size_t from = 0, to = 0; from < n;) {
+        size_t block = HOLE_BLOCK - (size_t)((pos + to) % HOLE_BLOCK);
+        if (block > n - to)
+            block = n - to;
+        bool hole = block == 0 || is_zero(p + to, block);
+        if (!hole)
+            to += block;
+        if (hole && to > from) {                     /* the data before the hole, or before the end */
+            int r = os_file_pwrite(g->file, p + from, to - from, pos + from, e);
+            if (r < 0)
+                return r;
+        }
+        if (hole)
+            from = to += block;
+    }
+    return 0;
+}
+
 static size_t on_body(char *p, size_t size, size_t n, void *arg)
 {
     struct slot *s = arg;
@@ -198,7 +228,7 @@ static size_t on_body(char *p, size_t size, size_t n, void *arg)
     }
     pace_take(&g->pace, n);
     g->p.network += n;
-    int r = os_file_pwrite(g->file, p, n, s->pos, &s->err);
+    int r = store(g, p, n, s->pos, &s->err);
     if (r == 0 && s->trusted)
         r = count(s, s->pos, s->pos + n);
     if (r < 0) {
