@@ -6,6 +6,10 @@ import { buildDir, removeTemp, start, tempDir, waitFor, slow } from './util.mjs'
 
 const valgrind = ['valgrind', '-q', '--error-exitcode=99', '--leak-check=full', '--errors-for-leak-kinds=definite'];
 
+// A test that is ended from outside leaves no VM behind.
+const live = new Set();
+process.on('exit', () => { for (const d of live) d.killVms(); });
+
 export class Daemon {
     // options: configuration keys by their names; `env` for the process; `dir` instead of a new folder; `wrapper` to run it under
     // another program.
@@ -19,6 +23,7 @@ export class Daemon {
         d.wrapper = wrapper;
         d.log = '';
         d.stdout = '';
+        live.add(d);
         await d.run();
         return d;
     }
@@ -80,10 +85,15 @@ export class Daemon {
         return found;
     }
 
+    killVms() {
+        for (const pid of this.vmProcesses()) try { process.kill(pid, 'SIGKILL'); } catch { /* gone */ }
+    }
+
     async stop() {
         const status = this.child.exitCode === null && this.child.signalCode === null ? await this.terminate() : null;
-        for (const pid of this.vmProcesses()) try { process.kill(pid, 'SIGKILL'); } catch { /* gone */ }
+        this.killVms();
         await waitFor('the VMs are gone', () => this.vmProcesses().length === 0, { timeout: 10_000 });
+        live.delete(this);
         if (this.ownDir) removeTemp(this.dir);
         if (status && status.code !== 0) throw new Error(`the daemon ended with ${JSON.stringify(status)}; its log:\n${this.log}`);
         const report = this.log.match(/^.*(ERROR: \w+Sanitizer|WARNING: ThreadSanitizer|runtime error:).*$/m);
