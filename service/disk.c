@@ -35,7 +35,7 @@ int disk_blob_open(struct task_run *t, unsigned index, struct blob **ret, struct
             return r;
         return err_set(e, ERR_CREDENTIAL, "there is no credential \"%s\" any more", s->credential);
     }
-    struct blob_access a = {.url = url, .http = {.ca_file = *cfg->ca_file ? cfg->ca_file : NULL}};
+    struct blob_access a = {.url = url, .stop = task_run_stop, .stop_arg = t, .http = {.ca_file = *cfg->ca_file ? cfg->ca_file : NULL}};
     AUTO_SECRET char *with_sas = NULL;
     if (c && c->type == CREDENTIAL_SAS) {
         with_sas = str_printf("%s%c%s", url, strchr(url, '?') ? '&' : '?', c->secret);

@@ -91,6 +91,8 @@ int blob_open(const struct blob_access *a, struct blob **ret, struct err *e)
     b->account = str_dup(a->account);
     b->key = str_dup(a->key);
     b->http = a->http;
+    b->stop = a->stop;
+    b->stop_arg = a->stop_arg;
     b->ca_file = str_dup(a->http.ca_file);
     b->http.ca_file = b->ca_file;
     if (!b->url || (a->account && !b->account) || (a->key && !b->key) || (a->http.ca_file && !b->ca_file))
@@ -206,6 +208,14 @@ static size_t on_body(char *p, size_t size, size_t n, void *arg)
     return n;
 }
 
+/* libcurl calls this about once a second, also while nothing arrives. */
+static int on_tick(void *arg, curl_off_t dt, curl_off_t dn, curl_off_t ut, curl_off_t un)
+{
+    (void)dt, (void)dn, (void)ut, (void)un;
+    const struct blob *b = arg;
+    return b->stop && b->stop(b->stop_arg);
+}
+
 /* One request, no retry. 0: an answer came (whatever its status). */
 static int perform(struct blob *b, CURL *h, const char *verb, const char *range, bool azure, const char *if_match,
                    struct answer *a, struct err *e)
@@ -226,11 +236,16 @@ static int perform(struct blob *b, CURL *h, const char *verb, const char *range,
     curl_easy_setopt(h, CURLOPT_HEADERDATA, &a->headers);
     curl_easy_setopt(h, CURLOPT_WRITEFUNCTION, on_body);
     curl_easy_setopt(h, CURLOPT_WRITEDATA, a);
+    curl_easy_setopt(h, CURLOPT_NOPROGRESS, 0L);
+    curl_easy_setopt(h, CURLOPT_XFERINFOFUNCTION, on_tick);
+    curl_easy_setopt(h, CURLOPT_XFERINFODATA, b);
     curl_easy_setopt(h, CURLOPT_ERRORBUFFER, detail);
     CURLcode c = curl_easy_perform(h);
     curl_easy_setopt(h, CURLOPT_HTTPHEADER, NULL);
     curl_easy_setopt(h, CURLOPT_ERRORBUFFER, NULL);
     curl_slist_free_all(list);
+    if (c == CURLE_ABORTED_BY_CALLBACK)
+        return err_set(e, ERR_CANCELLED, "stopped while %s was asked", b->name);
     /* Once a status is known the headers judge: an error's body may be cut, a body that is too long was refused. */
     if (c == CURLE_OK || (a->headers.status >= 200 && c == CURLE_WRITE_ERROR) || a->headers.status >= 400)
         return 0;
@@ -315,7 +330,10 @@ int blob_head(struct blob *b, struct blob_info *ret, struct err *e)
         r = head_once(b, h, &a, ret, e);
         if (r == 0 || attempt == TRIES || !blob_error_is_transient(e))
             break;
-        blob_backoff(attempt, BACKOFF_MAX_MS, e, NULL, NULL);
+        if (!blob_backoff(attempt, BACKOFF_MAX_MS, e, b->stop, b->stop_arg)) {
+            r = err_set(e, ERR_CANCELLED, "stopped while %s was asked", b->name);
+            break;
+        }
     }
     strbuf_free(&a.error);
     curl_easy_cleanup(h);
@@ -431,7 +449,10 @@ int blob_read(struct blob *b, const struct blob_info *info, void *buf, size_t n,
         r = read_once(b, info, h, &a, offset, e);
         if (r == 0 || attempt == TRIES || !blob_error_is_transient(e))
             break;
-        blob_backoff(attempt, BACKOFF_MAX_MS, e, NULL, NULL);
+        if (!blob_backoff(attempt, BACKOFF_MAX_MS, e, b->stop, b->stop_arg)) {
+            r = err_set(e, ERR_CANCELLED, "stopped while %s was asked", b->name);
+            break;
+        }
     }
     strbuf_free(&a.error);
     curl_easy_cleanup(h);

@@ -21,6 +21,8 @@ struct blob_access {
     enum blob_auth auth;
     const char *account, *key;                       /* BLOB_SHARED_KEY: name and base64 key */
     struct http_config http;
+    bool (*stop)(void *arg);                         /* polled during small requests: true gives them up with ERR_CANCELLED; may be NULL */
+    void *stop_arg;
     bool no_conditions;                              /* a host that refuses condition headers; known for managed disks (md-…) */
 };
 struct blob;
@@ -35,7 +37,7 @@ struct blob_info {
     bool page_blob;
     bool azure;                                      /* answered as Azure Storage does (x-ms-version or x-ms-request-id) */
 };
-/* HEAD, and where a server does not do that, GET of the first byte. ERR_SOURCE_NOT_FOUND, ERR_SOURCE_DENIED, ERR_SAS_EXPIRED,
+/* HEAD, and where a server does not do that, GET of the first byte. ERR_CANCELLED, ERR_SOURCE_NOT_FOUND, ERR_SOURCE_DENIED, ERR_SAS_EXPIRED,
  * ERR_RANGE_IGNORED, ERR_UNREACHABLE, ERR_THROTTLED, ERR_UPSTREAM … with upstream filled. */
 int blob_head(struct blob *b, struct blob_info *ret, struct err *e);
 

@@ -12,6 +12,8 @@ struct blob {
     enum blob_auth auth;
     char *account, *key, *ca_file;
     struct http_config http;
+    bool (*stop)(void *arg);                         /* or NULL */
+    void *stop_arg;
     bool has_signature;                              /* the URL carries a SAS */
     int64_t sas_expires_ms;                          /* its se=; 0: not in the URL (a stored policy) or no SAS */
     atomic_bool no_conditions;                       /* also set when the server refuses them */
