@@ -33,10 +33,14 @@ export class Daemon {
         return ['run', '--data-dir', this.dir, ...Object.entries(options).map(([k, v]) => `--${k.replaceAll('_', '-')}=${v}`)];
     }
 
+    launch() {
+        const [command, ...args] = [...this.wrapper, path.join(buildDir, 'vmrecoverd'), ...this.args()];
+        return start(command, args, { env: { ...process.env, ...this.env }, cwd: this.dir });
+    }
+
     async run() {
         fs.rmSync(path.join(this.dir, 'address'), { force: true });
-        const [command, ...args] = [...this.wrapper, path.join(buildDir, 'vmrecoverd'), ...this.args()];
-        const child = start(command, args, { env: { ...process.env, ...this.env }, cwd: this.dir });
+        const child = this.launch();
         this.child = child;
         child.stderr.on('data', (d) => { this.log += d; });
         child.stdout.on('data', (d) => { this.stdout += d; });
