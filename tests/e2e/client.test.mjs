@@ -14,6 +14,7 @@ let daemon, api, dir, server, small, env;
 before(async () => {
     dir = tempDir('client');
     small = path.join(dir, 'disk.vhd');
+    fs.writeFileSync(path.join(dir, 'x.iso'), Buffer.alloc(2048));
     makeVhd(small, 16 * MIB, { used: 0.5 });
     [daemon, server] = await Promise.all([Daemon.start({ backoff_ms: 50, max_attempts: 2 }), BlobServer.start('--file', small)]);
     api = daemon.api;
@@ -88,7 +89,6 @@ test('submit, list, show, delete', async () => {
 });
 
 test('all options of submit reach the API', async () => {
-    fs.writeFileSync(path.join(dir, 'x.iso'), Buffer.alloc(2048));
     await ok(['credential', 'set', 'c1', '--type', 'sas'], { input: 'sv=1&sig=x\n' });
     const made = JSON.parse(await ok(['--json', 'submit', '--url', 'http://127.0.0.1:9/v/a.vhd', '--credential', 'c1', '--format', 'raw', '--skip-free-space', 'no', '--blank', '3G',
         '--name', 'all', '--generation', '2', '--memory', '512', '--cpus', '3', '--network', 'nat', '--no-start', '--dvd', path.join(dir, 'x.iso'), '--until', 'preflight',
@@ -219,7 +219,7 @@ test('a VM: list, screen, keys, serial, checkpoints, DVD, disks, export', async 
         { keys_sent: 3 + 1 + 5 + 1 });
     await bad(2, ['keys', 'vm1', '--press', 'AnyKey'], /\/sequence\/0\/press\/0/);
     await ok(['keys', 'vm1', '--text-file', '-'], { input: 'secret words\n' });
-    await ok(['serial', 'vm1', '--send', 'x\\n']);
+    await bad(1, ['serial', 'vm1', '--send', 'x\\n'], /serial port/);       // nobody reads there: no system was booted
     await ok(['serial', 'vm1']);
     const checkpoint = (await ok(['vm', 'checkpoint', 'vm1', 'create', 'one'])).trim();
     assert.match(await ok(['vm', 'checkpoint', 'vm1']), new RegExp(`^${checkpoint} .*one$`, 'm'));

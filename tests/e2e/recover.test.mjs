@@ -7,7 +7,7 @@ import path from 'node:path';
 import http from 'node:http';
 import { Daemon } from './lib/daemon.mjs';
 import { Azurite } from './lib/azurite.mjs';
-import { identical, imageInfo, must, rawImage, root, sleep, tempDir, waitFor } from './lib/util.mjs';
+import { buildDir, identical, imageInfo, must, rawImage, root, sleep, tempDir, waitFor } from './lib/util.mjs';
 
 const MIB = 1 << 20;
 const LOGIN = /recoverme login:/;
@@ -139,6 +139,10 @@ step('the serial console: read, followed, typed into', async () => {
         const raw = await api.request({ method: 'POST', path: vms('/serial'), body: 'echo $((6 * 7))-by-serial\n', headers: { 'content-type': 'text/plain' } });
         assert.equal(raw.status, 200, raw.text);
         await waitSerial(/42-by-serial/, boot.next);
+        const env = { VMRECOVER_URL: daemon.url, VMRECOVER_TOKEN_FILE: daemon.tokenFile };
+        await must(path.join(buildDir, 'vmrecover'), ['serial', 'web01', '--send', 'echo $((6 * 8))-by-client\\n'], { env });
+        await waitSerial(/48-by-client/, boot.next);
+        assert.match(await must(path.join(buildDir, 'vmrecover'), ['serial', 'web01', '--after', String(boot.next)], { env }), /48-by-client/);
         await waitFor(() => `the stream: ${events.join('')}`, () => events.join('').includes('42-by-serial'));
         assert.match(events.join(''), /^event: serial$/m);
     } finally { stream.destroy(); }
