@@ -103,7 +103,7 @@ soak:
 	@$(MAKE) --no-print-directory check SOAK=1
 
 check-e2e: all
-	@BUILD=$(BUILD) SOAK=$(SOAK) SLOW=$(if $(SAN),4,1) sh tests/e2e/run.sh '$(TESTS)'
+	@BUILD=$(BUILD) SAN=$(SAN) SOAK=$(SOAK) SLOW=$(if $(SAN),4,1) sh tests/e2e/run.sh '$(TESTS)'
 
 # The unit tests, and one whole download with crash and resume, under valgrind.
 check-valgrind: deps

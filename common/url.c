@@ -49,6 +49,14 @@ int url_check(const char *url, bool allow_http, struct err *e)
     for (const char *p = url; *p; p++)
         if (*p <= ' ' || *p > '~')
             return err_set(e, ERR_VALUE, "the URL has a character at position %td that must be percent-encoded", p - url);
+    /* libcurl mends "https:/x" and "https:///x" in its own way: what means two things is refused here */
+    const char *host_at = str_istarts(url, "https://") ? url + 8 : str_istarts(url, "http://") ? url + 7 : NULL;
+    if (!host_at)
+        return err_set(e, ERR_VALUE, "the URL must begin with https:// or http://");
+    if (!*host_at || strchr("/?#:", *host_at))
+        return err_set(e, ERR_VALUE, "the URL names no host");
+    if (memchr(host_at, '%', strcspn(host_at, "/?#")))
+        return err_set(e, ERR_VALUE, "the URL's host must not be percent-encoded");
     CURLU *u = curl_url();
     if (!u)
         return err_oom(e);
@@ -64,7 +72,7 @@ int url_check(const char *url, bool allow_http, struct err *e)
         fragment = part(u, CURLUPART_FRAGMENT);
         if (!scheme || (!str_ieq(scheme, "https") && !str_ieq(scheme, "http")))
             r = err_set(e, ERR_VALUE, "the URL must begin with https:// or http://");
-        else if (!host || !*host || strstr(url, ":///"))   /* libcurl would take the first folder for the host */
+        else if (!host || !*host)
             r = err_set(e, ERR_VALUE, "the URL names no host");
         else if (!is_printable(host))                      /* libcurl decodes %xx in it */
             r = err_set(e, ERR_VALUE, "the host in the URL has a character that no host name has");

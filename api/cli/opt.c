@@ -113,7 +113,7 @@ int opt_read_input(const char *path, size_t max, char **ret, size_t *ret_len, st
 int opt_unescape(const char *word, char **ret, struct err *e)
 {
     static const char from[] = "nt\\", to[] = "\n\t\\";
-    AUTO_SECRET char *text = malloc(strlen(word) + 1);
+    AUTO_SECRET char *text = calloc(1, strlen(word) + 1);    /* ends wherever it stands, for the wiping of a half-made one */
     if (!text)
         return err_oom(e);
     char *w = text;

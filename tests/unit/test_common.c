@@ -252,7 +252,7 @@ static void test_url(void **state)
     static const struct { const char *url; bool allow_http, ok; } rows[] = {
         {"https://a.blob.core.windows.net/c/b", false, true}, {"http://a.example/c", false, false}, {"http://a.example/c", true, true},
         {"http://127.0.0.1:10000/devstoreaccount1/c/b", false, true}, {"http://[::1]:1/x", false, true}, {"ftp://a/b", true, false},
-        {"file:///etc/passwd", true, false}, {"https:///x", true, false}, {"https://u:p@h/", true, false}, {"https://h/#f", true, false},
+        {"file:///etc/passwd", true, false}, {"https:///x", true, false}, {"https:/x/y", true, false}, {"https:x", true, false}, {"HTTPS://h/x", false, true}, {"https://:80/x", true, false}, {"https://u:p@h/", true, false}, {"https://h/#f", true, false},
         {"https://h/a b", true, false}, {"https://h/\xC3\xA4", true, false}, {"", true, false}, {"nothing", true, false},
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++)
