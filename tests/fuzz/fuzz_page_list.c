@@ -66,13 +66,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     answers = data + 8;
     answers_left = n - 8;
     AUTO(blob_close_ptr) struct blob *b = NULL;
-    struct blob_access access = {.url = "https://account.blob.core.windows.net/c/disk.vhd?sv=2020-10-02&sig=s3cret"};
+    struct blob_access access = {.url = "https://account.blob.core.windows.net/c/disk.vhd?sv=2020-10-02&sig=" FUZZ_SECRET};
     MUST(blob_open(&access, &b, &e) == 0);
     struct blob_ranges r;
     int rc = blob_page_ranges(b, &info, NULL, NULL, &r, &e);
     must_be_result(rc, &e);
     if (rc < 0) {
-        MUST(!strstr(e.msg, "s3cret") || memmem(data, n, "s3cret", 6));
+        MUST(!strstr(e.msg, FUZZ_SECRET) || fuzz_tells_secret(data, n));
         return 0;
     }
     uint64_t sum = 0;
