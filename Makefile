@@ -96,7 +96,7 @@ ifeq ($(SAN),)
 endif
 	@$(MAKE) --no-print-directory check-e2e
 ifeq ($(SAN),)
-	@sh tests/systemd/run.sh
+	@BUILD=$(BUILD) tests/systemd/run.sh
 endif
 
 soak:

@@ -6,7 +6,8 @@ set -euo pipefail
 export LC_ALL=C PATH="$PATH:/usr/sbin:/sbin"
 here=$(cd "$(dirname "$0")" && pwd)
 top=$here/../..
-build=${BUILD:-$top/build}
+build=${BUILD:-build}
+case $build in /*) ;; *) build=$top/$build ;; esac
 cache=$top/build/systemd
 packages=systemd,systemd-sysv,init-system-helpers,libmicrohttpd12,libcurl4,libjansson4,libsqlite3-0,libinih1,libpng16-16,libexpat1,libssl3,curl,procps,busybox-static,qemu-system-x86,qemu-utils,seabios
 
