@@ -49,7 +49,7 @@ help:
 ## make demo             a broken VM, recovered before your eyes
 ## make check            all tests (SAN=address,undefined or SAN=thread for sanitizers)
 ## make soak             the same with the full counts
-## make check-valgrind   unit tests and a download under valgrind
+## make check-valgrind   unit and end-to-end tests under valgrind
 ## make lint             clang-tidy, cppcheck, clang's warnings
 ## make fuzz             each parser of outside bytes for a minute
 ## make bench            vmrecover beside AzCopy; the API with 10,000 jobs
@@ -105,11 +105,11 @@ soak:
 check-e2e: all
 	@BUILD=$(BUILD) SAN=$(SAN) SOAK=$(SOAK) SLOW=$(if $(SAN),4,1) sh tests/e2e/run.sh '$(TESTS)'
 
-# The unit tests, and one whole download with crash and resume, under valgrind.
+# The unit tests, and the end-to-end files of which the daemon's own work is the larger part, under valgrind.
 check-valgrind: deps
 	@$(MAKE) --no-print-directory all unit-programs
 	@VALGRIND=1 sh tests/unit/run.sh $(BUILD)/unit '$(TESTS)'
-	@BUILD=$(BUILD) VALGRIND=1 SLOW=10 sh tests/e2e/run.sh download
+	@for t in download crash sse secrets bad-input client; do BUILD=$(BUILD) VALGRIND=1 SLOW=10 sh tests/e2e/run.sh $$t || exit 1; done
 
 demo: deps
 	@$(MAKE) --no-print-directory all

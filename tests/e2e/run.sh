@@ -27,7 +27,7 @@ for t in *.test.mjs; do
     fi
     # TERM lets the test end its children; KILL is for a test that does not listen
     if timeout -k 20 "$left" node --test --test-reporter=spec "$t" >"$log" 2>&1; then
-        echo "ok   $t ($(sed -n 's/^. tests \([0-9]*\)$/\1/p' "$log") tests, $(($(date +%s) - start)) s)"
+        echo "ok   $t ($(sed -n 's/^[^ ]* tests \([0-9]*\)$/\1/p' "$log") tests, $(($(date +%s) - start)) s)"
         grep -h '^# ' "$log" || :
     else
         failed=$((failed + 1))
