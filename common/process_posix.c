@@ -82,11 +82,8 @@ static void __attribute__((noreturn)) run_child(const struct child *c)
     sigprocmask(SIG_SETMASK, &none, NULL);
     if (c->new_session && setsid() < 0)
         fail = errno;
-    /* What os_run started ends with us: nobody else would know of it. (With the thread, to be exact, and that waits for it.) */
-    else if (!c->new_session && (setpgid(0, 0) < 0 || prctl(PR_SET_PDEATHSIG, SIGKILL) < 0))
+    else if (!c->new_session && setpgid(0, 0) < 0)
         fail = errno;
-    else if (!c->new_session && getppid() != c->parent)
-        fail = ESRCH;                                 /* we ended before the line above */
     if (!fail && (dup2(c->in, 0) < 0 || dup2(c->out, 1) < 0 || dup2(c->out, 2) < 0))
         fail = errno;
     if (!fail && c->x->cwd && chdir(c->x->cwd) < 0)
@@ -94,6 +91,12 @@ static void __attribute__((noreturn)) run_child(const struct child *c)
     if (!fail && c->change_user &&
         (setgroups((size_t)c->n_groups, c->groups) < 0 || setresgid(c->gid, c->gid, c->gid) < 0 || setresuid(c->uid, c->uid, c->uid) < 0))
         fail = errno;
+    /* What os_run started ends with us: nobody else would know of it. (With the thread, to be exact, and that waits for it.) After
+     * the change of user, which clears the wish. */
+    if (!fail && !c->new_session && prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)
+        fail = errno;
+    if (!fail && !c->new_session && getppid() != c->parent)
+        fail = ESRCH;                                 /* we ended before the lines above */
     if (!fail) {
         /* all but stdio and the report pipe; that one closes by itself at exec */
         if (c->report > 3)

@@ -4,8 +4,11 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "common/clock.h"
 #include "common/os.h"
@@ -167,6 +170,46 @@ static void test_run(void **state)
     free(out3);
 }
 
+/* What os_run started ends when its caller is killed, whichever account it runs as. */
+static void test_run_ends_with_us(void **state)
+{
+    (void)state;
+    for (int as_other = 0; as_other <= (os_is_admin() ? 1 : 0); as_other++) {
+        pid_t caller = fork();
+        if (caller == 0) {
+            struct err e;
+            int status;
+            const char *argv[] = {"sh", "-c", "exec sleep 30", NULL};
+            os_run(&(struct os_exec){.argv = argv, .run_as = as_other ? "nobody" : NULL}, 25000, 0, NULL, NULL, NULL, &status, &e);
+            _exit(0);
+        }
+        int64_t child = 0;
+        for (int i = 0; i < 500 && !child; i++) {
+            AUTO_FREE char *path = str_printf("/proc/%d/task/%d/children", (int)caller, (int)caller), *text = NULL;
+            struct err e;
+            long long pid = 0;
+            if (os_read_file(path, 100, &text, NULL, &e) == 0 && sscanf(text, "%lld", &pid) == 1)
+                child = pid;
+            clock_sleep_ms(10);
+        }
+        assert_true(child > 1);
+        AUTO_FREE char *comm = str_printf("/proc/%lld/comm", (long long)child);
+        for (int i = 0; i < 500; i++) {              /* until it is what it was started as */
+            AUTO_FREE char *text = NULL;
+            struct err e;
+            if (os_read_file(comm, 100, &text, NULL, &e) == 0 && !strcmp(text, "sleep\n"))
+                break;
+            clock_sleep_ms(10);
+        }
+        assert_true(os_process_alive(child));
+        kill(caller, SIGKILL);
+        waitpid(caller, NULL, 0);
+        for (int i = 0; i < 500 && os_process_alive(child); i++)
+            clock_sleep_ms(10);
+        assert_false(os_process_alive(child));
+    }
+}
+
 static void test_spawn(void **state)
 {
     (void)state;
@@ -220,7 +263,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_files, setup, teardown), cmocka_unit_test_setup_teardown(test_whole_files, setup, teardown),
         cmocka_unit_test_setup_teardown(test_folders, setup, teardown), cmocka_unit_test_setup_teardown(test_lock, setup, teardown),
-        cmocka_unit_test(test_run), cmocka_unit_test_setup_teardown(test_spawn, setup, teardown), cmocka_unit_test(test_host),
+        cmocka_unit_test(test_run), cmocka_unit_test(test_run_ends_with_us), cmocka_unit_test_setup_teardown(test_spawn, setup, teardown), cmocka_unit_test(test_host),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
