@@ -56,8 +56,15 @@ int os_read_file(const char *path, size_t max, char **ret, size_t *ret_len, stru
 /* Atomic: written beside, synced, renamed over. flags: OS_PRIVATE or 0. */
 int os_write_file(const char *path, const void *data, size_t n, unsigned flags, struct err *e);
 int os_rename(const char *from, const char *to, struct err *e);          /* replaces `to`; durable when it returns */
+/* The same, but never replaces: ERR_WRONG_STATE when something is at `to`. Both on one volume. */
+int os_publish(const char *from, const char *to, struct err *e);
+/* What tells this file from any other that lies or will lie at its path: volume, number, time of birth. Stays through renames; "" when
+ * there is nothing at path. */
+#define OS_FILE_ID 80
+int os_file_id(const char *path, char ret[OS_FILE_ID], struct err *e);
 int os_remove(const char *path, struct err *e);                          /* a missing file is 0 */
-int os_mkdirs(const char *path, unsigned flags, struct err *e);          /* flags: OS_PRIVATE or 0 for the last part */
+/* flags: OS_PRIVATE or 0 for the last part; with OS_EXCLUSIVE that one must be new: ERR_WRONG_STATE if something is there. */
+int os_mkdirs(const char *path, unsigned flags, struct err *e);
 int os_remove_tree(const char *path, struct err *e);                     /* never follows links; missing is 0 */
 int os_remove_empty_dir(const char *path, struct err *e);                /* missing, or not empty, is 0 */
 /* Calls fn for each entry but . and ..; fn returns non-zero to stop, which is then returned. */

@@ -228,6 +228,51 @@ int os_rename(const char *from, const char *to, struct err *e)
     return sync_parent(to, e);
 }
 
+static int taken(const char *path, struct err *e)
+{
+    return err_set(e, ERR_WRONG_STATE, "there is something at %s already", path);
+}
+
+/* Where the file system knows no rename without replacing: an empty file of ours takes the place first, and only that is replaced. */
+static int publish_over(const char *from, const char *to, struct err *e)
+{
+    int fd = open(to, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd < 0)
+        return errno == EEXIST ? taken(to, e) : err_os(e, ERR_IO, errno, "cannot make %s", to);
+    close(fd);
+    if (rename(from, to) == 0)
+        return 0;
+    int r = err_os(e, ERR_IO, errno, "cannot rename %s to %s", from, to);
+    unlink(to);
+    return r;
+}
+
+int os_publish(const char *from, const char *to, struct err *e)
+{
+    int r = 0;
+    if (renameat2(AT_FDCWD, from, AT_FDCWD, to, RENAME_NOREPLACE) < 0) {
+        if (errno == EEXIST)
+            return taken(to, e);
+        if (errno != EINVAL && errno != ENOSYS)
+            return err_os(e, ERR_IO, errno, "cannot rename %s to %s", from, to);
+        r = publish_over(from, to, e);
+    }
+    return r < 0 ? r : sync_parent(to, e);
+}
+
+int os_file_id(const char *path, char ret[OS_FILE_ID], struct err *e)
+{
+    struct statx x;
+    ret[0] = 0;
+    if (statx(AT_FDCWD, path, AT_SYMLINK_NOFOLLOW, STATX_INO | STATX_BTIME | STATX_MTIME, &x) < 0)
+        return errno == ENOENT || errno == ENOTDIR ? 0 : err_os(e, ERR_IO, errno, "cannot look at %s", path);
+    /* numbers are used again; where the file system keeps no birth, the last write stands for it, and a file that was changed is not ours */
+    const struct statx_timestamp *t = x.stx_mask & STATX_BTIME ? &x.stx_btime : &x.stx_mtime;
+    snprintf(ret, OS_FILE_ID, "%x:%x:%llx:%llx.%x", x.stx_dev_major, x.stx_dev_minor, (unsigned long long)x.stx_ino, (unsigned long long)t->tv_sec,
+             t->tv_nsec);
+    return 0;
+}
+
 int os_remove(const char *path, struct err *e)
 {
     if (unlink(path) < 0 && errno != ENOENT && errno != ENOTDIR)
@@ -248,7 +293,10 @@ int os_mkdirs(const char *path, unsigned flags, struct err *e)
             continue;
         bool last = !*p;
         *p = 0;
-        if (mkdir(copy, last && (flags & OS_PRIVATE) ? 0700 : 0755) < 0 && errno != EEXIST)
+        int made = mkdir(copy, last && (flags & OS_PRIVATE) ? 0700 : 0755);
+        if (made < 0 && errno == EEXIST && last && (flags & OS_EXCLUSIVE))
+            return taken(copy, e);
+        if (made < 0 && errno != EEXIST)
             return err_os(e, ERR_IO, errno, "cannot make the folder %s", copy);
         if (!last)
             *p = '/';

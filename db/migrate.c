@@ -17,6 +17,8 @@ extern const char migrate_schema_sql[];
 
 static const char *const steps[] = {
     migrate_schema_sql,
+    /* what tells a file that we made from another at the same path (os_file_id); NULL: it lies where only we write */
+    "ALTER TABLE resource ADD COLUMN proof TEXT",
 };
 
 /* Tells what the file is: 0 with its version, or why it is not ours. A file without any table is version 0. */

@@ -9,12 +9,15 @@
 
 void resource_list_free(struct resource *list, size_t n)
 {
-    for (size_t i = 0; list && i < n; i++)
+    for (size_t i = 0; list && i < n; i++) {
         free(list[i].ident);
+        free(list[i].proof);
+    }
     free(list);
 }
 
-int resource_intend(struct db *db, const char *job_id, int disk, const char *kind, const char *ident, bool user_data, int64_t *ret_id, struct err *e)
+int resource_intend(struct db *db, const char *job_id, int disk, const char *kind, const char *ident, const char *proof, bool user_data,
+                    int64_t *ret_id, struct err *e)
 {
     if (strlen(kind) >= sizeof((struct resource *)0)->kind)
         return err_set(e, ERR_INTERNAL, "a resource of kind \"%s\" cannot be stored", kind);
@@ -34,9 +37,9 @@ int resource_intend(struct db *db, const char *job_id, int disk, const char *kin
                          SS(ident), SI(user_data))) < 0)
             return r;
         id = sqlite3_last_insert_rowid(db->conn);
-        if ((r = sql_commit(&tx, e)) < 0)
-            return r;
     }
+    if ((proof && (r = sql_run(db, e, "UPDATE resource SET proof = ?2 WHERE id = ?1", SI(id), SS(proof))) < 0) || (r = sql_commit(&tx, e)) < 0)
+        return r;
     *ret_id = id;
     return 0;
 }
@@ -70,7 +73,7 @@ int resource_list(struct db *db, const char *job_id, struct resource **ret, size
     int r;
     if ((r = sql_begin_read(db, &tx, e)) < 0 || (r = job_seq(db, job_id, &seq, e)) < 0 ||
         (r = sql_int(db, &rows, e, "SELECT count(*) FROM resource WHERE job = ?1", SI(seq))) < 0 ||
-        (r = sql_query(db, &q, e, "SELECT id, kind, ident, disk, user_data, made FROM resource WHERE job = ?1 ORDER BY id DESC", SI(seq))) < 0)
+        (r = sql_query(db, &q, e, "SELECT id, kind, ident, disk, user_data, made, proof FROM resource WHERE job = ?1 ORDER BY id DESC", SI(seq))) < 0)
         return r;
     struct resource *list = calloc((size_t)rows + 1, sizeof *list);
     size_t n = 0;
@@ -83,7 +86,8 @@ int resource_list(struct db *db, const char *job_id, struct resource **ret, size
         res->disk = (int)sql_i64(q, 3);
         res->user_data = sql_i64(q, 4) != 0;
         res->state = sql_i64(q, 5) ? RESOURCE_MADE : RESOURCE_INTENT;
-        r = sql_dup(q, 2, &res->ident, e);
+        if ((r = sql_dup(q, 2, &res->ident, e)) == 0)
+            r = sql_dup(q, 6, &res->proof, e);
     }
     if (r < 0) {
         resource_list_free(list, n);

@@ -8,16 +8,19 @@
 enum resource_state { RESOURCE_INTENT, RESOURCE_MADE };
 struct resource {
     int64_t id;
-    char kind[24];                                   /* "file" (ident: path), "vm" (ident: vm id), later "snapshot", "sas", "volume" */
+    char kind[24];                                   /* "file", "folder" (ident: path), "vm" (ident: vm id), later "snapshot", "sas", "volume" */
     char *ident;
+    char *proof;                                     /* of a file outside our folders: its os_file_id; NULL: needs none */
     int disk;                                        /* -1: of the job */
     bool user_data;                                  /* a disk that disks=keep spares */
     enum resource_state state;
 };
 void resource_list_free(struct resource *list, size_t n);
 
-/* Find or insert by (job, kind, ident); an existing one keeps its state. */
-int resource_intend(struct db *db, const char *job_id, int disk, const char *kind, const char *ident, bool user_data, int64_t *ret_id, struct err *e);
+/* Find or insert by (job, kind, ident); an existing one keeps its state. proof: NULL, or what tells this thing from another under the same
+ * name (an existing row takes it over). */
+int resource_intend(struct db *db, const char *job_id, int disk, const char *kind, const char *ident, const char *proof,
+                    bool user_data, int64_t *ret_id, struct err *e);
 int resource_made(struct db *db, int64_t id, struct err *e);
 int resource_forget(struct db *db, int64_t id, struct err *e);
 /* Newest first. Caller frees (resource_list_free). */

@@ -133,8 +133,8 @@ struct hv_ops {
     /* Brings back disks and power state: with memory the VM runs after it, without it is off. */
     int (*checkpoint_restore)(struct hv *hv, const char *id, const char *checkpoint, struct err *e);
     int (*checkpoint_delete)(struct hv *hv, const char *id, const char *checkpoint, struct err *e);
-    /* Flattens disk `slot` with all layers into a new file, which appears under its name when it is whole. The VM must be off, and
-     * cannot be started, changed or deleted meanwhile. */
+    /* Flattens disk `slot` with all layers into a new file, which is on stable storage at the end and removed on failure; ERR_WRONG_STATE when
+     * there is something at path. The VM must be off, and cannot be started, changed or deleted meanwhile. */
     int (*disk_export)(struct hv *hv, const char *id, unsigned slot, enum hv_format format, const char *path,
                        hv_stop_fn *stop, hv_progress_fn *progress, void *arg, struct err *e);
 };

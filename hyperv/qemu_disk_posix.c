@@ -246,28 +246,26 @@ int qemu_disk_convert(struct qemu *q, const char *dir, const struct hv_disk *d, 
         err_set(e, ERR_WRONG_STATE, "%s is there already; an export does not overwrite", path);
         return err_hint(e, "Choose another path, or remove the file.");
     }
-    AUTO_FREE char *name = json_name(qemu_disk_node(d, slot, dir, false)), *part = str_printf("%s.part", path);
-    if (!name || !part)
+    AUTO_FREE char *name = json_name(qemu_disk_node(d, slot, dir, false));
+    if (!name)
         return err_oom(e);
-    struct watch w = {.stop = stop, .progress = progress, .arg = arg, .path = part, .virtual_size = d->virtual_size};
+    struct watch w = {.stop = stop, .progress = progress, .arg = arg, .path = path, .virtual_size = d->virtual_size};
     r = measure(q, name, &w, e);
     if (r < 0)
         return r;
     /* under our own account: the VM's must not be able to write wherever an export goes */
-    const char *args[] = {"convert", "-O", to[format].driver, "-o", to[format].options, name, part, NULL};
+    const char *args[] = {"convert", "-O", to[format].driver, "-o", to[format].options, name, path, NULL};
     r = qemu_img(q, args, true, IMG_COPY_MS, watch, &w, NULL, e);
     AUTO(os_file_close_ptr) struct os_file *f = NULL;
     if (r == 0)
-        r = os_file_open(part, OS_WRITE, &f, e);
+        r = os_file_open(path, OS_WRITE, &f, e);
     if (r == 0)
         r = os_file_sync(f, e);
-    if (r == 0)
-        r = os_rename(part, path, e);
     if (r == 0 && progress)
         progress(arg, d->virtual_size, d->virtual_size);
     if (r < 0) {
         struct err ignored;
-        os_remove(part, &ignored);
+        os_remove(path, &ignored);
     }
     return r;
 }

@@ -78,3 +78,13 @@ int disk_format_of(const struct spec_disk *spec, const struct image_info *info, 
     *ret = f;
     return 0;
 }
+
+enum hv_format disk_hv_format(enum disk_format f)
+{
+    switch (f) {
+    case FORMAT_VHD: return HV_VHD;
+    case FORMAT_VHD_DYNAMIC: return HV_VHD_DYNAMIC;
+    case FORMAT_VHDX: return HV_VHDX;
+    default: return HV_RAW;
+    }
+}

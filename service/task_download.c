@@ -21,7 +21,7 @@ static int intend_file(struct task_run *t, unsigned i, const char *path, int64_t
     AUTO_FREE char *dir = str_ndup(path, (size_t)(base - path));
     if (!dir)
         return err_oom(e);
-    int r = resource_intend(t->db, t->job->id, (int)i, "file", path, true, ret, e);
+    int r = resource_intend(t->db, t->job->id, (int)i, "file", path, NULL, true, ret, e);
     return r < 0 ? r : os_mkdirs(dir, 0, e);
 }
 

@@ -28,6 +28,9 @@ int task_run_sleep(struct task_run *t, unsigned ms, struct err *e);
 /* Adds an event of the job; takes the reference of data. A failure is logged, not returned: events tell, they do not decide. */
 void task_run_event(struct task_run *t, const char *type, json_t *data);
 
+/* The hypervisor is there; else why not. */
+int task_run_hypervisor(struct task_run *t, struct err *e);
+
 /* A task kind: 0 means succeeded. ERR_CANCELLED after task_run_stop() said true. Safe to run again after a crash at any instruction. */
 typedef int task_fn(struct task_run *t, struct err *e);
 task_fn task_preflight, task_download, task_create_vm, task_start_vm, task_export_vm;
@@ -43,6 +46,7 @@ struct disk_blob_reader { struct blob *blob; const struct blob_info *info; };
 struct image_source disk_blob_source(struct disk_blob_reader *reader);
 /* The format as the API names it for what was found, checked against what was asked for. */
 int disk_format_of(const struct spec_disk *spec, const struct image_info *info, const char *name, enum disk_format *ret, struct err *e);
+enum hv_format disk_hv_format(enum disk_format f);
 int disk_probe(const struct spec_disk *spec, const struct image_source *src, struct image_info *ret, struct err *e);
 
 #endif

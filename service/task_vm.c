@@ -1,4 +1,4 @@
-/* The tasks that the hypervisor carries out: create_vm, start_vm, export_vm. The VM's id is the job's. */
+/* The tasks that make a VM and start it: create_vm, start_vm. The VM's id is the job's. */
 #include <inttypes.h>
 #include <string.h>
 
@@ -6,24 +6,6 @@
 #include "common/log.h"
 #include "db/resource.h"
 #include "service/task_run.h"
-
-static int need_hypervisor(struct task_run *t, struct err *e)
-{
-    if (t->d->hv)
-        return 0;
-    *e = t->d->hv_error;
-    return -e->code;
-}
-
-static enum hv_format hv_format_of(enum disk_format f)
-{
-    switch (f) {
-    case FORMAT_VHD: return HV_VHD;
-    case FORMAT_VHD_DYNAMIC: return HV_VHD_DYNAMIC;
-    case FORMAT_VHDX: return HV_VHDX;
-    default: return HV_RAW;
-    }
-}
 
 /* The generation that fits the OS disk's partition table. */
 static int find_generation(struct task_run *t, unsigned *ret, struct err *e)
@@ -49,7 +31,7 @@ int task_create_vm(struct task_run *t, struct err *e)
 {
     const struct spec *s = t->job->spec;
     AUTO(hv_vm_spec_clear) struct hv_vm_spec vm = {.memory_mib = s->vm.memory_mib, .cpus = s->vm.cpus, .n_disks = s->n_disks};
-    int r = need_hypervisor(t, e);
+    int r = task_run_hypervisor(t, e);
     if (r < 0 || (r = find_generation(t, &vm.generation, e)) < 0)
         return r;
     vm.id = str_dup(t->job->id);
@@ -62,13 +44,13 @@ int task_create_vm(struct task_run *t, struct err *e)
         const struct job_disk *d = &t->job->disks[i];
         if (!d->path)
             return err_set(e, ERR_INTERNAL, "disk %zu has no path, though its download is done", i);
-        vm.disks[i] = (struct hv_disk){.path = str_dup(d->path), .format = hv_format_of(d->format), .virtual_size = d->virtual_size, .overlay = true};
+        vm.disks[i] = (struct hv_disk){.path = str_dup(d->path), .format = disk_hv_format(d->format), .virtual_size = d->virtual_size, .overlay = true};
         oom = oom || !vm.disks[i].path;
     }
     if (oom)
         return err_oom(e);
     int64_t resource;
-    if ((r = resource_intend(t->db, t->job->id, -1, "vm", vm.id, false, &resource, e)) < 0 || (r = hv_vm_create(t->d->hv, &vm, e)) < 0 ||
+    if ((r = resource_intend(t->db, t->job->id, -1, "vm", vm.id, NULL, false, &resource, e)) < 0 || (r = hv_vm_create(t->d->hv, &vm, e)) < 0 ||
         (r = resource_made(t->db, resource, e)) < 0)
         return r;
     return job_set_vm(t->db, t->job->id, vm.id, vm.generation, e);
@@ -98,7 +80,7 @@ static int shows_something(struct hv *hv, const char *id, bool *ret, struct err 
 
 int task_start_vm(struct task_run *t, struct err *e)
 {
-    int r = need_hypervisor(t, e);
+    int r = task_run_hypervisor(t, e);
     const char *id = t->job->vm_id;
     if (r < 0)
         return r;
@@ -127,34 +109,4 @@ int task_start_vm(struct task_run *t, struct err *e)
             return r;
     }
     return 0;
-}
-
-static void on_export_progress(void *arg, uint64_t done, uint64_t total)
-{
-    struct task_run *t = arg;
-    t->progress.total = total;
-    t->progress.done = t->progress.transferred = done;
-}
-
-int task_export_vm(struct task_run *t, struct err *e)
-{
-    json_t *p = t->task->params;
-    const char *path = json_string_value(json_object_get(p, "path")), *word = json_string_value(json_object_get(p, "format"));
-    unsigned slot = (unsigned)json_integer_value(json_object_get(p, "slot"));
-    enum disk_format format;
-    int r = need_hypervisor(t, e);
-    if (r < 0)
-        return r;
-    if (!path || !word || !disk_format_parse(word, &format) || !t->job->vm_id)
-        return err_set(e, ERR_INTERNAL, "the export task has no usable path, format or VM");
-    AUTO_FREE char *dir = str_ndup(path, (size_t)(os_path_base(path) - path));
-    int64_t resource;
-    if (!dir)
-        return err_oom(e);
-    if ((r = os_mkdirs(dir, 0, e)) < 0 || (r = resource_intend(t->db, t->job->id, (int)slot, "file", path, true, &resource, e)) < 0)
-        return r;
-    r = hv_disk_export(t->d->hv, t->job->vm_id, slot, hv_format_of(format), path, task_run_stop, on_export_progress, t, e);
-    if (r == -ERR_CANCELLED)
-        return task_run_stopped(t, e);
-    return r < 0 ? r : resource_made(t->db, resource, e);
 }

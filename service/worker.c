@@ -50,6 +50,14 @@ int task_run_sleep(struct task_run *t, unsigned ms, struct err *e)
     }
 }
 
+int task_run_hypervisor(struct task_run *t, struct err *e)
+{
+    if (t->d->hv)
+        return 0;
+    *e = t->d->hv_error;
+    return -e->code;
+}
+
 void task_run_event(struct task_run *t, const char *type, json_t *data)
 {
     struct err e;

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "common/crypto.h"
+#include "common/os.h"
 
 static struct fake_hv *of(struct hv *hv)
 {
@@ -363,6 +364,24 @@ static int fake_checkpoint_delete(struct hv *hv, const char *id, const char *c, 
     return checkpoint(hv, id, c, true, e);
 }
 
+/* The "disk" is the VM's id; `hold` keeps the copy from its end, and a stop is seen only then. */
+static int fake_export(struct hv *hv, const char *id, unsigned slot, enum hv_format format, const char *path, hv_stop_fn *stop,
+                       hv_progress_fn *progress, void *arg, struct err *e)
+{
+    struct fake_vm *vm;
+    (void)slot, (void)format;
+    int r = enter(hv, id, &vm, e);
+    if (r < 0)
+        return r;
+    wait_held(of(hv));
+    leave(hv);
+    AUTO(os_file_close_ptr) struct os_file *f = NULL;
+    if ((r = os_file_open(path, OS_WRITE | OS_CREATE | OS_EXCLUSIVE, &f, e)) < 0 || (r = os_file_pwrite(f, id, strlen(id), 0, e)) < 0)
+        return r;
+    progress(arg, strlen(id), strlen(id));
+    return stop(arg) ? err_set(e, ERR_CANCELLED, "stopped") : 0;
+}
+
 static const struct hv_ops ops = {
     .name = "fake", .open = fake_open, .close = fake_close, .capabilities = fake_capabilities, .preferred_format = fake_format,
     .report = fake_report, .vm_create = fake_create, .vm_delete = fake_delete, .vm_get = fake_get, .vm_list = fake_list,
@@ -370,6 +389,7 @@ static const struct hv_ops ops = {
     .screen_text = fake_screen_text, .keys = fake_keys, .serial_read = fake_serial_read, .serial_write = fake_serial_write,
     .dvd = fake_dvd, .disk_attach = fake_attach, .disk_detach = fake_detach, .checkpoint_create = fake_checkpoint_create,
     .checkpoint_list = fake_checkpoint_list, .checkpoint_restore = fake_checkpoint_restore, .checkpoint_delete = fake_checkpoint_delete,
+    .disk_export = fake_export,
 };
 
 struct fake_hv *fake_hv_new(void)

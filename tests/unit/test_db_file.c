@@ -46,7 +46,7 @@ static void test_made(void **state)
     assert_int_equal(stat(f->path, &st), 0);
     assert_int_equal(st.st_mode & 0777, 0600);
     assert_ask(f->path, "PRAGMA journal_mode", "wal");
-    assert_ask(f->path, "PRAGMA user_version", "1");
+    assert_ask(f->path, "PRAGMA user_version", "2");
     assert_ask(f->path, "PRAGMA application_id", "1986884214");
     assert_ask(f->path, "SELECT count(*) FROM pragma_table_list WHERE schema = 'main' AND type = 'table' AND name NOT LIKE 'sqlite%' AND NOT strict", "0");
     int64_t v;
@@ -84,7 +84,7 @@ static void test_newer(void **state)
 {
     struct fixture *f = *state;
     close_db(f);
-    change(f->path, "PRAGMA user_version = 2");
+    change(f->path, "PRAGMA user_version = 3");
     refused(f, ERR_DB_NEWER, ERR_DB_NEWER);
 }
 
@@ -408,7 +408,7 @@ static int do_fail(struct scene *s, struct err *e)
 static int do_cancel(struct scene *s, struct err *e) { return job_cancel(s->f->db, s->id, e); }
 static int do_delete(struct scene *s, struct err *e) { return job_delete(s->f->db, s->id, DELETE_ALL, e); }
 static int do_recover(struct scene *s, struct err *e) { return task_recover(s->f->db, NULL, e); }
-static int do_intend(struct scene *s, struct err *e) { return resource_intend(s->f->db, s->id, 0, "file", "/x", true, &s->resource, e); }
+static int do_intend(struct scene *s, struct err *e) { return resource_intend(s->f->db, s->id, 0, "file", "/x", NULL, true, &s->resource, e); }
 static int do_transfer(struct scene *s, struct err *e) { return transfer_put(s->f->db, s->id, 0, &(struct transfer_row){.length = 1}, e); }
 static int do_credential(struct scene *s, struct err *e)
 {

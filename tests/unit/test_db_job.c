@@ -334,7 +334,7 @@ static void test_delete(void **state)
     make_job(f->db, NULL, id);
     run_one(f->db, TASK_PREFLIGHT);
     int64_t task = claim(f->db, LANE_NETWORK, TASK_DOWNLOAD);
-    ok(resource_intend(f->db, id, 0, "file", "/d/x.vhd", true, &resource, &err));
+    ok(resource_intend(f->db, id, 0, "file", "/d/x.vhd", NULL, true, &resource, &err));
     ok(transfer_put(f->db, id, 0, &(struct transfer_row){.length = 5}, &err));
     fails(job_forget(f->db, id, &err), ERR_WRONG_STATE);            /* nobody asked */
     ok(job_delete(f->db, id, DELETE_KEEP_DISKS, &err));
@@ -460,12 +460,12 @@ static void test_resources(void **state)
     size_t n;
     make_job(f->db, NULL, id);
     make_job(f->db, NULL, other);
-    ok(resource_intend(f->db, id, 0, "file", "/d/0.vhd", true, &file, &err));
-    ok(resource_intend(f->db, id, -1, "vm", id, false, &vm, &err));
+    ok(resource_intend(f->db, id, 0, "file", "/d/0.vhd", NULL, true, &file, &err));
+    ok(resource_intend(f->db, id, -1, "vm", id, NULL, false, &vm, &err));
     ok(resource_made(f->db, file, &err));
-    ok(resource_intend(f->db, id, 0, "file", "/d/0.vhd", true, &again, &err));
+    ok(resource_intend(f->db, id, 0, "file", "/d/0.vhd", NULL, true, &again, &err));
     assert_int_equal(again, file);
-    ok(resource_intend(f->db, other, 0, "file", "/d/0.vhd", true, &elsewhere, &err));
+    ok(resource_intend(f->db, other, 0, "file", "/d/0.vhd", NULL, true, &elsewhere, &err));
     assert_int_not_equal(elsewhere, file);
     ok(resource_list(f->db, id, &list, &n, &err));
     assert_int_equal(n, 2);
@@ -480,7 +480,7 @@ static void test_resources(void **state)
     ok(resource_forget(f->db, file, &err));
     fails(resource_forget(f->db, file, &err), ERR_NOT_FOUND);
     fails(resource_made(f->db, file, &err), ERR_NOT_FOUND);
-    fails(resource_intend(f->db, no_such_id, 0, "file", "/x", true, &file, &err), ERR_NOT_FOUND);
+    fails(resource_intend(f->db, no_such_id, 0, "file", "/x", NULL, true, &file, &err), ERR_NOT_FOUND);
     fails(resource_list(f->db, no_such_id, &list, &n, &err), ERR_NOT_FOUND);
 }
 
