@@ -88,6 +88,29 @@ static void test_newer(void **state)
     refused(f, ERR_DB_NEWER, ERR_DB_NEWER);
 }
 
+/* The first schema, with a resource in it, becomes the newest one and keeps it. */
+extern const char migrate_schema_sql[];
+static void test_version_1(void **state)
+{
+    struct fixture *f = *state;
+    struct err err;
+    close_db(f);
+    ok(os_remove(f->path, &err));
+    change(f->path, migrate_schema_sql);
+    change(f->path, "PRAGMA user_version = 1; PRAGMA journal_mode = wal;"
+                    "INSERT INTO job (id, spec, state, created_at_ms, updated_at_ms) VALUES ('11111111-2222-4333-8444-555555555555', '{}', 'queued', 1, 1);"
+                    "INSERT INTO resource (job, disk, kind, ident, user_data, made) VALUES (1, 0, 'file', '/d/x.vhd', 1, 1)");
+    fails(db_open(f->path, f->box, &f->db, &err), ERR_DB);              /* the daemon migrates first */
+    ok(db_create(f->path, f->box, &f->db, &err));
+    assert_ask(f->path, "PRAGMA user_version", "2");
+    struct resource *list;
+    size_t n;
+    ok(resource_list(f->db, "11111111-2222-4333-8444-555555555555", &list, &n, &err));
+    assert_int_equal(n, 1);
+    assert_true(list[0].state == RESOURCE_MADE && !list[0].proof && !strcmp(list[0].ident, "/d/x.vhd"));
+    resource_list_free(list, n);
+}
+
 static void test_foreign(void **state)
 {
     struct fixture *f = *state;
@@ -518,7 +541,7 @@ static void test_memory_faults(void **state)
 int main(void)
 {
     const struct CMUnitTest files[] = {
-        T(test_made),          T(test_newer),                T(test_foreign),              T(test_no_database),
+        T(test_made),          T(test_newer), T(test_version_1),                T(test_foreign),              T(test_no_database),
         T(test_damaged_pages), T(test_damaged_beside_a_wal), T(test_lost_but_for_the_wal), T(test_damage_met_later),
         T(test_killed),
     };
