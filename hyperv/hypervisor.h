@@ -29,12 +29,17 @@ enum hv_format { HV_RAW, HV_VHD, HV_VHD_DYNAMIC, HV_VHDX, HV_QCOW2 };
 enum hv_state { HV_OFF, HV_RUNNING, HV_PAUSED, HV_FAILED };
 const char *hv_state_name(enum hv_state s);            /* "off", "running", "paused", "failed" */
 
+typedef bool hv_stop_fn(void *arg);                    /* true: give up soon with ERR_CANCELLED. Any thread */
+typedef void hv_progress_fn(void *arg, uint64_t done, uint64_t total);   /* bytes */
+
 struct hv_config {
     const char *data_dir;                              /* VMs lie under data_dir/vms/<id> */
     const char *run_as;                                /* account for VM processes, NULL: the daemon's own */
     const char *accel;                                 /* QEMU: "auto", "kvm", "tcg" */
     const char *program;                               /* QEMU: system emulator; NULL: qemu-system-x86_64 from PATH */
     const char *scope;                                 /* QEMU: "auto" (own systemd scope where systemd runs), "none" */
+    hv_stop_fn *stop;                                  /* true: the daemon stops; vm_create and vm_start give up with ERR_CANCELLED. NULL: never */
+    void *stop_arg;
 };
 
 struct hv_disk {
@@ -96,8 +101,6 @@ enum hv_cap {
 };
 
 struct hv;
-typedef bool hv_stop_fn(void *arg);                    /* true: give up soon with ERR_CANCELLED */
-typedef void hv_progress_fn(void *arg, uint64_t done, uint64_t total);   /* bytes */
 
 struct hv_ops {
     const char *name;                                  /* "qemu", "hyperv" */

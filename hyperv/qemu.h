@@ -11,9 +11,9 @@
  * makes and removes its own files, but cannot replace vm.json. What QEMU could have forged is opened without following
  * links, and the backing file named inside an overlay is never believed: every open states the whole chain.
  *
- * Locks, in this order: q->create, vm->op, vm->serial, q->lock, vm->lock, probe->lock.
- *   q->create   one create or delete at a time: find-or-create must not meet a removal
- *   vm->op      one hypervisor operation on a VM at a time; may be held for seconds; guards qmp, exporting
+ * Locks, in this order: a claim on an id, vm->op, vm->serial, q->lock, vm->lock, probe->lock.
+ *   claim       one create or delete of an id at a time: find-or-create must not meet a removal; other ids go on meanwhile
+ *   vm->op      one hypervisor operation on a VM at a time; may be held for seconds; guards qmp, exporting, silent_until_ms, glance_until_ms
  *   vm->serial  one writer on the serial port at a time
  *   q->lock     the table of VMs and their reference counts; held for an instant
  *   vm->lock    def, state, detail, gone; held for an instant. def changes only under op and lock, so that either allows reading. */
@@ -45,16 +45,21 @@ int qmp_hmp(struct qmp *m, const char *line, char **ret, struct err *e);
 int qmp_job(struct qmp *m, const char *command, json_t *args, unsigned timeout_ms, struct err *e);
 
 /* ---- qemu_process_posix.c: QEMU processes, found and ended only when they are proven ours ---- */
+/* Where a VM's process is at home, which proves it ours. Borrowed by the qemu_process that was found with it. */
+struct qemu_home {
+    const char *id, *dir;
+    int dirfd;                                         /* -1: the folder is gone */
+    uid_t uid;                                         /* the account of VM processes */
+};
 struct qemu_process {
     pid_t pid;
     int fd;                                            /* pidfd: stays this process, whatever becomes of the number; -1: there are none here */
     bool sure;                                         /* proven ours; else it only counts as alive */
-    int dirfd;                                         /* the VM's, borrowed, and its id: to prove it again */
-    char id[UUID_LEN];
+    struct qemu_home home;                             /* to prove it again */
 };
 /* The living QEMU of the VM in this folder; false if there is none. `scan` looks through all processes when qemu.pid is missing
  * (a start that was cut off). qemu_process_close after true. */
-bool qemu_process_find(int dirfd, const char *id, bool scan, struct qemu_process *ret);
+bool qemu_process_find(const struct qemu_home *home, bool scan, struct qemu_process *ret);
 /* Has not ended; a zombie that nobody collects yet has. */
 bool qemu_process_exists(int64_t pid);
 bool qemu_process_wait(const struct qemu_process *p, unsigned timeout_ms);   /* true: it has ended */
@@ -135,6 +140,7 @@ struct qemu_vm {
     pthread_mutex_t op;
     struct qmp *qmp;
     bool exporting;
+    int64_t silent_until_ms, glance_until_ms;          /* QEMU did not answer in time: nobody waits for it again until then */
 
     pthread_mutex_t serial;
 
@@ -153,10 +159,13 @@ struct qemu {
     uid_t uid;
     gid_t gid;
     struct qemu_probe probe;
-    pthread_mutex_t create;                            /* one vm_create at a time: find-or-create */
+    hv_stop_fn *stop;                                  /* NULL: never */
+    void *stop_arg;
     pthread_mutex_t lock;
     struct qemu_vm **vms;
     size_t n_vms;
+    struct qemu_claim { const char *id; struct qemu_claim *next; } *claims;    /* under lock: ids that are being created or deleted */
+    pthread_cond_t claims_changed;
 };
 
 /* qemu_vm_posix.c */
@@ -165,8 +174,12 @@ int qemu_op_begin(struct qemu *q, const char *id, struct qemu_vm **ret, struct e
 void qemu_op_end(struct qemu_vm *vm);
 struct qemu_vm *qemu_vm_ref(struct qemu *q, const char *id);                 /* NULL: none */
 void qemu_vm_unref(struct qemu_vm *vm);
-/* Under op: learns what the VM really is; connects when it runs. Never fails: trouble becomes state and detail. */
+/* Under op: learns what the VM really is; connects when it runs. Never fails: trouble becomes state and detail. A QEMU that hangs costs
+ * the first caller QMP_TIMEOUT_MS and those of the next seconds nothing. */
 void qemu_vm_refresh(struct qemu_vm *vm);
+/* The same for who only wants to show it: waits at most patience_ms (below QMP_TIMEOUT_MS), with 0 looks at the process alone. */
+void qemu_vm_glance(struct qemu_vm *vm, unsigned patience_ms);
+struct qemu_home qemu_vm_home(const struct qemu_vm *vm);
 void qemu_vm_set_state(struct qemu_vm *vm, enum hv_state state, const char *detail);
 /* Under op, after refresh: ERR_WRONG_STATE with a useful hint unless the VM is so. */
 int qemu_vm_need_off(struct qemu_vm *vm, const char *what, struct err *e);

@@ -111,6 +111,10 @@ int qemu_img(struct qemu *q, const char *const *args, bool own_account, unsigned
         argv[n + 1] = args[n];
     if (args[n])
         return err_set(e, ERR_INTERNAL, "too many arguments for qemu-img");
+    if (!stop) {                                       /* nobody asked for this alone: it ends with the daemon */
+        stop = q->stop;
+        arg = q->stop_arg;
+    }
     struct os_exec x = {.argv = argv, .cwd = "/", .run_as = q->as_other && !own_account ? q->run_as : NULL};
     AUTO_FREE char *out = NULL;
     int status = 0, r = os_run(&x, timeout_ms, IMG_OUTPUT_MAX, stop, arg, &out, &status, e);

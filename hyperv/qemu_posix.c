@@ -11,6 +11,9 @@
 #include "hyperv/qemu.h"
 
 #define VMS_MAX 1000
+#define GLANCE_MS 2000                                 /* for a QEMU that is only to be shown */
+#define GLANCES_MS 4000                                /* for all of a list that do not answer */
+#define ADOPT_MS 10000                                 /* the same at the daemon's start */
 
 static struct qemu *self(struct hv *hv)
 {
@@ -72,6 +75,37 @@ static void remove_vm(struct qemu *q, struct qemu_vm *vm)
         qemu_vm_unref(vm);
 }
 
+/* ---- claims ---- */
+
+static void claim(struct qemu *q, struct qemu_claim *c, const char *id)
+{
+    c->id = id;
+    pthread_mutex_lock(&q->lock);
+    for (struct qemu_claim *other = q->claims; other;) {
+        if (strcasecmp(other->id, id)) {
+            other = other->next;
+        } else {
+            pthread_cond_wait(&q->claims_changed, &q->lock);
+            other = q->claims;
+        }
+    }
+    c->next = q->claims;
+    q->claims = c;
+    pthread_mutex_unlock(&q->lock);
+}
+
+static void unclaim(struct qemu *q, struct qemu_claim *c)
+{
+    pthread_mutex_lock(&q->lock);
+    for (struct qemu_claim **p = &q->claims; *p; p = &(*p)->next)
+        if (*p == c) {
+            *p = c->next;
+            break;
+        }
+    pthread_cond_broadcast(&q->claims_changed);
+    pthread_mutex_unlock(&q->lock);
+}
+
 /* ---- open and close ---- */
 
 static int find_account(struct qemu *q, struct err *e)
@@ -98,9 +132,18 @@ static char *beside(const char *program)
     return path && access(path, X_OK) == 0 ? STEAL(path) : str_dup("qemu-img");
 }
 
+struct adoption { struct qemu *q; int64_t until_ms; };
+
+static unsigned glance_ms(int64_t until_ms)
+{
+    int64_t left = until_ms - clock_mono_ms();
+    return left <= 0 ? 0 : left < GLANCE_MS ? (unsigned)left : GLANCE_MS;
+}
+
 static int adopt(void *arg, const char *name)
 {
-    struct qemu *q = arg;
+    struct adoption *a = arg;
+    struct qemu *q = a->q;
     struct err e;
     if (str_starts(name, ".probe-")) {                 /* of a daemon that died while it probed */
         AUTO_FREE char *left = os_path_join(q->vms_dir, name);
@@ -125,13 +168,13 @@ static int adopt(void *arg, const char *name)
     struct qemu_vm *vm = NULL;
     if (qemu_op_begin(q, name, &vm, &e) < 0)
         return 0;
-    qemu_vm_refresh(vm);
+    qemu_vm_glance(vm, glance_ms(a->until_ms));
     json_t *status = NULL;
     /* We only ever pause a guest for the milliseconds in which its screen is read: a plain pause was left by a daemon that died then. */
     if (vm->qmp && qemu_vm_call(vm, "query-status", NULL, &status, &e) == 0) {
         const char *word = json_string_value(json_object_get(status, "status"));
         if (word && !strcmp(word, "paused") && qemu_vm_call(vm, "cont", NULL, NULL, &e) == 0)
-            qemu_vm_refresh(vm);
+            qemu_vm_glance(vm, GLANCE_MS);
     }
     json_decref(status);
     log_info("virtual machine found", KS("vm", vm->id), KS("state", hv_state_name(vm->state)));
@@ -154,7 +197,7 @@ static void drv_close(struct hv *hv)
     free(q->img_program);
     free(q->scope);
     pthread_mutex_destroy(&q->probe.lock);
-    pthread_mutex_destroy(&q->create);
+    pthread_cond_destroy(&q->claims_changed);
     pthread_mutex_destroy(&q->lock);
     free(q);
 }
@@ -167,7 +210,9 @@ static int drv_open(const struct hv_config *cfg, struct hv **ret, struct err *e)
         return err_oom(e);
     q->hv.ops = &hv_qemu;
     pthread_mutex_init(&q->probe.lock, NULL);
-    pthread_mutex_init(&q->create, NULL);
+    pthread_cond_init(&q->claims_changed, NULL);
+    q->stop = cfg->stop;
+    q->stop_arg = cfg->stop_arg;
     pthread_mutex_init(&q->lock, NULL);
     const char *program = cfg->program && *cfg->program ? cfg->program : "qemu-system-x86_64";
     q->vms_dir = os_path_join(cfg->data_dir, "vms");
@@ -190,7 +235,7 @@ static int drv_open(const struct hv_config *cfg, struct hv **ret, struct err *e)
     if (r == 0 && q->as_other && chmod(q->vms_dir, 0711) < 0)           /* the VM account must reach its folders, not list them */
         r = err_os(e, ERR_IO, errno, "cannot set the rights of %s", q->vms_dir);
     if (r == 0)
-        r = os_list_dir(q->vms_dir, adopt, q, e);
+        r = os_list_dir(q->vms_dir, adopt, &(struct adoption){q, clock_mono_ms() + ADOPT_MS}, e);
     if (r < 0)
         drv_close(&q->hv);
     else
@@ -218,9 +263,35 @@ static size_t drv_report(struct hv *hv, struct hv_check *rows, size_t max)
 
 /* ---- create and delete ---- */
 
-static int make_folder(struct qemu *q, const char *dir, struct err *e)
+static int end_process_in(struct qemu *q, const char *id, const char *dir, struct err *e)
 {
-    int r = os_remove_tree(dir, e);                    /* without vm.json there was never a VM in it, only a start of one */
+    int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+    struct qemu_home home = {.id = id, .dir = dir, .dirfd = fd, .uid = q->as_other ? q->uid : geteuid()};
+    struct qemu_process p;
+    int r = 0;
+    if (qemu_process_find(&home, true, &p)) {
+        r = qemu_process_kill(&p, e);
+        qemu_process_close(&p);
+    }
+    if (fd >= 0)
+        close(fd);
+    return r;
+}
+
+/* Without vm.json there was never a VM in the folder, only a start of one. With one that is not in the table it cannot be read, and what was
+ * repaired in it is worth more than a new VM. */
+static int make_folder(struct qemu *q, const char *id, const char *dir, struct err *e)
+{
+    struct qemu_def d = {0};
+    int r = qemu_def_load(dir, &d, e);
+    if (r != -ERR_NOT_FOUND) {
+        qemu_def_clear(&d);
+        if (r == 0)
+            r = err_set(e, ERR_VM, "the folder %s holds a VM that could not be taken over when the daemon started", dir);
+        return err_hint(e, "Save what you need of the folder %s, then delete the job and submit it again.", dir);
+    }
+    if ((r = end_process_in(q, id, dir, e)) == 0)
+        r = os_remove_tree(dir, e);
     if (r == 0)
         r = os_mkdirs(dir, OS_PRIVATE, e);
     if (r == 0 && q->as_other && (lchown(dir, (uid_t)-1, q->gid) < 0 || chmod(dir, 01770) < 0))
@@ -239,7 +310,7 @@ static int make_vm(struct qemu *q, const struct hv_vm_spec *s, const char *dir, 
     if (r == 0 && s->dvd && (r = os_stat(s->dvd, &st, e)) == 0 && !st.is_file)
         r = err_set(e, ERR_NOT_FOUND, "the DVD image %s does not exist", s->dvd);
     if (r == 0)
-        r = make_folder(q, dir, e);
+        r = make_folder(q, s->id, dir, e);
     if (r < 0)
         return r;
     for (unsigned i = 0; r == 0 && i < s->n_disks; i++)
@@ -288,29 +359,22 @@ static int drv_vm_create(struct hv *hv, const struct hv_vm_spec *s, struct err *
         return err_oom(e);
     if (str_starts(s->network, "switch:"))
         return err_set(e, ERR_UNSUPPORTED, "QEMU on this host has no switches; the network is none or nat");
-    pthread_mutex_lock(&q->create);
+    struct qemu_claim c;
+    claim(q, &c, s->id);
     struct qemu_vm *vm = qemu_vm_ref(q, s->id);
     int r = vm ? same_vm(vm, s, e) : make_vm(q, s, dir, e);
     qemu_vm_unref(vm);
-    pthread_mutex_unlock(&q->create);
+    unclaim(q, &c);
     return r;
 }
 
-/* A folder that is not in the table: half made, or its vm.json is damaged. A QEMU may run in it all the same. */
+/* A folder that is not in the table: half made, its vm.json is damaged, or somebody removed it. A QEMU may run in it all the same. */
 static int delete_folder(struct qemu *q, const char *id, struct err *e)
 {
     AUTO_FREE char *dir = os_path_join(q->vms_dir, id);
     if (!dir)
         return err_oom(e);
-    int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-    struct qemu_process p;
-    int r = 0;
-    if (fd >= 0 && qemu_process_find(fd, id, true, &p)) {
-        r = qemu_process_kill(&p, e);
-        qemu_process_close(&p);
-    }
-    if (fd >= 0)
-        close(fd);
+    int r = end_process_in(q, id, dir, e);
     return r < 0 ? r : os_remove_tree(dir, e);
 }
 
@@ -318,11 +382,12 @@ static int drv_vm_delete(struct hv *hv, const char *id, struct err *e)
 {
     struct qemu *q = self(hv);
     struct qemu_vm *vm;
-    pthread_mutex_lock(&q->create);                    /* a create of the same id must not begin in the middle */
+    struct qemu_claim c;
+    claim(q, &c, id);                                  /* a create of the same id must not begin in the middle */
     int r = qemu_op_begin(q, id, &vm, e);
     if (r == -ERR_NOT_FOUND) {
         r = delete_folder(q, id, e);
-        pthread_mutex_unlock(&q->create);
+        unclaim(q, &c);
         return r;
     }
     if (vm->exporting) {
@@ -344,17 +409,17 @@ static int drv_vm_delete(struct hv *hv, const char *id, struct err *e)
         r = os_remove_tree(vm->dir, e);
     }
     qemu_op_end(vm);
-    pthread_mutex_unlock(&q->create);
+    unclaim(q, &c);
     return r;
 }
 
 /* ---- get and list ---- */
 
-static int snapshot(struct qemu_vm *vm, struct hv_vm **ret, struct err *e)
+static int snapshot(struct qemu_vm *vm, unsigned patience_ms, struct hv_vm **ret, struct err *e)
 {
     if (pthread_mutex_trylock(&vm->op) == 0) {         /* else somebody is at it, and what was last seen must do */
         if (!vm->gone) {
-            qemu_vm_refresh(vm);
+            qemu_vm_glance(vm, patience_ms);
             qemu_serial_trim(vm);
         }
         pthread_mutex_unlock(&vm->op);
@@ -380,7 +445,7 @@ static int drv_vm_get(struct hv *hv, const char *id, struct hv_vm **ret, struct 
     struct qemu_vm *vm = qemu_vm_ref(self(hv), id);
     if (!vm)
         return err_set(e, ERR_NOT_FOUND, "there is no virtual machine with the id '%s'", id);
-    int r = snapshot(vm, ret, e);
+    int r = snapshot(vm, GLANCE_MS, ret, e);
     qemu_vm_unref(vm);
     return r;
 }
@@ -398,9 +463,10 @@ static int drv_vm_list(struct hv *hv, struct hv_vm ***ret, size_t *ret_n, struct
     pthread_mutex_unlock(&q->lock);
     struct hv_vm **list = calloc(n + 1, sizeof(struct hv_vm *));
     int r = held && list ? 0 : err_oom(e);
+    int64_t until = clock_mono_ms() + GLANCES_MS;
     for (size_t i = 0; held && i < n; i++) {
         if (r == 0) {
-            r = snapshot(held[i], &list[filled], e);
+            r = snapshot(held[i], glance_ms(until), &list[filled], e);
             filled += r == 0;
             if (r == -ERR_NOT_FOUND)                   /* deleted just now */
                 r = 0;

@@ -1,5 +1,5 @@
-/* QEMU's processes. A number in a file proves nothing: numbers are reused. A process is ours when its command line carries the VM's id
- * and its working directory is the VM's folder. A pidfd holds it while it is examined and killed, where the kernel has pidfds; elsewhere
+/* QEMU's processes. A number in a file proves nothing: numbers are reused. A process is ours when its command line carries the VM's id,
+ * it runs under the VMs' account or ours, and its working directory is the VM's folder. A pidfd holds it while it is examined and killed, where the kernel has pidfds; elsewhere
  * it is examined again right before. When the host has no descriptors or memory left to look with, a process counts as alive but is
  * not touched: taking it for dead would start a second QEMU, or remove the folder of a running one. */
 #include <dirent.h>
@@ -74,7 +74,28 @@ static size_t read_proc(pid_t pid, const char *name, char *buf, size_t size)
 
 enum whose { OTHERS, OURS, UNSURE };
 
-static enum whose whose(int dirfd, const char *id, pid_t pid)
+/* Is the process the VM account's or ours: /proc/<pid> belongs to the account that it runs as. */
+static bool right_account(const struct qemu_home *home, pid_t pid)
+{
+    char path[32];
+    struct stat st;
+    snprintf(path, sizeof path, "/proc/%d", (int)pid);
+    return stat(path, &st) == 0 && (st.st_uid == home->uid || st.st_uid == geteuid());
+}
+
+/* The folder was removed under it: what /proc still says of it. */
+static enum whose in_lost_folder(const struct qemu_home *home, const char *proc_cwd)
+{
+    char cwd[4096];
+    ssize_t n = readlink(proc_cwd, cwd, sizeof cwd - 1);
+    if (n < 0)
+        return errno == EACCES ? OURS : exhausted(errno) ? UNSURE : OTHERS;
+    cwd[n] = 0;
+    AUTO_FREE char *lost = str_printf("%s (deleted)", home->dir);
+    return !lost ? UNSURE : strcmp(cwd, lost) ? OTHERS : OURS;
+}
+
+static enum whose whose(const struct qemu_home *home, pid_t pid)
 {
     AUTO_FREE char *line = malloc(CMDLINE_MAX);
     if (!line)
@@ -85,58 +106,57 @@ static enum whose whose(int dirfd, const char *id, pid_t pid)
     bool named = false;
     for (size_t at = 0, next; at < n && !named; at = next) {
         next = at + strlen(line + at) + 1;
-        named = !strcmp(line + at, "-uuid") && next < n && !strcmp(line + next, id);
+        named = !strcmp(line + at, "-uuid") && next < n && !strcmp(line + next, home->id);
     }
-    if (!named)
+    if (!named || !right_account(home, pid))
         return OTHERS;
     char path[64];
     snprintf(path, sizeof path, "/proc/%d/cwd", (int)pid);
     struct stat cwd, dir;
-    if (fstat(dirfd, &dir) < 0)
+    if (home->dirfd < 0)
+        return in_lost_folder(home, path);
+    if (fstat(home->dirfd, &dir) < 0)
         return UNSURE;
-    if (stat(path, &cwd) < 0)                          /* another account's process and we are not root: the id must do */
+    if (stat(path, &cwd) < 0)                          /* the VM account's process and no right to look: id and account must do */
         return errno == EACCES ? OURS : exhausted(errno) ? UNSURE : OTHERS;
     return cwd.st_dev == dir.st_dev && cwd.st_ino == dir.st_ino ? OURS : OTHERS;
 }
 
-static bool take(int dirfd, const char *id, pid_t pid, struct qemu_process *ret)
+static bool take(const struct qemu_home *home, pid_t pid, struct qemu_process *ret)
 {
     if (pid <= 1)
         return false;
     int fd = (int)syscall(SYS_pidfd_open, pid, 0u);
     if (fd < 0 && errno == ESRCH)
         return false;
-    enum whose w = whose(dirfd, id, pid);
+    enum whose w = whose(home, pid);
     if (w == OTHERS) {
         if (fd >= 0)
             close(fd);
         return false;
     }
-    *ret = (struct qemu_process){.pid = pid, .fd = fd, .dirfd = dirfd, .sure = w == OURS};
-    snprintf(ret->id, sizeof ret->id, "%s", id);
+    *ret = (struct qemu_process){.pid = pid, .fd = fd, .home = *home, .sure = w == OURS};
     return true;
 }
 
-bool qemu_process_find(int dirfd, const char *id, bool scan, struct qemu_process *ret)
+bool qemu_process_find(const struct qemu_home *home, bool scan, struct qemu_process *ret)
 {
     char text[32] = "";
     size_t n = 0;
     unsigned long long pid = 0;
-    struct err why;
-    if (qemu_read_at(dirfd, "qemu.pid", 0, text, sizeof text - 1, &n, NULL, &why) < 0) {
-        if (exhausted(why.os_code)) {
-            *ret = (struct qemu_process){.fd = -1, .dirfd = dirfd};
-            return true;
-        }
-    } else {
+    struct err why = {0};
+    if (home->dirfd >= 0 && qemu_read_at(home->dirfd, "qemu.pid", 0, text, sizeof text - 1, &n, NULL, &why) == 0) {
         text[strcspn(text, "\n")] = 0;
-        if (str_to_u64(text, INT32_MAX, &pid) && take(dirfd, id, (pid_t)pid, ret))
+        if (str_to_u64(text, INT32_MAX, &pid) && take(home, (pid_t)pid, ret))
             return true;
+    } else if (exhausted(why.os_code)) {
+        *ret = (struct qemu_process){.fd = -1, .home = *home};
+        return true;
     }
     DIR *proc = scan ? opendir("/proc") : NULL;
     bool found = false;
     for (struct dirent *ent; proc && !found && (ent = readdir(proc));)
-        found = str_to_u64(ent->d_name, INT32_MAX, &pid) && take(dirfd, id, (pid_t)pid, ret);
+        found = str_to_u64(ent->d_name, INT32_MAX, &pid) && take(home, (pid_t)pid, ret);
     if (proc)
         closedir(proc);
     return found;
@@ -155,7 +175,7 @@ bool qemu_process_wait(const struct qemu_process *p, unsigned timeout_ms)
 {
     int64_t deadline = clock_mono_ms() + timeout_ms;
     while (p->fd < 0) {                                /* no pidfd: look often */
-        if (p->sure && whose(p->dirfd, p->id, p->pid) == OTHERS)
+        if (p->sure && whose(&p->home, p->pid) == OTHERS)
             return true;
         if (clock_mono_ms() >= deadline)
             return false;
@@ -179,7 +199,7 @@ int qemu_process_kill(const struct qemu_process *p, struct err *e)
     long r = 0;
     if (p->fd >= 0)
         r = syscall(SYS_pidfd_send_signal, p->fd, SIGKILL, NULL, 0u);
-    else if (whose(p->dirfd, p->id, p->pid) == OURS)
+    else if (whose(&p->home, p->pid) == OURS)
         r = kill(p->pid, SIGKILL);
     if (r < 0 && errno != ESRCH)
         return err_os(e, ERR_IO, errno, "cannot end the QEMU process %d", (int)p->pid);

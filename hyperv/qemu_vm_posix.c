@@ -18,6 +18,7 @@
 #define LAUNCH_MS 60000                                /* from exec to the greeting on the control socket */
 #define QUIT_MS 5000                                   /* for an orderly end, before SIGKILL */
 #define LOG_TAIL 4096
+#define SILENT_MS 15000                                /* how long a QEMU that did not answer is left alone */
 
 struct qemu_vm *qemu_vm_ref(struct qemu *q, const char *id)
 {
@@ -104,18 +105,38 @@ int qemu_vm_commit(struct qemu_vm *vm, struct qemu_def *d, struct err *e)
     return 0;
 }
 
-int qemu_vm_call(struct qemu_vm *vm, const char *command, json_t *args, json_t **ret, struct err *e)
+struct qemu_home qemu_vm_home(const struct qemu_vm *vm)
+{
+    return (struct qemu_home){.id = vm->id, .dir = vm->dir, .dirfd = vm->dirfd, .uid = vm->q->as_other ? vm->q->uid : geteuid()};
+}
+
+/* Nobody answered within patience_ms: who has no more patience than that need not try again soon. */
+static void mark_silent(struct qemu_vm *vm, unsigned patience_ms)
+{
+    vm->glance_until_ms = clock_mono_ms() + SILENT_MS;
+    if (patience_ms >= QMP_TIMEOUT_MS)
+        vm->silent_until_ms = vm->glance_until_ms;
+}
+
+static int call_within(struct qemu_vm *vm, const char *command, json_t *args, unsigned timeout_ms, json_t **ret, struct err *e)
 {
     if (!vm->qmp) {
         json_decref(args);
         return err_set(e, ERR_VM, "QEMU's control socket cannot be reached");
     }
-    int r = qmp_call(vm->qmp, command, args, QMP_TIMEOUT_MS, ret, e);
+    int r = qmp_call(vm->qmp, command, args, timeout_ms, ret, e);
     if (qmp_broken(vm->qmp)) {
         qmp_close(vm->qmp);
         vm->qmp = NULL;
+        if (e->code == ERR_TIMEOUT)
+            mark_silent(vm, timeout_ms);
     }
     return r;
+}
+
+int qemu_vm_call(struct qemu_vm *vm, const char *command, json_t *args, json_t **ret, struct err *e)
+{
+    return call_within(vm, command, args, QMP_TIMEOUT_MS, ret, e);
 }
 
 /* The last line of qemu.log, without its time stamp: QEMU's dying words. */
@@ -161,8 +182,10 @@ static void pause_reason(struct qemu_vm *vm, char *ret, size_t size)
     json_decref(blocks);
 }
 
+static const char no_answer[] = "QEMU does not answer on its control socket";
+
 /* What query-status says, as ours. */
-static void read_status(struct qemu_vm *vm)
+static void read_status(struct qemu_vm *vm, unsigned patience_ms)
 {
     static const struct {
         const char *status;
@@ -180,8 +203,8 @@ static void read_status(struct qemu_vm *vm)
     };
     json_t *answer = NULL;
     struct err e;
-    if (qemu_vm_call(vm, "query-status", NULL, &answer, &e) < 0) {
-        qemu_vm_set_state(vm, HV_RUNNING, "QEMU does not answer on its control socket");
+    if (call_within(vm, "query-status", NULL, patience_ms, &answer, &e) < 0) {
+        qemu_vm_set_state(vm, HV_RUNNING, no_answer);
         return;
     }
     const char *status = json_string_value(json_object_get(answer, "status"));
@@ -204,6 +227,7 @@ static void read_end(struct qemu_vm *vm)
 {
     qmp_close(vm->qmp);
     vm->qmp = NULL;
+    vm->silent_until_ms = vm->glance_until_ms = 0;
     if (!qemu_process_left_pidfile(vm->dirfd)) {
         if (vm->state != HV_FAILED)                    /* a failed start stays visible */
             qemu_vm_set_state(vm, HV_OFF, "");
@@ -220,25 +244,42 @@ static void read_end(struct qemu_vm *vm)
     }
 }
 
-void qemu_vm_refresh(struct qemu_vm *vm)
+static void learn(struct qemu_vm *vm, unsigned patience_ms)
 {
+    struct qemu_home home = qemu_vm_home(vm);
     struct qemu_process p;
-    if (!qemu_process_find(vm->dirfd, vm->id, false, &p)) {
+    struct err e = {0};
+    int64_t until = patience_ms < QMP_TIMEOUT_MS ? vm->glance_until_ms : vm->silent_until_ms;
+    if (!qemu_process_find(&home, false, &p)) {
         read_end(vm);
         return;
     }
-    struct err e;
-    if (!vm->qmp && qmp_open(vm->dirfd, QMP_TIMEOUT_MS, &vm->qmp, &e) < 0) {
-        if (qemu_process_wait(&p, 200))                /* it was ending just then */
+    if (!vm->qmp && (!patience_ms || clock_mono_ms() < until)) {
+        qemu_vm_set_state(vm, HV_RUNNING, until ? no_answer : "it was not asked yet");
+    } else if (!vm->qmp && qmp_open(vm->dirfd, patience_ms, &vm->qmp, &e) < 0) {
+        if (qemu_process_wait(&p, 200)) {              /* it was ending just then */
             read_end(vm);
-        else
-            qemu_vm_set_state(vm, HV_RUNNING, "QEMU does not answer on its control socket");
-    } else {
-        read_status(vm);
+        } else {
+            mark_silent(vm, patience_ms);
+            qemu_vm_set_state(vm, HV_RUNNING, no_answer);
+        }
+    } else if (patience_ms) {
+        vm->silent_until_ms = vm->glance_until_ms = 0;
+        read_status(vm, patience_ms);
         if (!vm->qmp && qemu_process_wait(&p, 200))
             read_end(vm);
     }
     qemu_process_close(&p);
+}
+
+void qemu_vm_refresh(struct qemu_vm *vm)
+{
+    learn(vm, QMP_TIMEOUT_MS);
+}
+
+void qemu_vm_glance(struct qemu_vm *vm, unsigned patience_ms)
+{
+    learn(vm, patience_ms < QMP_TIMEOUT_MS ? patience_ms : QMP_TIMEOUT_MS - 1);
 }
 
 int qemu_vm_need_off(struct qemu_vm *vm, const char *what, struct err *e)
@@ -248,8 +289,9 @@ int qemu_vm_need_off(struct qemu_vm *vm, const char *what, struct err *e)
         return err_hint(e, "Wait for the export's end, or cancel it.");
     }
     qemu_vm_refresh(vm);
+    struct qemu_home home = qemu_vm_home(vm);
     struct qemu_process p;
-    bool alive = qemu_process_find(vm->dirfd, vm->id, false, &p);
+    bool alive = qemu_process_find(&home, false, &p);
     if (!alive)
         return 0;
     qemu_process_close(&p);
@@ -291,6 +333,8 @@ static int wait_for_qemu(struct qemu_vm *vm, int64_t pid, struct err *e)
                 err_hint(e, "%s/qemu.log has all that it said.", vm->dir);
             return -(int)code;
         }
+        if (vm->q->stop && vm->q->stop(vm->q->stop_arg))
+            return err_set(e, ERR_CANCELLED, "the start was given up");
         clock_sleep_ms(pause);
     }
     return err_set(e, ERR_TIMEOUT, "QEMU did not open its control socket within %d s", LAUNCH_MS / 1000);
@@ -324,8 +368,9 @@ static int spawn(struct qemu_vm *vm, struct err *e)
 
 int qemu_vm_launch(struct qemu_vm *vm, struct err *e)
 {
+    struct qemu_home home = qemu_vm_home(vm);
     struct qemu_process p;
-    if (qemu_process_find(vm->dirfd, vm->id, true, &p)) {               /* a start that was cut off before anything was written down */
+    if (qemu_process_find(&home, true, &p)) {               /* a start that was cut off before anything was written down */
         int r = qemu_process_kill(&p, e);
         qemu_process_close(&p);
         if (r < 0)
@@ -343,7 +388,7 @@ int qemu_vm_launch(struct qemu_vm *vm, struct err *e)
         r = spawn(vm, e);
     if (r < 0) {
         struct err ignored;
-        if (qemu_process_find(vm->dirfd, vm->id, true, &p)) {
+        if (qemu_process_find(&home, true, &p)) {
             qemu_process_kill(&p, &ignored);
             qemu_process_close(&p);
         }
@@ -357,8 +402,9 @@ int qemu_vm_launch(struct qemu_vm *vm, struct err *e)
 
 int qemu_vm_power_off(struct qemu_vm *vm, struct err *e)
 {
+    struct qemu_home home = qemu_vm_home(vm);
     struct qemu_process p;
-    if (qemu_process_find(vm->dirfd, vm->id, true, &p)) {
+    if (qemu_process_find(&home, true, &p)) {
         struct err ignored;
         int r = 0;
         if (!p.sure) {                                 /* not to be touched; says why */
@@ -366,11 +412,11 @@ int qemu_vm_power_off(struct qemu_vm *vm, struct err *e)
             qemu_process_close(&p);
             return r;
         }
-        if (!vm->qmp)                                  /* a short try: who does not greet is killed */
+        if (!vm->qmp && clock_mono_ms() >= vm->silent_until_ms)         /* a short try: who does not greet is killed */
             qmp_open(vm->dirfd, QUIT_MS, &vm->qmp, &ignored);
-        if (vm->qmp)                                   /* lets QEMU close its images in order */
-            qmp_call(vm->qmp, "quit", NULL, QUIT_MS, NULL, &ignored);
-        if (!vm->qmp || !qemu_process_wait(&p, QUIT_MS))
+        /* lets QEMU close its images in order; it may go before it has answered */
+        bool asked = vm->qmp && (qmp_call(vm->qmp, "quit", NULL, QUIT_MS, NULL, &ignored) == 0 || ignored.code != ERR_TIMEOUT);
+        if (!asked || !qemu_process_wait(&p, QUIT_MS))
             r = qemu_process_kill(&p, e);
         qemu_process_close(&p);
         if (r < 0)
@@ -378,6 +424,7 @@ int qemu_vm_power_off(struct qemu_vm *vm, struct err *e)
     }
     qmp_close(vm->qmp);
     vm->qmp = NULL;
+    vm->silent_until_ms = vm->glance_until_ms = 0;
     qemu_process_forget(vm->dirfd);
     qemu_vm_set_state(vm, HV_OFF, "");
     return 0;

@@ -77,6 +77,11 @@ static int start_front(struct daemon *d, const struct daemon_front *front, void 
     return r;
 }
 
+static bool on_hv_stop(void *d)
+{
+    return daemon_stopping(d);
+}
+
 /* What needs no thread: folders, lock, key, database, hypervisor. */
 static int open_parts(struct daemon *d, struct os_file **ret_lock, struct err *e)
 {
@@ -104,7 +109,7 @@ static int open_parts(struct daemon *d, struct os_file **ret_lock, struct err *e
     if (recovered)
         log_info("tasks of the last run go on", KI("tasks", recovered));
     struct hv_config hc = {.data_dir = d->data_dir, .run_as = *d->cfg->run_as ? d->cfg->run_as : NULL, .accel = d->cfg->accel,
-                           .program = *d->cfg->qemu ? d->cfg->qemu : NULL, .scope = d->cfg->scope};
+                           .program = *d->cfg->qemu ? d->cfg->qemu : NULL, .scope = d->cfg->scope, .stop = on_hv_stop, .stop_arg = d};
     if (hv_open(&hv_qemu, &hc, &d->hv, &d->hv_error) < 0) {
         d->hv = NULL;                                 /* downloads work without one; preflight says why a VM does not */
         log_err(LOG_LEVEL_WARNING, "no hypervisor", &d->hv_error);

@@ -4,6 +4,7 @@
 #include <stddef.h>
 #include <cmocka.h>
 #include <dirent.h>
+#include <pthread.h>
 #include <pwd.h>
 #include <signal.h>
 #include <string.h>
@@ -286,10 +287,166 @@ static void half_made(void **state)
     hvt_reopen(f);
     assert_int_equal(hv_vm_get(f->hv, s.id, &vm, &e), -ERR_NOT_FOUND);
     assert_true(running(pid));
+    assert_int_equal(hv_vm_create(f->hv, &s, &e), -ERR_IO);            /* what was repaired in it is not thrown away for a new one */
+    assert_true(strstr(e.msg, "vm.json") && strstr(err_hint_text(&e), dir));
+    assert_true(running(pid));
+    assert_int_equal(access(overlay, F_OK), 0);
     OK(hv_vm_delete(f->hv, s.id, &e));                 /* by its folder; the QEMU in it goes too */
     assert_false(running(pid));
     assert_int_not_equal(access(dir, F_OK), 0);
     hv_vm_spec_clear(&s);
+}
+
+/* Somebody removed the folder of a running VM, and the daemon was started again: its QEMU is found all the same. */
+static void folder_vanished(void **state)
+{
+    struct hvt *f = *state;
+    struct err e;
+    AUTO_FREE char *id = hvt_vm(f, "lost"), *dir = hvt_path(f, "vms/%s", id);
+    hvt_wait_text(f, id, "lost");
+    int pid = hvt_pid(f, id);
+    OK(os_remove_tree(dir, &e));
+    hvt_reopen(f);
+    struct hv_vm *vm = NULL;
+    assert_int_equal(hv_vm_get(f->hv, id, &vm, &e), -ERR_NOT_FOUND);
+    assert_true(running(pid));
+    OK(hv_vm_delete(f->hv, id, &e));
+    assert_false(running(pid));
+}
+
+/* A foreign account starts a program with a VM's id on its command line. */
+static void not_fooled_by_other_accounts(void **state)
+{
+    struct hvt *f = *state;
+    struct err e;
+    struct passwd *pw = getpwnam("nobody");
+    if (geteuid() != 0 || !pw)
+        skip();
+    AUTO_FREE char *id = hvt_vm(f, "x"), *dir = hvt_path(f, "vms/%s", id);
+    OK(hv_vm_stop(f->hv, id, &e));
+    assert_int_equal(chmod(f->dir, 0711), 0);
+    AUTO_FREE char *vms = hvt_path(f, "vms");
+    assert_int_equal(chmod(vms, 0711) | chmod(dir, 0755), 0);
+    /* the shell passes these on as its own arguments, and sleeps as one process */
+    const char *argv[] = {"sh", "-c", "sleep 300; :", "qemu", "-uuid", id, NULL};
+    struct os_exec x = {.argv = argv, .cwd = dir, .run_as = "nobody"};
+    int64_t other = 0;
+    OK(os_spawn(&x, &other, &e));
+    OK(hv_vm_start(f->hv, id, &e));                    /* which looks through all processes first */
+    hvt_wait_text(f, id, "x");
+    OK(hv_vm_delete(f->hv, id, &e));
+    assert_true(running((int)other));
+    assert_int_equal(kill(-(pid_t)other, SIGKILL), 0);
+    assert_int_equal(chmod(f->dir, 0700), 0);
+}
+
+struct deletion { struct hvt *f; const char *id; int r; };
+static void *delete_vm(void *arg)
+{
+    struct deletion *d = arg;
+    struct err e;
+    d->r = hv_vm_delete(d->f->hv, d->id, &e);
+    return NULL;
+}
+
+/* QEMUs that hang keep nobody from the others: lists stay quick, the driver opens, VMs are made and deleted meanwhile. */
+static void hung_ones_are_alone(void **state)
+{
+    enum { N = 4 };
+    struct hvt *f = *state;
+    struct err e;
+    char *ids[N];
+    int pids[N];
+    for (int i = 0; i < N; i++) {
+        ids[i] = hvt_vm(f, "hang");
+        hvt_wait_text(f, ids[i], "hang");
+        pids[i] = hvt_pid(f, ids[i]);
+    }
+    int64_t start = clock_mono_ms();
+    for (int i = 0; i < N; i++)
+        kill(pids[i], SIGSTOP);
+    struct hv_vm **list;
+    size_t n;
+    OK(hv_vm_list(f->hv, &list, &n, &e));
+    hv_vm_list_free(list, n);
+    assert_int_equal(n, N);
+    int64_t first = clock_mono_ms() - start;
+    start = clock_mono_ms();
+    for (int i = 0; i < 20; i++) {
+        OK(hv_vm_list(f->hv, &list, &n, &e));
+        for (size_t k = 0; k < n; k++)
+            assert_int_equal(list[k]->state, HV_RUNNING);
+        hv_vm_list_free(list, n);
+    }
+    int64_t next = clock_mono_ms() - start;
+    start = clock_mono_ms();
+    hvt_reopen(f);
+    int64_t opened = clock_mono_ms() - start;
+    if (first > 20000 || next > 20000 || opened > 25000)               /* one after the other they would take 40 s each */
+        fail_msg("a list took %d ms, 20 more %d ms, the opening %d ms", (int)first, (int)next, (int)opened);
+
+    pthread_t thread;
+    struct deletion d = {f, ids[0], -1};
+    start = clock_mono_ms();
+    assert_int_equal(pthread_create(&thread, NULL, delete_vm, &d), 0);
+    clock_sleep_ms(100);                               /* it waits for the first one now */
+    AUTO_FREE char *other = hvt_vm(f, "quick");
+    OK(hv_vm_delete(f->hv, other, &e));
+    bool during = running(pids[0]);
+    pthread_join(thread, NULL);
+    assert_int_equal(d.r, 0);
+    if (!during)
+        print_message("the hung VM was gone before the other was made (%d ms)\n", (int)(clock_mono_ms() - start));
+    for (int i = 0; i < N; i++) {
+        if (i)
+            OK(hv_vm_delete(f->hv, ids[i], &e));
+        assert_false(running(pids[i]));
+        free(ids[i]);
+    }
+}
+
+/* The daemon wants to stop: a start that waits for its QEMU is given up soon, and nothing is left of it. */
+static bool stop_now;
+static bool on_stop(void *arg)
+{
+    (void)arg;
+    return __atomic_load_n(&stop_now, __ATOMIC_SEQ_CST);
+}
+
+static void *stop_soon(void *arg)
+{
+    (void)arg;
+    clock_sleep_ms(300);
+    __atomic_store_n(&stop_now, true, __ATOMIC_SEQ_CST);
+    return NULL;
+}
+
+static void given_up(void **state)
+{
+    struct hvt *f = *state;
+    struct err e;
+    struct hv *hv = NULL;
+    pthread_t thread;
+    /* a QEMU that runs and never greets */
+    AUTO_FREE char *data = hvt_path(f, "slow"), *program = hvt_path(f, "qemu-system-x86_64"), *disk = hvt_path(f, "slow.raw"), *img = hvt_path(f, "qemu-img");
+    static const char script[] = "#!/bin/sh\ncase \"$*\" in *-uuid*) exec sleep 300 ;; *) exec qemu-system-x86_64 \"$@\" ;; esac\n";
+    static const char link[] = "#!/bin/sh\nexec qemu-img \"$@\"\n";
+    guest_raw(disk, "slow");
+    OK(os_write_file(program, script, sizeof script - 1, 0, &e));
+    OK(os_write_file(img, link, sizeof link - 1, 0, &e));
+    assert_int_equal(chmod(program, 0755) | chmod(img, 0755), 0);
+    struct hv_config cfg = {.data_dir = data, .accel = "tcg", .scope = "none", .program = program, .stop = on_stop};
+    OK(hv_open(&hv_qemu, &cfg, &hv, &e));
+    struct hv_vm_spec s = hvt_spec(f, (const char *const[]){disk, NULL});
+    OK(hv_vm_create(hv, &s, &e));
+    int64_t start = clock_mono_ms();
+    assert_int_equal(pthread_create(&thread, NULL, stop_soon, NULL), 0);
+    assert_int_equal(hv_vm_start(hv, s.id, &e), -ERR_CANCELLED);
+    pthread_join(thread, NULL);
+    assert_true(clock_mono_ms() - start < 30000);      /* a start waits for a minute */
+    OK(hv_vm_delete(hv, s.id, &e));
+    hv_vm_spec_clear(&s);
+    hv_close(hv);
 }
 
 static void start_fails_clearly(void **state)
@@ -409,6 +566,7 @@ int main(void)
         cmocka_unit_test(made_once), cmocka_unit_test(bad_specs),           cmocka_unit_test(power),   cmocka_unit_test(found_again),
         cmocka_unit_test(hung), cmocka_unit_test(no_descriptors_left),     cmocka_unit_test(never_kills_others),  cmocka_unit_test(half_made),
         cmocka_unit_test(account),   cmocka_unit_test(start_fails_clearly), cmocka_unit_test(report),
+        cmocka_unit_test(folder_vanished), cmocka_unit_test(not_fooled_by_other_accounts), cmocka_unit_test(hung_ones_are_alone), cmocka_unit_test(given_up),
     };
     return cmocka_run_group_tests(tests, hvt_setup, hvt_teardown);
 }
