@@ -110,6 +110,27 @@ static void __attribute__((noreturn)) run_child(const struct child *c)
     _exit(127);
 }
 
+/* Moves a descriptor out of the way of stdio, which the child puts in its place: where ours is closed, a pipe may lie there. */
+static int above_stdio(int *fd, struct err *e)
+{
+    if (*fd >= 3)
+        return 0;
+    int higher = fcntl(*fd, F_DUPFD_CLOEXEC, 3), code = errno;
+    close(*fd);
+    *fd = higher;
+    return higher < 0 ? err_os(e, ERR_INTERNAL, code, "cannot copy a descriptor") : 0;
+}
+
+static int report_pipe(int ret[2], struct err *e)
+{
+    if (pipe2(ret, O_CLOEXEC) < 0)
+        return err_os(e, ERR_INTERNAL, errno, "cannot make a pipe");
+    int r = above_stdio(&ret[1], e);
+    if (r < 0)
+        close(ret[0]);
+    return r;
+}
+
 /* Starts c->x; returns 0 once exec has happened. out_fd stays the caller's. */
 static int start(struct child *c, pid_t *ret_pid, struct err *e)
 {
@@ -121,13 +142,8 @@ static int start(struct child *c, pid_t *ret_pid, struct err *e)
     if (c->x->run_as && *c->x->run_as && geteuid() == 0 && (r = find_user(c->x->run_as, c, e)) < 0)
         return r;
     int report[2];
-    if (pipe2(report, O_CLOEXEC) < 0)
-        return err_os(e, ERR_INTERNAL, errno, "cannot make a pipe");
-    if (report[1] < 3) {                              /* stdio is closed: dup2 would run over it */
-        int higher = fcntl(report[1], F_DUPFD_CLOEXEC, 3);
-        close(report[1]);
-        report[1] = higher;
-    }
+    if ((r = report_pipe(report, e)) < 0)
+        return r;
     c->report = report[1];
     c->parent = getpid();
     pid_t pid = fork();
@@ -174,10 +190,14 @@ int os_run(const struct os_exec *x, unsigned timeout_ms, size_t max, bool (*stop
     if (null < 0 || pipe2(ends, O_CLOEXEC) < 0)
         return err_os(e, ERR_INTERNAL, errno, "cannot make a pipe");
     AUTO_FD int out = ends[0];
-    struct child c = {.x = x, .in = null, .out = ends[1]};
     pid_t pid = -1;
-    int r = start(&c, &pid, e);
-    close(ends[1]);
+    int r = above_stdio(&ends[1], e);
+    if (r == 0 && (r = above_stdio(&null, e)) == 0) {
+        struct child c = {.x = x, .in = null, .out = ends[1]};
+        r = start(&c, &pid, e);
+    }
+    if (ends[1] >= 0)
+        close(ends[1]);
     if (r < 0)
         return r;
     AUTO_STRBUF struct strbuf text = {.max = max ? max : 1};
@@ -239,6 +259,8 @@ int os_spawn(const struct os_exec *x, int64_t *ret_pid, struct err *e)
         return r;
     if (null < 0)
         return err_os(e, ERR_INTERNAL, errno, "cannot open /dev/null");
+    if ((r = above_stdio(&null, e)) < 0 || (r = above_stdio(&log, e)) < 0)
+        return r;
     int ids[2];
     if (pipe2(ids, O_CLOEXEC) < 0)
         return err_os(e, ERR_INTERNAL, errno, "cannot make a pipe");
@@ -248,8 +270,8 @@ int os_spawn(const struct os_exec *x, int64_t *ret_pid, struct err *e)
     if (r == 0 && x->run_as && *x->run_as && geteuid() == 0)
         r = find_user(x->run_as, &c, e);
     int report[2];
-    if (r == 0 && pipe2(report, O_CLOEXEC) < 0)
-        r = err_os(e, ERR_INTERNAL, errno, "cannot make a pipe");
+    if (r == 0)
+        r = report_pipe(report, e);
     if (r < 0) {
         close(ids[0]);
         close(ids[1]);

@@ -37,6 +37,26 @@ int transfer_put(struct db *db, const char *job_id, unsigned disk, const struct 
     return r < 0 ? r : sql_commit(&tx, e);
 }
 
+int transfer_pending(struct db *db, const char *job_id, transfer_pending_fn *fn, void *arg, struct err *e)
+{
+    AUTO_STMT sqlite3_stmt *q = NULL;
+    int64_t seq;
+    int r;
+    if ((r = job_seq(db, job_id, &seq, e)) < 0 ||
+        (r = sql_query(db, &q, e,
+                       "SELECT d.path, x.listed_bytes FROM task t JOIN job j ON j.seq = t.job JOIN disk d ON d.job = t.job AND d.disk = t.disk"
+                       " JOIN transfer x ON x.job = t.job AND x.disk = t.disk"
+                       " WHERE t.kind = 'download' AND t.state IN ('pending', 'running') AND t.job <> ?1 AND d.path IS NOT NULL"
+                       " AND NOT j.cancel_requested AND NOT j.delete_requested AND (t.job < ?1 OR EXISTS"
+                       " (SELECT 1 FROM task p WHERE p.job = t.job AND p.kind = 'preflight' AND p.state = 'succeeded'))",
+                       SI(seq))) < 0)
+        return r;
+    while ((r = sql_step(db, q, e)) > 0)
+        if ((r = fn(arg, sql_text(q, 0), sql_u64(q, 1))) != 0)
+            return r;
+    return r;
+}
+
 int transfer_total(struct db *db, uint64_t *ret, struct err *e)
 {
     int64_t total;

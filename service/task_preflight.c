@@ -88,6 +88,37 @@ static uint64_t present_bytes(const char *path)
     return n;
 }
 
+static uint64_t missing_bytes(const char *path, uint64_t listed)
+{
+    uint64_t have = present_bytes(path);
+    return listed > have ? listed - have : 0;
+}
+
+static int add_pending(void *arg, const char *path, uint64_t listed)
+{
+    *(uint64_t *)arg += missing_bytes(path, listed);
+    return 0;
+}
+
+/* Is there room for `needed` bytes beside what other jobs are going to write? */
+static int check_space(struct task_run *t, uint64_t needed, struct err *e)
+{
+    uint64_t free_bytes = 0, promised = 0;
+    int r = os_free_space(t->d->disks_dir, &free_bytes, e);
+    if (r < 0 || (r = transfer_pending(t->db, t->job->id, add_pending, &promised, e)) < 0)
+        return r;
+    uint64_t all = needed + promised + MARGIN_BYTES;
+    if (needed && all > free_bytes) {
+        err_set(e, ERR_DISK_FULL, "%s has %" PRIu64 " bytes free; the disks of this job need %" PRIu64 ", unfinished downloads of other jobs %" PRIu64,
+                t->d->disks_dir, free_bytes, needed + MARGIN_BYTES, promised);
+        return err_hint(e, "Free %" PRIu64 " bytes there, move the data folder to a larger volume or delete another job, then retry this one.",
+                        all - free_bytes);
+    }
+    task_run_event(t, "preflight_done", json_pack("{s:I, s:I, s:I}", "needed_bytes", (json_int_t)needed, "promised_bytes", (json_int_t)promised,
+                                                  "free_bytes", (json_int_t)free_bytes));
+    return 0;
+}
+
 static int check_blob(struct task_run *t, unsigned i, struct image_info *image, uint64_t *ret_needed, struct err *e)
 {
     const struct spec_disk *s = &t->job->spec->disks[i];
@@ -121,8 +152,7 @@ static int check_blob(struct task_run *t, unsigned i, struct image_info *image, 
     if ((r = transfer_put(t->db, t->job->id, i, &row, e)) < 0 ||
         (r = job_set_disk(t->db, t->job->id, i, path, format, image->virtual_size, e)) < 0)
         return r;
-    uint64_t have = present_bytes(path);
-    *ret_needed = ranges.bytes > have ? ranges.bytes - have : 0;
+    *ret_needed = missing_bytes(path, ranges.bytes);
     return 0;
 }
 
@@ -162,7 +192,7 @@ int task_preflight(struct task_run *t, struct err *e)
     int r = check_hypervisor(t, e);
     if (r < 0)
         return r;
-    uint64_t needed = 0, free_bytes = 0;
+    uint64_t needed = 0;
     for (unsigned i = 0; i < t->job->spec->n_disks; i++) {
         if (task_run_stop(t))
             return task_run_stopped(t, e);
@@ -179,14 +209,5 @@ int task_preflight(struct task_run *t, struct err *e)
             warn(t, "partition_table", "the partition table is damaged; the VM's generation is a guess", "Name vm.generation in the request.");
         needed += bytes;
     }
-    if ((r = os_free_space(t->d->disks_dir, &free_bytes, e)) < 0)
-        return r;
-    if (needed && needed + MARGIN_BYTES > free_bytes) {
-        err_set(e, ERR_DISK_FULL, "%s has %" PRIu64 " bytes free, the disks of this job need %" PRIu64, t->d->disks_dir, free_bytes,
-                needed + MARGIN_BYTES);
-        return err_hint(e, "Free %" PRIu64 " bytes there or move the data folder to a larger volume, then retry the job.",
-                        needed + MARGIN_BYTES - free_bytes);
-    }
-    task_run_event(t, "preflight_done", json_pack("{s:I, s:I}", "needed_bytes", (json_int_t)needed, "free_bytes", (json_int_t)free_bytes));
-    return 0;
+    return check_space(t, needed, e);
 }

@@ -42,8 +42,16 @@ int task_create_vm(struct task_run *t, struct err *e)
     bool oom = !vm.id || !vm.job_id || !vm.name || !vm.network || (s->vm.dvd && !vm.dvd);
     for (size_t i = 0; i < s->n_disks; i++) {
         const struct job_disk *d = &t->job->disks[i];
+        struct os_stat st;
         if (!d->path)
             return err_set(e, ERR_INTERNAL, "disk %zu has no path, though its download is done", i);
+        if ((r = os_stat(d->path, &st, e)) < 0)
+            return r;
+        if (!st.is_file) {
+            err_set(e, ERR_IMAGE_DAMAGED, "the image of disk %zu, %s, is not there any more", i, d->path);
+            return err_hint(e, d->spec.type == SOURCE_FILE ? "Put the file back, then retry the job."
+                                                           : "Put the file back and retry the job, or delete the job and submit it again.");
+        }
         vm.disks[i] = (struct hv_disk){.path = str_dup(d->path), .format = disk_hv_format(d->format), .virtual_size = d->virtual_size, .overlay = true};
         oom = oom || !vm.disks[i].path;
     }

@@ -519,6 +519,18 @@ static int hash_list(const struct blob_ranges *r, uint8_t ret[SHA256_LEN], struc
     return 0;
 }
 
+static int new_part(struct engine *g, const struct journal_source *src, struct err *e)
+{
+    int r;
+    if ((r = os_file_open(g->part, OS_WRITE | OS_CREATE, &g->file, e)) < 0 || (r = os_file_lock(g->file, e)) < 0)
+        return r;
+    /* The old journal goes before the old data does, and the new one comes after the new file is there. */
+    if ((r = journal_remove(g->journal_path, e)) < 0 || (r = os_file_truncate(g->file, 0, e)) < 0 ||
+        (r = os_file_truncate(g->file, src->length, e)) < 0 || (r = os_file_sync(g->file, e)) < 0)
+        return r;
+    return journal_create(g->journal_path, src, &g->journal, e);
+}
+
 /* Opens (resume) or makes PATH.part and its journal. */
 static int open_part(struct engine *g, struct err *e)
 {
@@ -536,9 +548,12 @@ static int open_part(struct engine *g, struct err *e)
         struct os_stat st;
         if ((r = os_stat(g->part, &st, e)) < 0)
             return r;
-        if (!st.exists || st.size != info->length)
-            return err_set(e, ERR_IMAGE_DAMAGED, "%s %s, but its journal says that the download had begun", g->part,
-                           st.exists ? "has another size than the source" : "is missing");
+        if (!st.exists || st.size != info->length) {   /* somebody was at it: what the journal says of it is not true any more */
+            log_warning("what was downloaded is gone, the download starts again", KS("path", g->part), KI("size", st.size),
+                        KI("expected", info->length));
+            journal_close(STEAL(g->journal));
+            return new_part(g, &src, e);
+        }
         if ((r = os_file_open(g->part, OS_WRITE, &g->file, e)) < 0 || (r = os_file_lock(g->file, e)) < 0)
             return r;
         const struct spans *had = journal_spans(g->journal);
@@ -553,13 +568,7 @@ static int open_part(struct engine *g, struct err *e)
         return r;
     if (damaged)
         log_warning("the journal cannot be read, the download starts again", KS("path", g->journal_path));
-    if ((r = os_file_open(g->part, OS_WRITE | OS_CREATE, &g->file, e)) < 0 || (r = os_file_lock(g->file, e)) < 0)
-        return r;
-    /* The old journal goes before the old data does, and the new one comes after the new file is there. */
-    if ((r = journal_remove(g->journal_path, e)) < 0 || (r = os_file_truncate(g->file, 0, e)) < 0 ||
-        (r = os_file_truncate(g->file, info->length, e)) < 0 || (r = os_file_sync(g->file, e)) < 0)
-        return r;
-    return journal_create(g->journal_path, &src, &g->journal, e);
+    return new_part(g, &src, e);
 }
 
 static int open_slots(struct engine *g, const struct http_config *http, const char *url, struct err *e)

@@ -252,6 +252,23 @@ test('disk full: found before anything is written', async (t) => {
         assert.deepEqual(fs.readdirSync(disks), []);
     });
 });
+test('disk full: what an unfinished download of another job will need is not given away', async (t) => {
+    if (!await canMount()) return t.skip('file systems cannot be mounted here');
+    await onSmallVolume(90, async (d) => {
+        const server = await BlobServer.start('--file', good);
+        try {
+            const first = await submit(server.url, { job: { max_bytes_per_second: 64 << 10 } }, d.api);
+            await d.api.waitTask(first, 'download', (x) => x.progress.transferred_bytes > 0);
+            const second = await submit(goodUrl, {}, d.api);
+            const { error } = await failure(second, { code: 'disk_full', kind: 'preflight', hint: /another job/ }, d.api);
+            assert.match(error.detail, /unfinished downloads of other jobs [1-9]\d{6,}/);
+            await d.api.deleteJob(first);
+            await d.api.post(`/v1/jobs/${second}/retry`);
+            await d.api.waitJob(second);
+            await d.api.deleteJob(second);
+        } finally { await server.stop(); }
+    });
+});
 test('disk full: half-way; with space again, retry goes on where it stopped', async (t) => {
     if (!await canMount()) return t.skip('file systems cannot be mounted here');
     await onSmallVolume(100, async (d, disks) => {

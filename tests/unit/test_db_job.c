@@ -504,6 +504,51 @@ static void test_transfers(void **state)
     fails(transfer_put(f->db, no_such_id, 0, &row, &err), ERR_NOT_FOUND);
 }
 
+static int add_listed(void *arg, const char *path, uint64_t listed)
+{
+    *(uint64_t *)arg += listed;
+    return str_starts(path, "/stop") ? 42 : 0;
+}
+
+static uint64_t pending(struct fixture *f, const char *id)
+{
+    struct err err;
+    uint64_t sum = 0;
+    ok(transfer_pending(f->db, id, add_listed, &sum, &err));
+    return sum;
+}
+
+static void test_pending_transfers(void **state)
+{
+    struct fixture *f = *state;
+    struct err err;
+    char a[UUID_LEN], b[UUID_LEN];
+    struct transfer_row row = {.length = 100, .listed_bytes = 10};
+    make_job(f->db, NULL, a);
+    make_job(f->db, NULL, b);
+    ok(transfer_put(f->db, a, 0, &row, &err));
+    assert_int_equal(pending(f, b), 0);               /* its place is not known yet */
+    ok(job_set_disk(f->db, a, 0, "/d/a.vhd", FORMAT_VHD, 100, &err));
+    row.listed_bytes = 7;
+    ok(transfer_put(f->db, b, 0, &row, &err));
+    ok(job_set_disk(f->db, b, 0, "/stop/b.vhd", FORMAT_VHD, 100, &err));
+    assert_int_equal(pending(f, b), 10);              /* two preflights at once: the older job counts for the younger, */
+    assert_int_equal(pending(f, a), 0);               /* not the other way round */
+    int64_t first = claim(f->db, LANE_HYPERVISOR, TASK_PREFLIGHT);
+    run_one(f->db, TASK_PREFLIGHT);
+    finish(f->db, first, OUTCOME_SUCCEEDED);
+    uint64_t sum = 0;
+    assert_int_equal(transfer_pending(f->db, a, add_listed, &sum, &err), 42);
+    assert_int_equal(sum, 7);
+    int64_t download = claim(f->db, LANE_NETWORK, TASK_DOWNLOAD);
+    assert_int_equal(pending(f, b), 10);              /* it runs */
+    finish(f->db, download, OUTCOME_FAILED);
+    assert_int_equal(pending(f, b), 0);               /* it does not, until somebody asks again */
+    ok(job_cancel(f->db, b, &err));
+    assert_int_equal(pending(f, a), 0);
+    fails(transfer_pending(f->db, no_such_id, add_listed, &sum, &err), ERR_NOT_FOUND);
+}
+
 static void test_events(void **state)
 {
     struct fixture *f = *state;
@@ -641,7 +686,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(test_as_created),      T(test_idempotency),          T(test_unknown_credential), T(test_requests), T(test_pause_parks_and_resumes),
         T(test_failure_holds_the_rest), T(test_cancel_in_the_middle), T(test_export_vm),   T(test_delete),   T(test_pages),
-        T(test_disks_and_vm),    T(test_resources),            T(test_transfers),          T(test_events),   T(test_credentials),
+        T(test_disks_and_vm),    T(test_resources),            T(test_transfers), T(test_pending_transfers),         T(test_events),   T(test_credentials),
         T(test_no_secret_in_the_files),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
