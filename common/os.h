@@ -83,6 +83,7 @@ uint64_t os_memory_available(void);
 unsigned os_cpu_count(void);
 bool os_is_admin(void);                              /* root, or an elevated administrator or SYSTEM */
 const char *os_config_path(void);                    /* where vmrecover.conf usually lies */
+const char *os_arc_token_dir(void);                  /* where the Azure Arc agent writes its challenge files */
 
 /* ---- child processes: argv, never a shell ---- */
 struct os_exec {

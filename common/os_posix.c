@@ -452,3 +452,8 @@ const char *os_config_path(void)
 {
     return "/etc/vmrecover/vmrecover.conf";
 }
+
+const char *os_arc_token_dir(void)
+{
+    return "/var/opt/azcmagent/tokens";
+}
