@@ -30,6 +30,7 @@ struct credential {
      * sign-in. NULL when the type has none (yet), and from credential_list. */
     char *secret;
     char *password;                                  /* sealed: of the PKCS#12; NULL: none */
+    bool signed_in;                                  /* device_code: secret is the refresh token of a sign-in */
     int64_t updated_at_ms;                           /* of the last PUT */
 };
 void credential_free(struct credential *c);

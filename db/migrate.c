@@ -19,6 +19,8 @@ static const char *const steps[] = {
     migrate_schema_sql,
     /* what tells a file that we made from another at the same path (os_file_id); NULL: it lies where only we write */
     "ALTER TABLE resource ADD COLUMN proof TEXT",
+    /* what a credential has besides its secret (credential.c); NULL: account_key and sas, which have none */
+    "ALTER TABLE credential ADD COLUMN settings TEXT",
 };
 
 /* Tells what the file is: 0 with its version, or why it is not ours. A file without any table is version 0. */

@@ -42,6 +42,9 @@ int disk_blob_open(struct task_run *t, unsigned index, struct blob **ret, struct
         if (!with_sas)
             return err_oom(e);
         a.url = with_sas;
+    } else if (c && credential_signs_in(c->type)) {
+        err_set(e, ERR_CREDENTIAL, "the credential \"%s\" of type %s cannot read a blob", c->name, credential_type_name(c->type));
+        return err_hint(e, "Name a credential of type account_key or sas, or give the URL with a SAS.");
     } else if (c) {
         a.auth = BLOB_SHARED_KEY;
         a.account = c->account;

@@ -328,17 +328,67 @@ static void test_credential_good(void **state)
     assert_string_equal(b->secret, "sv=1&sig=a%2Bb%3D");
 }
 
+#define GUID "0aa1bb22-1111-2222-3333-444455556666"
+#define SP "{'type':'service_principal','tenant_id':'contoso.example','client_id':'" GUID "',"
+
+static void test_credential_sign_in(void **state)
+{
+    (void)state;
+    static const struct { const char *body; enum credential_type type; const char *tenant, *client; enum credential_proof proof; const char *secret, *file; } rows[] = {
+        {"{'type':'managed_identity'}", CREDENTIAL_MANAGED_IDENTITY, NULL, NULL, PROOF_NONE, NULL, NULL},
+        {"{'type':'managed_identity','client_id':'" GUID "'}", CREDENTIAL_MANAGED_IDENTITY, NULL, GUID, PROOF_NONE, NULL, NULL},
+        {"{'type':'arc'}", CREDENTIAL_ARC, NULL, NULL, PROOF_NONE, NULL, NULL},
+        {"{'type':'az_cli'}", CREDENTIAL_AZ_CLI, NULL, NULL, PROOF_NONE, NULL, NULL},
+        {"{'type':'az_cli','tenant_id':'contoso.example'}", CREDENTIAL_AZ_CLI, "contoso.example", NULL, PROOF_NONE, NULL, NULL},
+        {"{'type':'device_code'}", CREDENTIAL_DEVICE_CODE, NULL, NULL, PROOF_NONE, NULL, NULL},
+        {"{'type':'device_code','tenant_id':'" GUID "','client_id':'" GUID "'}", CREDENTIAL_DEVICE_CODE, GUID, GUID, PROOF_NONE, NULL, NULL},
+        {SP "'client_secret':'s e~c.r'}", CREDENTIAL_SERVICE_PRINCIPAL, "contoso.example", GUID, PROOF_CLIENT_SECRET, "s e~c.r", NULL},
+        {SP "'token_file':'/var/run/token'}", CREDENTIAL_SERVICE_PRINCIPAL, "contoso.example", GUID, PROOF_TOKEN_FILE, NULL, "/var/run/token"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct err err;
+        AUTO(credential_free_ptr) struct credential *c = NULL;
+        json_t *body = json_of(rows[i].body);
+        ok(credential_parse("prod", body, &c, &err));
+        json_decref(body);
+        assert_int_equal(c->type, rows[i].type);
+        assert_int_equal(c->proof, rows[i].proof);
+        assert_true(credential_signs_in(c->type));
+        const char *got[] = {c->tenant_id, c->client_id, c->secret, c->token_file}, *want[] = {rows[i].tenant, rows[i].client, rows[i].secret, rows[i].file};
+        for (size_t k = 0; k < ARRAY_LEN(got); k++)
+            if (!got[k] != !want[k] || (got[k] && strcmp(got[k], want[k])))
+                fail_msg("%s: member %zu is %s", rows[i].body, k, got[k] ? got[k] : "missing");
+    }
+}
+
 static void test_credential_refused(void **state)
 {
     (void)state;
     static const struct { const char *body; int code; const char *field; } rows[] = {
         {"{}", ERR_MISSING, "/type"},
         {"{'type':'password'}", ERR_VALUE, "/type"},
-        {"{'type':'managed_identity'}", ERR_VALUE, "/type"},
-        {"{'type':'arc'}", ERR_VALUE, "/type"},
-        {"{'type':'service_principal','tenant_id':'x'}", ERR_VALUE, "/type"},
-        {"{'type':'az_cli'}", ERR_VALUE, "/type"},
-        {"{'type':'device_code'}", ERR_VALUE, "/type"},
+        {"{'type':'managed_identity','client_id':'web'}", ERR_VALUE, "/client_id"},
+        {"{'type':'managed_identity','tenant_id':'t'}", ERR_UNKNOWN_FIELD, "/tenant_id"},
+        {"{'type':'arc','client_id':'" GUID "'}", ERR_UNKNOWN_FIELD, "/client_id"},
+        {"{'type':'az_cli','tenant_id':'a/b'}", ERR_VALUE, "/tenant_id"},
+        {"{'type':'az_cli','tenant_id':'-a'}", ERR_VALUE, "/tenant_id"},
+        {"{'type':'az_cli','client_id':'" GUID "'}", ERR_UNKNOWN_FIELD, "/client_id"},
+        {"{'type':'device_code','tenant_id':''}", ERR_VALUE, "/tenant_id"},
+        {"{'type':'device_code','tenant_id':'..'}", ERR_VALUE, "/tenant_id"},
+        {"{'type':'device_code','client_id':7}", ERR_TYPE, "/client_id"},
+        {"{'type':'service_principal'}", ERR_MISSING, "/tenant_id"},
+        {"{'type':'service_principal','tenant_id':'t'}", ERR_MISSING, "/client_id"},
+        {"{'type':'service_principal','tenant_id':'t','client_id':'" GUID "'}", ERR_MISSING, "/client_secret"},
+        {SP "'client_secret':''}", ERR_VALUE, "/client_secret"},
+        {SP "'client_secret':'PLANTED','token_file':'/t'}", ERR_VALUE, "/token_file"},
+        {SP "'client_secret':'PLANTED','certificate':'PLANTED'}", ERR_VALUE, "/certificate"},
+        {SP "'client_secret':'PLANTED','certificate_password':'PLANTED'}", ERR_VALUE, "/certificate_password"},
+        {SP "'certificate':'PLANTED'}", ERR_VALUE, "/certificate"},
+        {SP "'certificate':'UExBTlRFRA=='}", ERR_VALUE, "/certificate"},
+        {SP "'certificate':'-----BEGIN PRIVATE KEY-----\\nPLANTED\\n-----END PRIVATE KEY-----'}", ERR_VALUE, "/certificate"},
+        {SP "'certificate':'PLANTED\\u0001'}", ERR_VALUE, "/certificate"},
+        {SP "'token_file':'relative'}", ERR_VALUE, "/token_file"},
+        {SP "'client_secret':'PLANTED','account':'a'}", ERR_UNKNOWN_FIELD, "/account"},
         {"{'type':'account_key','key':'a2V5'}", ERR_MISSING, "/account"},
         {"{'type':'account_key','account':'acct'}", ERR_MISSING, "/key"},
         {"{'type':'account_key','account':'ab','key':'a2V5'}", ERR_VALUE, "/account"},
@@ -382,7 +432,7 @@ int main(void)
         cmocka_unit_test(test_defaults),        cmocka_unit_test(test_everything),      cmocka_unit_test(test_redacted),
         cmocka_unit_test(test_default_names),   cmocka_unit_test(test_free_space_default), cmocka_unit_test(test_refused),
         cmocka_unit_test(test_later_says_so),   cmocka_unit_test(test_words),           cmocka_unit_test(test_credential_good),
-        cmocka_unit_test(test_credential_refused),
+        cmocka_unit_test(test_credential_refused), cmocka_unit_test(test_credential_sign_in),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
