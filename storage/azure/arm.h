@@ -32,7 +32,8 @@ struct arm_config {
     struct azure *azure;
     struct token_identity identity;                  /* copied */
     struct token_wait wait;                          /* stop ends every wait, request and poll with ERR_CANCELLED */
-    unsigned max_tries;                              /* of one request; 0: 5. One, for a caller that is asked interactively: 2 */
+    unsigned max_tries;                              /* of one request; 0: 5 */
+    unsigned max_pause_ms;                           /* a longer pause that Azure asks for is an error instead (ERR_THROTTLED); 0: none is too long */
 };
 int arm_open(const struct arm_config *cfg, struct arm **ret, struct err *e);
 void arm_close(struct arm *a);                       /* NULL is a no-op */

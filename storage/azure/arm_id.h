@@ -9,7 +9,7 @@
 
 #include "common/error.h"
 
-#define ARM_ID_MAX 512                               /* bytes of the text with its NUL */
+#define ARM_ID_MAX 1024                              /* bytes of the text with its NUL */
 struct arm_id {
     char subscription[37];                           /* lower case */
     char resource_group[91];
@@ -21,6 +21,8 @@ struct arm_id {
 int arm_id_parse(const char *text, const char *type, struct arm_id *ret, struct err *e);
 /* The id as a path, in our spelling (subscriptions, resourceGroups, providers), each part percent-encoded where a URL needs it. */
 void arm_id_path(const struct arm_id *id, char ret[ARM_ID_MAX]);
+/* The same in lower case: equal for equal ids, to sort and look up by. */
+void arm_id_key(const struct arm_id *id, char ret[ARM_ID_MAX]);
 /* Whether both texts are ids of the same resource; texts that are no ids are never equal. */
 bool arm_id_equal(const char *a, const char *b);
 /* An id for the resource `name` of `type` ("Microsoft.Compute/snapshots") in a group. ERR_VALUE when a part is not allowed. */

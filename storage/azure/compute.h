@@ -22,6 +22,7 @@
 /* ---- subscriptions ---- */
 struct compute_subscription { char id[37], tenant_id[37], state[24]; char *name; };
 void compute_subscriptions_free(struct compute_subscription *list, size_t n);
+/* Those that the identity may see. */
 int compute_subscriptions(struct arm *a, struct compute_subscription **ret, size_t *ret_n, struct err *e);
 
 /* ---- disks and snapshots: one shape, two types ---- */
@@ -133,9 +134,10 @@ void compute_vm_free(struct compute_vm *vm);
 DEFINE_AUTO(struct compute_vm, compute_vm_free)
 void compute_vms_free(struct compute_vm *list, size_t n);
 int compute_vm_get(struct arm *a, const char *id, struct compute_vm **ret, struct err *e);     /* with its instance view */
-/* Of a subscription; resource_group NULL: all. Two requests for a whole subscription (model, and status), one more per VM in a group. */
-int compute_vm_list(struct arm *a, const char *subscription, const char *resource_group, struct compute_vm **ret, size_t *ret_n,
-                    struct err *e);
+/* name_part: only VMs whose name contains it, ASCII case ignored; NULL: all. Two lists for a whole subscription (model, and status); for a
+ * resource group one, and one request more per VM. */
+int compute_vm_list(struct arm *a, const char *subscription, const char *resource_group, const char *name_part, struct compute_vm **ret,
+                    size_t *ret_n, struct err *e);
 /* Waits until it is done (minutes). */
 int compute_vm_deallocate(struct arm *a, const char *id, struct err *e);
 int compute_vm_start(struct arm *a, const char *id, struct err *e);

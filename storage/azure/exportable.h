@@ -20,10 +20,20 @@ struct exportable {
 };
 void exportable_free(struct exportable *x);
 
-/* vm may be NULL (a disk or snapshot alone). disks: those of the VM as far as they could be read, any order; matched to vm->disks by id. */
-int exportable_judge(const struct compute_vm *vm, const struct compute_disk *const *disks, size_t n, struct exportable *ret, struct err *e);
+/* vm may be NULL (disks or snapshots alone). disks: those of the VM as far as they could be read, any order, matched to vm->disks by id; one that
+ * is missing counts as not readable. data_disks: judge the data disks too, not the OS disk alone. inside_azure: this host runs in Azure, and may
+ * so be within a private network. */
+struct exportable_question {
+    const struct compute_vm *vm;
+    const struct compute_disk *const *disks;
+    size_t n;
+    bool data_disks, inside_azure;
+};
+int exportable_judge(const struct exportable_question *q, struct exportable *ret, struct err *e);
 /* Whether this disk must be exported by a snapshot (its VM runs, or is stopped but not deallocated), and whether that can be incremental. */
 bool exportable_needs_snapshot(const struct compute_vm *vm, const struct compute_disk *disk);
 bool exportable_can_be_incremental(const struct compute_disk *disk);
+/* The snapshot or disk is a VHDX (4096-byte sectors): compute_access_options.vhdx. */
+bool exportable_is_vhdx(const struct compute_disk *disk);
 
 #endif
