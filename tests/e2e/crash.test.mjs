@@ -71,7 +71,8 @@ test('deaths in the start of a VM and in an export', async (t) => {
         for (let i = 0; i < (soak ? 6 : 2); i++) {
             const { id } = await daemon.api.submit({ disks: [{ source: { type: 'file', path: source } }], vm: { memory_mib: 64, cpus: 1 } });
             const state = async (kind) => (await daemon.api.job(id)).tasks.find((x) => x.kind === kind)?.state;
-            await waitFor('start_vm has begun', async () => !['pending'].includes(await state('start_vm')), { interval: 3 });
+            await waitFor('the VM is made', async () => await state('create_vm') === 'succeeded', { interval: 3 });
+            await sleep(rand() * 150 * slow);
             seen.push(await state('start_vm'));
             await daemon.kill9();
             await daemon.restart();
