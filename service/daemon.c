@@ -3,8 +3,10 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "db/event.h"
+#include "common/clock.h"
+#include "common/cond.h"
 #include "common/log.h"
+#include "db/event.h"
 #include "service/host.h"
 #include "storage/http.h"
 
@@ -36,18 +38,10 @@ bool daemon_stopping(struct daemon *d)
 
 void daemon_wait(struct daemon *d, uint64_t seen, unsigned timeout_ms)
 {
-    struct timespec until;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += timeout_ms / 1000;
-    until.tv_nsec += (long)(timeout_ms % 1000) * 1000000;
-    if (until.tv_nsec >= 1000000000) {
-        until.tv_sec++;
-        until.tv_nsec -= 1000000000;
-    }
+    int64_t until = clock_mono_ms() + timeout_ms;
     pthread_mutex_lock(&d->lock);
-    while (d->rings == seen && !d->stopping)
-        if (pthread_cond_timedwait(&d->bell, &d->lock, &until) != 0)
-            break;
+    while (d->rings == seen && !d->stopping && cond_wait_until(&d->bell, &d->lock, until))
+        ;
     pthread_mutex_unlock(&d->lock);
 }
 
@@ -69,7 +63,7 @@ static int start_front(struct daemon *d, const struct daemon_front *front, void 
     AUTO_FREE char *path = os_path_join(d->data_dir, "address");
     r = path ? os_write_file(path, bound, strlen(bound), 0, e) : err_oom(e);
     char *rest = bound;
-    for (char *one; r == 0 && (one = strsep(&rest, "\n"));)
+    for (char *one; r == 0 && (one = str_sep(&rest, "\n"));)
         if (*one)
             log_info("listening", KS("address", one));
     if (r < 0)
@@ -161,11 +155,7 @@ static void watch(struct daemon *d)
 int daemon_run(const struct config *cfg, const struct daemon_front *front, struct err *e)
 {
     struct daemon d = {.cfg = cfg, .lock = PTHREAD_MUTEX_INITIALIZER};
-    pthread_condattr_t attr;
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(&d.bell, &attr);
-    pthread_condattr_destroy(&attr);
+    cond_init(&d.bell);
 
     AUTO(os_file_close_ptr) struct os_file *lock = NULL;
     AUTO_FREE struct worker *workers = calloc(WORKERS_MAX, sizeof *workers);

@@ -184,7 +184,7 @@ static unsigned retry_after_ms(const char *value)
     return (unsigned)(s < RETRY_AFTER_MAX_S ? s : RETRY_AFTER_MAX_S) * 1000;
 }
 
-#define TEXT(name, member)                                                                                                       \
+#define HEADER(name, member)                                                                                                     \
     {                                                                                                                            \
         name, offsetof(struct http_headers, member), sizeof(((struct http_headers *)0)->member)                                  \
     }
@@ -192,14 +192,14 @@ static const struct {
     const char *name;
     size_t offset, size;
 } texts[] = {
-    TEXT("etag", etag),
-    TEXT("last-modified", last_modified),
-    TEXT("content-range", content_range),
-    TEXT("x-ms-request-id", request_id),
-    TEXT("x-ms-error-code", error_code),
-    TEXT("x-ms-blob-type", blob_type),
-    TEXT("content-md5", content_md5),
-    TEXT("location", location),
+    HEADER("etag", etag),
+    HEADER("last-modified", last_modified),
+    HEADER("content-range", content_range),
+    HEADER("x-ms-request-id", request_id),
+    HEADER("x-ms-error-code", error_code),
+    HEADER("x-ms-blob-type", blob_type),
+    HEADER("content-md5", content_md5),
+    HEADER("location", location),
 };
 
 static void collect(struct http_headers *h, const char *name, const char *value)

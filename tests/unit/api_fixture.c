@@ -113,7 +113,7 @@ struct reply call(struct fixture *f, const char *method, const char *path, const
     struct curl_slist *list = NULL;
     AUTO_FREE char *auth = str_printf("Authorization: Bearer %s", f->token), *copy = str_dup(headers ? headers : "");
     char *rest = copy;
-    for (char *line; (line = strsep(&rest, "\n"));)
+    for (char *line; (line = str_sep(&rest, "\n"));)
         if (*line)
             list = curl_slist_append(list, line);
     if (!strstr(copy ? copy : "", "Authorization") && !(headers && strstr(headers, "Authorization")))
