@@ -69,7 +69,7 @@ static int front_start(struct daemon *d, void **ret, char **ret_bound, struct er
     if (!listen)
         return err_oom(e);
     char *rest = listen;
-    for (char *one; (one = strsep(&rest, ","));) {
+    for (char *one; (one = str_sep(&rest, ","));) {
         one += strspn(one, " ");
         if (!*one)
             continue;
