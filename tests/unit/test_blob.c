@@ -441,11 +441,46 @@ static void test_proxy(void **state)
     (void)state;
     struct err e;
     struct blob_info info;
-    setenv("http_proxy", "http://127.0.0.1:1", 1);
-    assert_int_equal(head_of(server.url, &info, &e), 0); /* loopback: never through the proxy */
-    assert_int_equal(head_of("http://198.51.100.1/x", &info, &e), -ERR_UNREACHABLE);
-    assert_int_equal(e.os_code, CURLE_COULDNT_CONNECT);
+    char url[128];
+    /* 0.0.0.0 is this machine too, but nothing that we leave proxies out for */
+    snprintf(url, sizeof url, "http://0.0.0.0:%u/vhds/disk.vhd", server.port);
+    static const struct { const char *proxy, *no_proxy, *http_proxy_env, *no_proxy_env; int result; } rows[] = {
+        {"", "", NULL, NULL, 0},
+        {"", "", "http://127.0.0.1:1", NULL, -ERR_UNREACHABLE},
+        {"", "", "http://127.0.0.1:1", "0.0.0.0", 0},
+        {"", "0.0.*", "http://127.0.0.1:1", NULL, 0},
+        {"none", "", "http://127.0.0.1:1", NULL, 0},
+        {"127.0.0.1:1", "", NULL, NULL, -ERR_UNREACHABLE},
+        {"127.0.0.1:1", "0.0.*", NULL, NULL, 0},
+        {"127.0.0.1:1", "", NULL, "0.0.0.0", -ERR_UNREACHABLE},      /* a proxy of ours has exceptions of ours */
+        {"https=127.0.0.1:1", "", "http://127.0.0.1:1", NULL, 0},     /* none for this scheme */
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        rows[i].http_proxy_env ? setenv("http_proxy", rows[i].http_proxy_env, 1) : unsetenv("http_proxy");
+        rows[i].no_proxy_env ? setenv("no_proxy", rows[i].no_proxy_env, 1) : unsetenv("no_proxy");
+        assert_int_equal(http_use_proxy(rows[i].proxy, rows[i].no_proxy, &e), 0);
+        if (head_of(url, &info, &e) != rows[i].result)
+            fail_msg("row %zu: %s", i, e.msg);
+        if (rows[i].result)
+            assert_int_equal(e.os_code, CURLE_COULDNT_CONNECT);
+        assert_int_equal(head_of(server.url, &info, &e), 0);          /* loopback: never through a proxy */
+    }
     unsetenv("http_proxy");
+    unsetenv("no_proxy");
+
+    assert_int_equal(http_use_proxy("127.0.0.1:1", "", &e), 0);
+    char to[64];
+    snprintf(url, sizeof url, "http://169.254.169.254/vhds/disk.vhd");
+    snprintf(to, sizeof to, "::127.0.0.1:%u", server.port);
+    struct curl_slist *connect_to = curl_slist_append(NULL, to);
+    CURL *h = http_handle(&(struct http_config){0}, url);
+    assert_non_null(h);
+    curl_easy_setopt(h, CURLOPT_CONNECT_TO, connect_to);
+    curl_easy_setopt(h, CURLOPT_NOBODY, 1L);
+    assert_int_equal(curl_easy_perform(h), CURLE_OK);  /* the metadata address: never through a proxy */
+    curl_easy_cleanup(h);
+    curl_slist_free_all(connect_to);
+    assert_int_equal(http_use_proxy("", "", &e), 0);
 }
 
 static void test_errors_of_curl(void **state)
