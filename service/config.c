@@ -7,6 +7,7 @@
 
 #include "common/mem.h"
 #include "common/os.h"
+#include "storage/proxy.h"
 
 enum type { TEXT, NUMBER };
 struct key {
@@ -22,6 +23,7 @@ struct key {
 static const char *const levels[] = {"error", "warning", "info", "debug", NULL};
 static const char *const accels[] = {"auto", "kvm", "tcg", NULL};
 static const char *const scopes[] = {"auto", "none", NULL};
+static const char *const log_files[] = {"auto", "on", "off", NULL};
 
 #define T(sec, member, def_, words_, help_) {#sec, #member, TEXT, offsetof(struct config, member), def_, 0, 0, words_, help_}
 #define N(sec, member, def_, min_, max_, help_) {#sec, #member, NUMBER, offsetof(struct config, member), def_, min_, max_, NULL, help_}
@@ -30,6 +32,9 @@ static const struct key keys[] = {
     T(daemon, data_dir, "/var/lib/vmrecover", NULL, "folder of the database, the token, the images and the VMs"),
     T(daemon, listen, "127.0.0.1:8480,[::1]:8480", NULL, "loopback addresses of the API, separated by commas; port 0 takes a free one"),
     T(daemon, log_level, "info", levels, "error, warning, info or debug"),
+    T(daemon, log_file, "auto", log_files, "on, off or auto (on for the Windows service): lines go to logs/vmrecoverd.log in the data folder too"),
+    N(daemon, log_file_mib, "8", 1, 1024, "size of one log file, in MiB"),
+    N(daemon, log_files, "5", 1, 100, "log files that are kept, the current one included"),
     W(LANE_NETWORK, "network", "4", "transfers at a time"),
     W(LANE_DISK, "disk", "2", "pieces of disk work at a time"),
     W(LANE_HYPERVISOR, "hypervisor", "4", "pieces of hypervisor work at a time"),
@@ -44,6 +49,8 @@ static const struct key keys[] = {
     T(hypervisor, run_as, "", NULL, "account of the VM processes when the daemon is root; empty: the daemon's own"),
     T(hypervisor, scope, "auto", scopes, "auto: each VM in its own systemd scope where systemd runs; none"),
     N(hypervisor, start_timeout_s, "300", 5, 86400, "time for a started VM to show something on its console, in seconds"),
+    T(network, proxy, "", NULL, "proxies for outgoing requests, [SCHEME=][http://]HOST[:PORT]; none: no proxy; empty: the system's"),
+    T(network, no_proxy, "", NULL, "hosts that are reached without a proxy, separated by commas; * stands for anything"),
     N(api, max_connections, "256", 4, 10000, "open connections"),
     N(api, max_streams, "64", 1, 5000, "open event streams"),
     N(api, max_body_kib, "1024", 16, 16384, "largest request body, in KiB"),
@@ -170,6 +177,10 @@ static int read_options(struct config *c, int argc, char **argv, struct err *e)
             return err_set(e, ERR_CONFIG, "the option %s needs a value", arg);
         char where[100];
         snprintf(where, sizeof where, "option %.*s", (int)n + 2, arg);
+        if (k->offset == offsetof(struct config, proxy) && proxy_has_password(value)) {
+            err_set(e, ERR_CONFIG, "%s: a password on a command line can be read by everybody on this machine", where);
+            return err_hint(e, "Write the proxy into vmrecover.conf, under [network].");
+        }
         int r = set(c, k, value, where, e);
         if (r < 0)
             return r;
@@ -199,6 +210,8 @@ int config_load(const char *file, int argc, char **argv, struct config **ret, st
     if (c->backoff_max_ms < c->backoff_ms)
         return err_set(e, ERR_CONFIG, "backoff_max_ms (%llu) must not be less than backoff_ms (%llu)", (unsigned long long)c->backoff_max_ms,
                        (unsigned long long)c->backoff_ms);
+    if (strcmp(c->proxy, "none") && (r = proxy_check(c->proxy, e)) < 0)
+        return err_prefix(e, "[network] proxy");
     if (*c->ca_file) {
         if ((r = os_stat(c->ca_file, &st, e)) < 0)
             return r;
@@ -226,5 +239,18 @@ void config_help(void)
         if (strcmp(section, keys[i].section))
             printf("\n[%s]\n", section = keys[i].section);
         printf("  %-22s %s (default: %s)\n", keys[i].name, keys[i].help, *keys[i].def ? keys[i].def : "empty");
+    }
+}
+
+void config_template(struct strbuf *b)
+{
+    const char *section = "";
+    strbuf_adds(b, "# vmrecover.conf: configuration of vmrecoverd. Lines that begin with # show the defaults.\n"
+                   "# An option of the same name on the command line wins. A key that does not exist and a value that makes no sense\n"
+                   "# stop the start, with file and line. A change counts from the next start of the service.\n");
+    for (size_t i = 0; i < ARRAY_LEN(keys); i++) {
+        if (strcmp(section, keys[i].section))
+            strbuf_addf(b, "\n[%s]\n", section = keys[i].section);
+        strbuf_addf(b, "# %s\n#%s = %s\n", keys[i].help, keys[i].name, keys[i].def);
     }
 }

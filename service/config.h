@@ -8,6 +8,7 @@
 
 #include "common/error.h"
 #include "common/log.h"
+#include "common/mem.h"
 #include "db/task.h"
 
 #define CONFIG_LISTEN_MAX 4
@@ -16,7 +17,10 @@ struct config {
     char *data_dir;
     char *listen;                                    /* comma-separated */
     char *log_level;
+    char *log_file;
+    uint64_t log_file_mib, log_files;
     char *ca_file;
+    char *proxy, *no_proxy;
     uint64_t workers[LANES];
     uint64_t connections, range_kib, max_bytes_per_second;
     uint64_t max_attempts, backoff_ms, backoff_max_ms;
@@ -31,5 +35,7 @@ void config_free(struct config *c);
 DEFINE_AUTO(struct config, config_free)
 /* Every key with its default and meaning, for --help. */
 void config_help(void);
+/* Appends a vmrecover.conf that sets nothing: every key with its default behind a #. */
+void config_template(struct strbuf *b);
 
 #endif

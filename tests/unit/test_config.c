@@ -62,6 +62,9 @@ static void test_bad_files(void **state)
         {"[daemon]\ndata_dir =\n", "data_dir must not be empty"},
         {"[retry]\nbackoff_ms = 5000\nbackoff_max_ms = 100\n", "backoff_max_ms (100) must not be less"},
         {"[tls]\nca_file = /no/such/ca.pem\n", "there is no file /no/such/ca.pem"},
+        {"[network]\nproxy = http://u:s3cret@host:port\n", "[network] proxy: entry 1"},
+        {"[daemon]\nlog_file = maybe\n", "line 2: log_file must be"},
+        {"[daemon]\nlog_file_mib = 0\n", "line 2: log_file_mib must be"},
         {long_line, "line 2: longer than"},
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
@@ -70,7 +73,47 @@ static void test_bad_files(void **state)
         assert_int_equal(load(rows[i].text, NULL, &c, &e), -ERR_CONFIG);
         if (!strstr(e.msg, rows[i].says))
             fail_msg("\"%s\" does not hold \"%s\"", e.msg, rows[i].says);
+        assert_null(strstr(e.msg, "s3cret"));
     }
+}
+
+/* All that the file says, without the # before its keys: nothing in it is unknown or wrong, and nothing of the program is missing in it. */
+static void test_template(const char *text)
+{
+    struct err e;
+    AUTO(config_free_ptr) struct config *c = NULL, *defaults = NULL;
+    AUTO_STRBUF struct strbuf set = {0}, table = {0};
+    for (const char *line = text, *end; *line; line = end) {
+        end = strchr(line, '\n') + 1;
+        const char *space = strchr(line, ' ');
+        bool key = line[0] == '#' && line[1] >= 'a' && line[1] <= 'z' && space < end && str_starts(space, " =") && !str_starts(line, "#ca_file");
+        strbuf_add(&set, line + key, (size_t)(end - line) - key);
+    }
+    if (load(set.data, NULL, &c, &e) < 0)
+        fail_msg("%s", e.msg);
+    assert_int_equal(load("", NULL, &defaults, &e), 0);
+    assert_string_equal(c->data_dir, defaults->data_dir);
+    assert_int_equal(c->event_days, defaults->event_days);
+    config_template(&table);
+    for (const char *line = table.data; (line = strstr(line, "\n#"));) {
+        line++;
+        AUTO_FREE char *key = str_ndup(line + 1, strcspn(line + 1, " "));
+        AUTO_FREE char *with = str_printf("%s =", key), *commented = str_printf("\n#%s =", key);
+        if (*key && !strstr(text, commented) && !strstr(text, with))
+            fail_msg("the key %s is missing", key);
+    }
+}
+
+static void test_templates(void **state)
+{
+    (void)state;
+    struct err e;
+    AUTO_STRBUF struct strbuf own = {0};
+    AUTO_FREE char *packaged = NULL;
+    config_template(&own);
+    test_template(own.data);
+    assert_int_equal(os_read_file("packaging/vmrecover.conf", 1 << 20, &packaged, NULL, &e), 0);
+    test_template(packaged);
 }
 
 static void test_bad_options(void **state)
@@ -79,6 +122,7 @@ static void test_bad_options(void **state)
     const char *rows[][3] = {
         {"--bogus=1", NULL, "there is no option --bogus"}, {"run", NULL, "unexpected argument"}, {"--listen", NULL, "needs a value"},
         {"--connections", "x", "option --connections: connections must be"}, {"--data-di", "x", "there is no option"},
+        {"--proxy", "http://u:s3cret@host:80", "a password on a command line"},
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         struct err e;
@@ -95,6 +139,6 @@ static void test_bad_options(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_good), cmocka_unit_test(test_bad_files), cmocka_unit_test(test_bad_options)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_good), cmocka_unit_test(test_bad_files), cmocka_unit_test(test_bad_options), cmocka_unit_test(test_templates)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
