@@ -10,7 +10,8 @@ qemu-system-x86 qemu-utils seabios ovmf
 busybox-static e2fsck-static e2fsprogs fdisk grub-pc-bin grub-efi-amd64-bin grub2-common kmod cpio mtools
 mmdebstrap
 sqlite3 curl openssl procps libsecret-1-0
-dpkg-dev fakeroot lintian debhelper"
+dpkg-dev fakeroot lintian debhelper
+gcc-mingw-w64-x86-64-win32 binutils-mingw-w64-x86-64 cmake tcl xz-utils zip wixl msitools wine wine64 libgnutls30"
 
 missing=""
 for p in $packages; do
