@@ -1,12 +1,12 @@
 #include "service/config.h"
 
-#include <ini.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "common/mem.h"
 #include "common/os.h"
+#include "service/ini.h"
 #include "storage/proxy.h"
 
 enum type { TEXT, NUMBER };
@@ -87,57 +87,12 @@ static int set(struct config *c, const struct key *k, const char *value, const c
     return 0;
 }
 
-struct reading {
-    struct config *c;
-    FILE *f;
-    const char *name;
-    struct err *e;
-    int line, result;
-};
-
-/* inih's own reader, but counting lines, since the library does not tell the handler where it is; and refusing a line that does not
- * fit its buffer instead of taking the rest for another line. */
-static char *next_line(char *buf, int size, void *arg)
+static int on_value(void *arg, const char *section, const char *name, const char *value, const char *where, struct err *e)
 {
-    struct reading *rd = arg;
-    rd->line++;
-    if (rd->result < 0 || !fgets(buf, size, rd->f))
-        return NULL;
-    if (!strchr(buf, '\n') && strlen(buf) + 1 >= (size_t)size) {
-        rd->result = err_set(rd->e, ERR_CONFIG, "%s, line %d: longer than %d characters", rd->name, rd->line, size - 2);
-        return NULL;
-    }
-    return buf;
-}
-
-static int on_value(void *arg, const char *section, const char *name, const char *value)
-{
-    struct reading *rd = arg;
-    char where[300];
-    if (rd->result < 0)
-        return 0;
-    snprintf(where, sizeof where, "%s, line %d", rd->name, rd->line);
     for (size_t i = 0; i < ARRAY_LEN(keys); i++)
-        if (!strcmp(keys[i].section, section) && !strcmp(keys[i].name, name)) {
-            rd->result = set(rd->c, &keys[i], value, where, rd->e);
-            return rd->result == 0;
-        }
-    rd->result = err_set(rd->e, ERR_CONFIG, "%s: there is no key %.60s in [%.60s]", where, name, section);
-    return 0;
-}
-
-static int read_file(struct config *c, const char *file, struct err *e)
-{
-    struct reading rd = {.c = c, .f = fopen(file, "re"), .name = file, .e = e};
-    if (!rd.f)
-        return err_set(e, ERR_CONFIG, "cannot open the configuration %s", file);
-    int line = ini_parse_stream(next_line, &rd, on_value, &rd);
-    fclose(rd.f);
-    if (rd.result < 0)
-        return rd.result;
-    if (line != 0)
-        return err_set(e, ERR_CONFIG, "%s, line %d: expected [section], key = value or a comment", file, line);
-    return 0;
+        if (!strcmp(keys[i].section, section) && !strcmp(keys[i].name, name))
+            return set(arg, &keys[i], value, where, e);
+    return err_set(e, ERR_CONFIG, "%s: there is no key %.60s in [%.60s]", where, name, section);
 }
 
 /* --key, --section.key; '-' and '_' are the same in names */
@@ -201,7 +156,7 @@ int config_load(const char *file, int argc, char **argv, struct config **ret, st
     struct os_stat st = {0};
     if (!file && (r = os_stat(usual, &st, e)) < 0)
         return r;
-    if ((file || st.exists) && (r = read_file(c, file ? file : usual, e)) < 0)
+    if ((file || st.exists) && (r = ini_read(file ? file : usual, on_value, c, e)) < 0)
         return r;
     if ((r = read_options(c, argc, argv, e)) < 0)
         return r;
