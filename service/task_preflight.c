@@ -88,6 +88,12 @@ static uint64_t present_bytes(const char *path)
     return n;
 }
 
+static uint64_t still_needed(const char *path, uint64_t in_all)
+{
+    uint64_t have = present_bytes(path);
+    return in_all > have ? in_all - have : 0;
+}
+
 static int check_blob(struct task_run *t, unsigned i, struct image_info *image, uint64_t *ret_needed, struct err *e)
 {
     const struct spec_disk *s = &t->job->spec->disks[i];
@@ -121,8 +127,7 @@ static int check_blob(struct task_run *t, unsigned i, struct image_info *image, 
     if ((r = transfer_put(t->db, t->job->id, i, &row, e)) < 0 ||
         (r = job_set_disk(t->db, t->job->id, i, path, format, image->virtual_size, e)) < 0)
         return r;
-    uint64_t have = present_bytes(path);
-    *ret_needed = ranges.bytes > have ? ranges.bytes - have : 0;
+    *ret_needed = still_needed(path, os_files_are_sparse() ? ranges.bytes : info.length);
     return 0;
 }
 
@@ -145,7 +150,7 @@ static int check_file(struct task_run *t, unsigned i, struct image_info *image, 
     return r < 0 ? r : job_set_disk(t->db, t->job->id, i, s->path, format, image->virtual_size, e);
 }
 
-static int check_blank(struct task_run *t, unsigned i, struct err *e)
+static int check_blank(struct task_run *t, unsigned i, uint64_t *ret_needed, struct err *e)
 {
     const struct spec_disk *s = &t->job->spec->disks[i];
     enum disk_format format = s->format == FORMAT_AUTO ? FORMAT_VHD : s->format;
@@ -154,7 +159,10 @@ static int check_blank(struct task_run *t, unsigned i, struct err *e)
         return err_hint(e, "Leave \"format\" out, or use \"vhd\" or \"raw\".");
     }
     AUTO_FREE char *path = disk_path(t, i, format);
-    return path ? job_set_disk(t->db, t->job->id, i, path, format, s->size, e) : err_oom(e);
+    if (!path)
+        return err_oom(e);
+    *ret_needed = os_files_are_sparse() ? 0 : still_needed(path, s->size);
+    return job_set_disk(t->db, t->job->id, i, path, format, s->size, e);
 }
 
 int task_preflight(struct task_run *t, struct err *e)
@@ -171,7 +179,7 @@ int task_preflight(struct task_run *t, struct err *e)
         switch (t->job->spec->disks[i].type) {
         case SOURCE_BLOB: r = check_blob(t, i, &image, &bytes, e); break;
         case SOURCE_FILE: r = check_file(t, i, &image, e); break;
-        default: r = check_blank(t, i, e); break;
+        default: r = check_blank(t, i, &bytes, e); break;
         }
         if (r < 0)
             return r;
