@@ -70,6 +70,7 @@ $(BUILD)/obj/%.o: %.c Makefile $(OBJ_NEEDS)
 
 $(BUILD)/obj/api/openapi.o: api/openapi.json
 $(BUILD)/obj/db/migrate.o: db/schema.sql
+$(BUILD)/obj/service/setup_win32.o: packaging/windows/vmrecover.conf
 
 $(BUILD)/libvmrecover.a: $(call obj,$(LIB_SRCS))
 	@rm -f $@                                         # ar q: two folders may have a file of one name

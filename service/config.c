@@ -177,6 +177,20 @@ int config_load(const char *file, int argc, char **argv, struct config **ret, st
     return 0;
 }
 
+int config_load_args(int argc, char **argv, struct config **ret, struct err *e)
+{
+    const char *file = NULL;
+    int used = 0;
+    if (argc >= 2 && !strcmp(argv[0], "--config")) {
+        file = argv[1];
+        used = 2;
+    } else if (argc >= 1 && str_starts(argv[0], "--config=")) {
+        file = argv[0] + strlen("--config=");
+        used = 1;
+    }
+    return config_load(file, argc - used, argv + used, ret, e);
+}
+
 void config_free(struct config *c)
 {
     if (!c)
@@ -187,25 +201,12 @@ void config_free(struct config *c)
     free(c);
 }
 
-void config_help(void)
+void config_help(struct strbuf *b)
 {
     const char *section = "";
-    for (size_t i = 0; i < ARRAY_LEN(keys); i++) {
-        if (strcmp(section, keys[i].section))
-            printf("\n[%s]\n", section = keys[i].section);
-        printf("  %-22s %s (default: %s)\n", keys[i].name, keys[i].help, *keys[i].def ? keys[i].def : "empty");
-    }
-}
-
-void config_template(struct strbuf *b)
-{
-    const char *section = "";
-    strbuf_adds(b, "# vmrecover.conf: configuration of vmrecoverd. Lines that begin with # show the defaults.\n"
-                   "# An option of the same name on the command line wins. A key that does not exist and a value that makes no sense\n"
-                   "# stop the start, with file and line. A change counts from the next start of the service.\n");
     for (size_t i = 0; i < ARRAY_LEN(keys); i++) {
         if (strcmp(section, keys[i].section))
             strbuf_addf(b, "\n[%s]\n", section = keys[i].section);
-        strbuf_addf(b, "# %s\n#%s = %s\n", keys[i].help, keys[i].name, keys[i].def);
+        strbuf_addf(b, "  %-22s %s (default: %s)\n", keys[i].name, keys[i].help, *keys[i].def ? keys[i].def : "empty");
     }
 }

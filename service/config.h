@@ -31,11 +31,11 @@ struct config {
 /* Defaults, then the file (explicit: an error if missing; NULL: the usual place if it is there), then "--key=value" and "--key value"
  * options. Unknown keys and bad values: ERR_CONFIG with file, line and what was expected. */
 int config_load(const char *file, int argc, char **argv, struct config **ret, struct err *e);
+/* The same from a whole command line: "--config FILE" may stand first. */
+int config_load_args(int argc, char **argv, struct config **ret, struct err *e);
 void config_free(struct config *c);
 DEFINE_AUTO(struct config, config_free)
-/* Every key with its default and meaning, for --help. */
-void config_help(void);
-/* Appends a vmrecover.conf that sets nothing: every key with its default behind a #. */
-void config_template(struct strbuf *b);
+/* Appends every key with its default and meaning, for --help. */
+void config_help(struct strbuf *b);
 
 #endif
