@@ -2,7 +2,7 @@
 # Builds the libraries that the Windows executables are linked with, from Debian's own source packages:
 #   packaging/windows/deps.sh CACHE            build what is missing, take the rest from CACHE
 #   packaging/windows/deps.sh CACHE --refresh  ask for newer source packages first
-# It leaves CACHE/root: include, lib (all static), copyright/NAME, and VERSIONS, "name version" a line.
+# It leaves CACHE/root: include, lib (all static), copyright/NAME, and VERSIONS: "NAME SOURCE-PACKAGE VERSION" a line.
 #
 # apt fetches the packages by name, through a state of its own that leaves /etc alone, from the places that the machine's apt is
 # configured for, and refuses what is not signed. A library is built again when its recipe below, its source, the compiler or a library
@@ -15,6 +15,7 @@ host=x86_64-w64-mingw32
 
 # NAME SOURCE-PACKAGE NEEDS…; the order is that of building
 libraries='
+winpthreads   mingw-w64
 libmicrohttpd libmicrohttpd
 jansson       jansson
 sqlite3       sqlite3
@@ -50,6 +51,14 @@ jobs=$(nproc)
 compiler=$($host-gcc --version | head -n 1)
 
 # --- the recipes: each runs in its unpacked source ($src), and installs into $out. $root has what it needs.
+# POSIX threads. The compiler's package has them too, but for the old C runtime.
+build_winpthreads()
+{
+    cd mingw-w64-libraries/winpthreads
+    ./configure --host=$host --prefix=/ --disable-shared --enable-static CFLAGS="$cflags" LDFLAGS="$ldflags"
+    make -j "$jobs" install DESTDIR="$out"
+}
+
 build_libmicrohttpd()
 {
     ./configure --host=$host --prefix=/ --disable-shared --enable-static --disable-https --disable-doc --disable-examples --disable-curl \
@@ -226,7 +235,7 @@ $(tail -n 15 "$work/log")"
     find "$work/out/lib" -mindepth 1 ! -name '*.a' -prune -exec rm -rf {} +
     mkdir -p "$work/out/copyright"
     cp "$work/copyright" "$work/out/copyright/$name"
-    echo "$package $version" >"$work/out/VERSION"
+    echo "$version" >"$work/out/VERSION"
     echo "$want" >"$work/out/key"
     rm -rf "${cache:?}/built/$name"
     mv "$work/out" "$cache/built/$name"
@@ -245,7 +254,7 @@ while read -r name package needs; do
     # shellcheck disable=SC2086
     library "$name" "$package" $needs
     cp -al "$cache/built/$name/." "$cache/root.new/"
-    cat "$cache/built/$name/VERSION" >>"$cache/root.new/VERSIONS"
+    echo "$name $package $(cat "$cache/built/$name/VERSION")" >>"$cache/root.new/VERSIONS"
 done <<LIST
 $libraries
 LIST

@@ -1,5 +1,6 @@
 # The Windows build: included by the Makefile. `make windows` and its siblings run make again with the cross compiler as CC and
 # build/win64 as BUILD; there the Makefile's own rules compile the same sources, with *_win32.c in place of *_posix.c.
+# `make windows-unit` links the unit tests, but for those named *_posix.c, as build/win64/unit/*.exe.
 #
 # WIN64_CACHE: where the libraries are kept between builds (a folder that `make clean` leaves alone).
 
@@ -22,6 +23,11 @@ windows: windows-programs
 windows-unit: windows-deps
 	@$(WIN64_MAKE) unit-programs
 
+# The tests of the Windows build, under Wine where they run something
+check-windows: windows windows-unit
+	@sh tests/windows/executables.sh $(WIN64)
+	@sh tests/windows/packages.sh $(WIN64) $(VERSION)
+
 ifeq ($(OS),win32)
 CROSS     := $(patsubst %gcc,%,$(CC))
 AR        := $(CROSS)ar
@@ -33,7 +39,7 @@ GEN       := $(BUILD)/gen
 DEFS      += -D_UCRT -D_WIN32_WINNT=0x0A00 -D__USE_MINGW_ANSI_STDIO=1 -DCURL_STATICLIB -DXML_STATIC -I$(GEN)
 PKGFLAGS  := -isystem $(WIN64_ROOT)/include
 HARDEN    := -D_FORTIFY_SOURCE=2 -fstack-protector-strong
-LINKFLAGS  = -static -L$(WIN64_ROOT)/lib -Wl,--dynamicbase,--nxcompat,--high-entropy-va,--no-insert-timestamp $(LDFLAGS)
+LINKFLAGS  = -static -fstack-protector-strong -L$(WIN64_ROOT)/lib -Wl,--dynamicbase,--nxcompat,--high-entropy-va,--no-insert-timestamp $(LDFLAGS)
 SYSLIBS   := -lole32 -loleaut32 -lwbemuuid -luuid -lwinhttp -lshell32 -lws2_32 -lsecur32 -lcrypt32 -lbcrypt -ladvapi32 -lpthread
 LIBS      := -lmicrohttpd -lcurl -ljansson -lsqlite3 -lpng16 -lz -lexpat $(SYSLIBS)
 CLILIBS   := -lcurl -ljansson $(SYSLIBS)
@@ -57,6 +63,12 @@ $(BUILD)/obj/%.res: packaging/windows/resources.rc.in packaging/windows/app.mani
 	        -e 's|@DESCRIPTION@|$(DESCRIPTION_$*)|g' packaging/windows/$${f%:*} >$(GEN)/$${f#*:} || exit 1; done
 	@if [ $* = vmrecoverd ]; then echo '#include "messages.rc"' >>$(GEN)/$*.rc; fi
 	$(Q)$(CROSS)windres -I $(GEN) -O coff -i $(GEN)/$*.rc -o $@
+
+# The packages, made by one run of build.sh; the sources of the LGPL library go with them
+PACKAGES  := $(BUILD)/vmrecover-$(VERSION)-x64.msi $(BUILD)/vmrecover-$(VERSION)-x64.zip $(BUILD)/vmrecover-$(VERSION)-lgpl-source.tar
+windows-packages: $(PACKAGES)
+$(PACKAGES) &: $(BUILD)/vmrecoverd.exe $(BUILD)/vmrecover.exe $(wildcard packaging/windows/*) LICENSE $(WIN64_ROOT)/VERSIONS
+	@packaging/windows/build.sh $(VERSION) $(BUILD) $(WIN64_CACHE)
 
 $(BUILD)/vmrecoverd.exe: $(call resource,vmrecoverd)
 $(BUILD)/vmrecover.exe: $(call resource,vmrecover)
