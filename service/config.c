@@ -14,7 +14,7 @@ struct key {
     const char *section, *name;
     enum type type;
     size_t offset;
-    const char *def;                                  /* as it would stand in the file; "" is an empty text */
+    const char *def;                                  /* as it would stand in the file; "" is an empty text; NULL is os_data_path() */
     uint64_t min, max;                                /* NUMBER */
     const char *const *words;                         /* TEXT: the only values allowed, or NULL */
     const char *help;
@@ -29,7 +29,7 @@ static const char *const log_files[] = {"auto", "on", "off", NULL};
 #define N(sec, member, def_, min_, max_, help_) {#sec, #member, NUMBER, offsetof(struct config, member), def_, min_, max_, NULL, help_}
 #define W(lane, word, def_, help_) {"workers", word, NUMBER, offsetof(struct config, workers) + (lane) * sizeof(uint64_t), def_, 1, 64, NULL, help_}
 static const struct key keys[] = {
-    T(daemon, data_dir, "/var/lib/vmrecover", NULL, "folder of the database, the token, the images and the VMs"),
+    T(daemon, data_dir, NULL, NULL, "folder of the database, the token, the images and the VMs"),
     T(daemon, listen, "127.0.0.1:8480,[::1]:8480", NULL, "loopback addresses of the API, separated by commas; port 0 takes a free one"),
     T(daemon, log_level, "info", levels, "error, warning, info or debug"),
     T(daemon, log_file, "auto", log_files, "on, off or auto (on for the Windows service): lines go to logs/vmrecoverd.log in the data folder too"),
@@ -60,6 +60,11 @@ static const struct key keys[] = {
 #undef T
 #undef N
 #undef W
+
+static const char *default_of(const struct key *k)
+{
+    return k->def ? k->def : os_data_path();
+}
 
 static int set(struct config *c, const struct key *k, const char *value, const char *where, struct err *e)
 {
@@ -150,7 +155,7 @@ int config_load(const char *file, int argc, char **argv, struct config **ret, st
         return err_oom(e);
     int r = 0;
     for (size_t i = 0; i < ARRAY_LEN(keys); i++)
-        if ((r = set(c, &keys[i], keys[i].def, "default", e)) < 0)
+        if ((r = set(c, &keys[i], default_of(&keys[i]), "default", e)) < 0)
             return r;
     const char *usual = os_config_path();
     struct os_stat st = {0};
@@ -207,6 +212,7 @@ void config_help(struct strbuf *b)
     for (size_t i = 0; i < ARRAY_LEN(keys); i++) {
         if (strcmp(section, keys[i].section))
             strbuf_addf(b, "\n[%s]\n", section = keys[i].section);
-        strbuf_addf(b, "  %-22s %s (default: %s)\n", keys[i].name, keys[i].help, *keys[i].def ? keys[i].def : "empty");
+        const char *def = default_of(&keys[i]);
+        strbuf_addf(b, "  %-22s %s (default: %s)\n", keys[i].name, keys[i].help, *def ? def : "empty");
     }
 }

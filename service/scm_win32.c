@@ -135,19 +135,19 @@ static bool is_unknown(DWORD code)
     return code == ERROR_INVALID_PARAMETER || code == ERROR_INVALID_LEVEL || code == ERROR_CALL_NOT_IMPLEMENTED || code == ERROR_NOT_SUPPORTED;
 }
 
-int scm_configure(void (*warn)(const char *what, const struct err *why), struct err *e)
+int scm_configure(void (*warn)(const struct err *why), struct err *e)
 {
     AUTO_SERVICE SC_HANDLE scm = NULL, entry = NULL;
     int r = open_entry(SERVICE_CHANGE_CONFIG | SERVICE_QUERY_CONFIG | SERVICE_START, &scm, &entry, e);
     if (r < 0 || (r = set_dependency(scm, entry, e)) < 0)
         return r;
     const struct { const char *what; DWORD level; void *info; } settings[] = {
-        {"the description", SERVICE_CONFIG_DESCRIPTION, &(SERVICE_DESCRIPTIONW){about}},
-        {"restart after a failure", SERVICE_CONFIG_FAILURE_ACTIONS,
+        {"its description", SERVICE_CONFIG_DESCRIPTION, &(SERVICE_DESCRIPTIONW){about}},
+        {"restarts after a failure", SERVICE_CONFIG_FAILURE_ACTIONS,
          &(SERVICE_FAILURE_ACTIONSW){.dwResetPeriod = 86400, .cActions = ARRAY_LEN(actions), .lpsaActions = actions}},
-        {"restart after an error code", SERVICE_CONFIG_FAILURE_ACTIONS_FLAG, &(SERVICE_FAILURE_ACTIONS_FLAG){TRUE}},
-        {"delayed start", SERVICE_CONFIG_DELAYED_AUTO_START_INFO, &(SERVICE_DELAYED_AUTO_START_INFO){TRUE}},
-        {"time to stop at a shutdown", SERVICE_CONFIG_PRESHUTDOWN_INFO, &(SERVICE_PRESHUTDOWN_INFO){(HOST_STOP_S + 10) * 1000}},
+        {"restarts after an error code", SERVICE_CONFIG_FAILURE_ACTIONS_FLAG, &(SERVICE_FAILURE_ACTIONS_FLAG){TRUE}},
+        {"a delayed start", SERVICE_CONFIG_DELAYED_AUTO_START_INFO, &(SERVICE_DELAYED_AUTO_START_INFO){TRUE}},
+        {"time to stop when Windows shuts down", SERVICE_CONFIG_PRESHUTDOWN_INFO, &(SERVICE_PRESHUTDOWN_INFO){(HOST_STOP_S + 10) * 1000}},
         {"an identity of its own", SERVICE_CONFIG_SERVICE_SID_INFO, &(SERVICE_SID_INFO){SERVICE_SID_TYPE_UNRESTRICTED}},
         {"fewer privileges", SERVICE_CONFIG_REQUIRED_PRIVILEGES_INFO, &(SERVICE_REQUIRED_PRIVILEGES_INFOW){privileges}},
     };
@@ -155,11 +155,10 @@ int scm_configure(void (*warn)(const char *what, const struct err *why), struct 
         if (ChangeServiceConfig2W(entry, settings[i].level, settings[i].info))
             continue;
         DWORD code = GetLastError();
-        failed(e, "a setting of the service is refused");
-        err_prefix(e, "%s", settings[i].what);
+        err_os(e, ERR_INTERNAL, (long)code, "the service cannot be given %s", settings[i].what);
         if (!is_unknown(code))
             return -(int)e->code;
-        warn(settings[i].what, e);
+        warn(e);
     }
     return 0;
 }

@@ -11,7 +11,7 @@
 int scm_register(const wchar_t *command, bool *ret_made, struct err *e);
 /* Everything else that the entry needs, of an entry that exists: dependency on Hyper-V where that is, delayed start, recovery, privileges …
  * What this Windows does not know is reported by warn and no error; ERR_NOT_FOUND: there is no entry. */
-int scm_configure(void (*warn)(const char *what, const struct err *why), struct err *e);
+int scm_configure(void (*warn)(const struct err *why), struct err *e);
 /* The command line that the entry runs, UTF-8, caller frees; NULL when there is no entry. */
 int scm_command(char **ret, struct err *e);
 /* Starts, and waits until it runs. 0 as well when it ran already (*ret_ran). */

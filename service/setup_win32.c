@@ -22,9 +22,8 @@ static int fail(const struct err *e)
     return e->code == ERR_CONFIG ? 2 : 1;
 }
 
-static void warn(const char *what, const struct err *why)
+static void warn(const struct err *why)
 {
-    (void)what;
     fprintf(stderr, "vmrecoverd: warning: %s\n", why->msg);
 }
 
@@ -241,8 +240,9 @@ static int uninstall(int argc, char **argv, bool remove_data, struct err *e)
         printf("The data stays: %s\n", o.cfg->data_dir);
         return 0;
     }
-    if ((r = setup_remove_data(o.cfg->data_dir, e)) == 0)
-        printf("data removed: %s\n", o.cfg->data_dir);
+    struct os_stat st;
+    if ((r = os_stat(o.cfg->data_dir, &st, e)) == 0 && (r = setup_remove_data(o.cfg->data_dir, e)) == 0)
+        printf("%s: %s\n", st.exists ? "data removed" : "there was no data", o.cfg->data_dir);
     return r;
 }
 

@@ -159,14 +159,18 @@ static enum err_code code_of(CURLcode code, const char *detail)
     }
 }
 
+bool http_refused(CURLcode code, const char *detail)
+{
+    return code == CURLE_ABORTED_BY_CALLBACK && detail && strstr(detail, "pre-request");     /* libcurl's name for where it was asked */
+}
+
 int http_error(CURLcode code, const char *detail, const char *url, struct err *e)
 {
     AUTO_FREE char *name = url_redact(url);
-    const char *refused = code == CURLE_ABORTED_BY_CALLBACK ? http_os_refused() : NULL;
     if (detail && !*detail)
         detail = NULL;
-    if (refused)
-        err_set(e, ERR_TLS, "%s: %s", name ? name : "the server", refused);
+    if (http_refused(code, detail))
+        err_set(e, ERR_TLS, "%s: %s", name ? name : "the server", http_os_refusal());
     else
         err_set(e, code_of(code, detail), "%s: %s", name ? name : "the server", detail ? detail : curl_easy_strerror(code));
     e->os_code = (long)code;

@@ -11,8 +11,7 @@ CURLcode http_os_set_ca(CURL *h, const char *ca_file);
 /* The machine's own list of proxies and of what bypasses them (proxy.h; caller frees with mem_free_secret and free), NULL where it has
  * none; false: memory ran out. */
 bool http_os_proxy(char **ret_list, char **ret_bypass);
-/* Why our own look at a certificate made libcurl end the last transfer of this thread (CURLE_ABORTED_BY_CALLBACK); NULL: it was not
- * that. Valid until the next transfer; asking takes it away. */
-const char *http_os_refused(void);
+/* What http_os_set_ca's own look at a certificate said against it, the last time in this thread. */
+const char *http_os_refusal(void);
 
 #endif

@@ -64,7 +64,7 @@ bool http_os_proxy(char **ret_list, char **ret_bypass)
     return true;
 }
 
-const char *http_os_refused(void)
+const char *http_os_refusal(void)
 {
-    return NULL;
+    return "";                                        /* OpenSSL looks by itself, and libcurl says what it saw */
 }
