@@ -380,7 +380,7 @@ static void test_pages(void **state)
     struct err err;
     uint64_t counts[JOB_STATES], tasks[TASK_KINDS][TASK_STATES];
     for (int i = 0; i < N; i++) {
-        make_job(f->db, i % 2 ? NULL : "{'disks':[{'source':{'type':'file','path':'/a'}},{'source':{'type':'blank','size':1048576}}]}", ids[i]);
+        make_job(f->db, i % 2 ? NULL : "{'disks':[{'source':{'type':'file','path':'@/a'}},{'source':{'type':'blank','size':1048576}}]}", ids[i]);
         if (i % 3 == 0)
             ok(job_cancel(f->db, ids[i], &err));
     }
