@@ -77,8 +77,10 @@ int watch_job(struct cli *cli, const char *id, struct err *e);
 /* The same for the last task of a kind (an export). */
 int watch_task(struct cli *cli, const char *id, const char *kind, struct err *e);
 
-/* ---- the terminal (term_posix.c) ---- */
+/* ---- the terminal (term_posix.c, term_win32.c) ---- */
+void term_init(void);                                /* once, before anything is written; the end of the process undoes it */
 bool term_is_tty(FILE *f);
+bool term_draws(void);                               /* standard output is a terminal that understands control sequences */
 unsigned term_columns(void);                         /* of standard output, 80 when unknown */
 /* Asks on the terminal without echo; caller frees with mem_free_secret. ERR_VALUE when there is no terminal. */
 int term_read_secret(const char *prompt, char **ret, struct err *e);
