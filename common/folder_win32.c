@@ -62,6 +62,8 @@ int os_mkdirs(const char *path, unsigned flags, struct err *e)
         DWORD error = made ? ERROR_SUCCESS : GetLastError();
         if (made)
             r = open_up(w, path, e);
+        else if (!was && (flags & OS_EXCLUSIVE) && error == ERROR_ALREADY_EXISTS)
+            r = err_set(e, ERR_WRONG_STATE, "there is something at %s already", path);
         else if (!is_folder(w))                       /* what is there may refuse us and still be what we need */
             r = error == ERROR_ALREADY_EXISTS ? err_set(e, ERR_IO, "%s cannot be made: a part of it is there and is not a folder", path)
                                               : err_os(e, ERR_IO, (long)error, "cannot make the folder %s", path);
