@@ -67,6 +67,10 @@ void seconds_text(int64_t seconds, char buf[SIZE_TEXT]);               /* "1:02:
 const char *jstr(const json_t *o, const char *key);
 int64_t jint(const json_t *o, const char *key);
 
+/* ---- what most commands that show something begin with (fetch.c) ---- */
+/* GET; 0: show *ret (reply_clear it). 1: --json was given, and the answer is printed as it came. */
+int cli_fetch(struct cli *cli, const char *path, struct reply *ret, struct err *e);
+
 /* ---- naming objects (name.c): an id, a unique beginning of one (4 characters or more), or a unique name ---- */
 int name_job(struct cli *cli, const char *given, char **ret_id, struct err *e);
 int name_vm(struct cli *cli, const char *given, char **ret_id, struct err *e);
