@@ -7,12 +7,6 @@
 
 #define FIELD "/path"
 
-static bool below(const char *path, const char *folder)
-{
-    size_t n = strlen(folder);
-    return !strncmp(path, folder, n) && (path[n] == '/' || path[n] == '\\' || !path[n]);
-}
-
 /* real: with links resolved, so that no link leads in. */
 static int check_place(struct request *rq, const char *real, struct err *e)
 {
@@ -20,13 +14,13 @@ static int check_place(struct request *rq, const char *real, struct err *e)
     AUTO_FREE char *own = os_real_path(rq->api->cfg.data_dir);
     if (!own)
         return err_oom(e);
-    if (!below(real, own))
+    if (!os_path_within(real, own))
         return 0;
     for (size_t i = 0; i < ARRAY_LEN(open_folders); i++) {
         AUTO_FREE char *folder = os_path_join(own, open_folders[i]);
         if (!folder)
             return err_oom(e);
-        if (below(real, folder))
+        if (os_path_within(real, folder))
             return 0;
     }
     return err_field(e, ERR_VALUE, FIELD, "the path lies in the daemon's own folder");
@@ -34,8 +28,9 @@ static int check_place(struct request *rq, const char *real, struct err *e)
 
 int hostfile_existing(struct request *rq, const char *path, struct err *e)
 {
-    if (!os_path_is_absolute(path))
-        return err_field(e, ERR_VALUE, FIELD, "the path must be absolute");
+    const char *wrong = os_path_refuse(path);
+    if (wrong)
+        return err_field(e, ERR_VALUE, FIELD, "the path %s", wrong);
     struct os_stat st;
     struct err why;
     if (os_stat(path, &st, &why) < 0)
@@ -48,9 +43,11 @@ int hostfile_existing(struct request *rq, const char *path, struct err *e)
 
 int hostfile_new(struct request *rq, const char *path, struct err *e)
 {
-    const char *base = os_path_base(path);
-    if (!os_path_is_absolute(path) || !*base || !strcmp(base, ".") || !strcmp(base, ".."))
-        return err_field(e, ERR_VALUE, FIELD, "the path must be absolute and end in the name of a file");
+    const char *base = os_path_base(path), *wrong = os_path_refuse(path);
+    if (wrong)
+        return err_field(e, ERR_VALUE, FIELD, "the path %s", wrong);
+    if (!*base || !strcmp(base, "."))
+        return err_field(e, ERR_VALUE, FIELD, "the path must end in the name of a file");
     AUTO_FREE char *folder = str_ndup(path, (size_t)(base - path));
     AUTO_FREE char *real = folder ? os_real_path(folder) : NULL;
     struct os_stat st;

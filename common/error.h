@@ -10,6 +10,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "common/printf.h"
+
 /* code, stable word for clients, HTTP status, worth another attempt by itself, title, what to do if nobody says better.
  * The words are public: add rows, never rename one. */
 #define ERR_MAP(X) \
@@ -65,7 +67,8 @@
     X(ERR_DB_DAMAGED, "database_damaged", 500, false, "The database file is damaged", "Restore it from a backup or move it away; it is not overwritten.") \
     X(ERR_DB_NEWER, "database_newer", 500, false, "The database was written by a newer version", "Install that version again or use another data folder.") \
     X(ERR_CONFIG, "invalid_configuration", 500, false, "The configuration is not valid", "Correct the named line; vmrecoverd --help lists every key.") \
-    X(ERR_LOCKED, "already_running", 409, false, "Another process uses the data folder", "Stop the other daemon, or use another --data-dir.")
+    X(ERR_LOCKED, "already_running", 409, false, "Another process uses the data folder", "Stop the other daemon, or use another --data-dir.") \
+    X(ERR_PORT, "port_in_use", 500, false, "Another program listens on the port", "Stop the other program, or choose another port with --listen.")
 
 enum err_code {
     ERR_SIGNED = -1,         /* never used: makes the type signed for every compiler */
@@ -105,17 +108,17 @@ const struct err_info *err_info(int code);
 enum err_code err_from_word(const char *word);
 
 /* Set code and sentence, clearing all else; returns -code, so that `return err_set(...)` reads well. */
-int err_set(struct err *e, enum err_code code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+int err_set(struct err *e, enum err_code code, const char *fmt, ...) PRINTF_LIKE(3, 4);
 /* The same with the operating system's error number (errno or GetLastError); its text is appended, and
  * ENOSPC, EACCES, ENOENT, ENOMEM become their own codes whatever `code` says. */
-int err_os(struct err *e, enum err_code code, long os_code, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
+int err_os(struct err *e, enum err_code code, long os_code, const char *fmt, ...) PRINTF_LIKE(4, 5);
 int err_oom(struct err *e);
 /* Bad input: code, JSON Pointer and sentence. */
-int err_field(struct err *e, enum err_code code, const char *pointer, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
+int err_field(struct err *e, enum err_code code, const char *pointer, const char *fmt, ...) PRINTF_LIKE(4, 5);
 /* Replaces the hint; returns -e->code. */
-int err_hint(struct err *e, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+int err_hint(struct err *e, const char *fmt, ...) PRINTF_LIKE(2, 3);
 /* Puts "text: " before the sentence; returns -e->code. */
-int err_prefix(struct err *e, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+int err_prefix(struct err *e, const char *fmt, ...) PRINTF_LIKE(2, 3);
 void err_clear(struct err *e);
 /* The hint to show: its own or the table's. */
 const char *err_hint_text(const struct err *e);

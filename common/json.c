@@ -32,7 +32,7 @@ static void append_pointer(char *dst, size_t size, const char *base, const char 
         dst[n] = 0;
 }
 
-static int __attribute__((format(printf, 4, 0))) vfail(struct json_in *in, const char *key, enum err_code code, const char *fmt, va_list ap)
+static int PRINTF_LIKE(4, 0) vfail(struct json_in *in, const char *key, enum err_code code, const char *fmt, va_list ap)
 {
     if (in->e->code)
         return -(int)in->e->code;

@@ -2,15 +2,10 @@
  * row in `steps`. All missing steps and the new number are one transaction, so a crash leaves the old version or the new one. */
 #include <inttypes.h>
 
+#include "common/embed.h"
 #include "db/sql.h"
 
-/* schema.sql as a NUL-terminated string. */
-__asm__(".section .rodata,\"a\"\n"
-        ".globl migrate_schema_sql\n"
-        "migrate_schema_sql:\n"
-        ".incbin \"db/schema.sql\"\n"
-        ".byte 0\n"
-        ".text\n");
+EMBED(migrate_schema_sql, "db/schema.sql");
 extern const char migrate_schema_sql[];
 
 #define APPLICATION_ID 0x766d7276                    /* as schema.sql sets it */

@@ -97,28 +97,14 @@ static const char *bad_name(const char *s)
     return NULL;
 }
 
-/* Both separators count on every system: a path that is harmless on one must not be an escape on another. */
-static bool has_dot_dot(const char *path)
-{
-    for (const char *p = path; *p;) {
-        size_t n = strcspn(p, "/\\");
-        if (n == 2 && p[0] == '.' && p[1] == '.')
-            return true;
-        p += n;
-        p += *p != 0;
-    }
-    return false;
-}
-
 static void take_path(struct json_in *in, const char *key, char **to)
 {
     const char *path = json_in_string(in, key, NULL, PATH_BYTES_MAX);
     if (!path)
         return;
-    if (!os_path_is_absolute(path))
-        json_in_fail(in, key, ERR_VALUE, "must be an absolute path on the recovery host");
-    else if (has_dot_dot(path))
-        json_in_fail(in, key, ERR_VALUE, "must not have '..' in it");
+    const char *why = os_path_refuse(path);
+    if (why)
+        json_in_fail(in, key, ERR_VALUE, "%s", why);
     else
         keep(in, to, path);
 }

@@ -72,7 +72,7 @@ void sql_rollback(struct sql_tx *tx);                /* no-op when committed or 
 /* What SQLite answered as ours: returns the negative code, never 0. */
 int sql_error(struct db *db, int rc, struct err *e);
 /* A stored value that this program would never have written. */
-int sql_damaged(struct err *e, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+int sql_damaged(struct err *e, const char *fmt, ...) PRINTF_LIKE(2, 3);
 
 /* migrate.c: brings a database that is open and in WAL mode to the newest schema, in one transaction. */
 int migrate(struct db *db, struct err *e);

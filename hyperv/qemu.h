@@ -191,6 +191,8 @@ int qemu_def_copy(const struct qemu_def *d, struct qemu_def *ret, struct err *e)
 int qemu_vm_call(struct qemu_vm *vm, const char *command, json_t *args, json_t **ret, struct err *e);
 /* Under op: processes. launch leaves QEMU connected and stopped before its first instruction. */
 int qemu_vm_launch(struct qemu_vm *vm, struct err *e);
+/* After refresh: a QEMU that does not listen yet was just started, by a daemon that died meanwhile; waits for it, but not for one that hangs. */
+void qemu_vm_await_launch(struct qemu_vm *vm);
 int qemu_vm_power_off(struct qemu_vm *vm, struct err *e);
 
 /* qemu_args_posix.c: the command line. Strings in *ret belong to the caller: qemu_args_free. */

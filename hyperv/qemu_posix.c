@@ -493,6 +493,7 @@ static int start(struct qemu_vm *vm, struct err *e)
         return err_hint(e, "Wait for the export's end, or cancel it.");
     }
     qemu_vm_refresh(vm);
+    qemu_vm_await_launch(vm);
     if (vm->state == HV_RUNNING && vm->qmp)
         return 0;
     if (vm->state == HV_RUNNING)

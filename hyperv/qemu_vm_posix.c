@@ -260,7 +260,8 @@ static void learn(struct qemu_vm *vm, unsigned patience_ms)
         if (qemu_process_wait(&p, 200)) {              /* it was ending just then */
             read_end(vm);
         } else {
-            mark_silent(vm, patience_ms);
+            if (e.code == ERR_TIMEOUT)                 /* else nobody listens: it is just starting, or ending */
+                mark_silent(vm, patience_ms);
             qemu_vm_set_state(vm, HV_RUNNING, no_answer);
         }
     } else if (patience_ms) {
@@ -364,6 +365,16 @@ static int spawn(struct qemu_vm *vm, struct err *e)
     r = log ? os_spawn(&x, &pid, e) : err_oom(e);
     qemu_args_free(argv);
     return r < 0 ? r : wait_for_qemu(vm, pid, e);
+}
+
+void qemu_vm_await_launch(struct qemu_vm *vm)
+{
+    int64_t deadline = clock_mono_ms() + LAUNCH_MS;
+    while (vm->state == HV_RUNNING && !vm->qmp && !vm->silent_until_ms && clock_mono_ms() < deadline &&
+           !(vm->q->stop && vm->q->stop(vm->q->stop_arg))) {
+        clock_sleep_ms(50);
+        qemu_vm_refresh(vm);
+    }
 }
 
 int qemu_vm_launch(struct qemu_vm *vm, struct err *e)

@@ -18,7 +18,10 @@ char *disk_path(const struct task_run *t, unsigned index, enum disk_format forma
     const struct spec_disk *s = &t->job->spec->disks[index];
     if (s->type == SOURCE_FILE)
         return str_dup(s->path);
-    return str_printf("%s/%s/disk%u.%s", t->d->disks_dir, t->job->id, index, extension(format));
+    char name[32];
+    snprintf(name, sizeof name, "disk%u.%s", index, extension(format));
+    AUTO_FREE char *folder = os_path_join(t->d->disks_dir, t->job->id);
+    return folder ? os_path_join(folder, name) : NULL;
 }
 
 int disk_blob_open(struct task_run *t, unsigned index, struct blob **ret, struct err *e)

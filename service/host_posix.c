@@ -25,6 +25,17 @@ static void on_signal(int sig)
     host_request_stop();
 }
 
+bool host_serve(int (*serve)(int argc, char **argv), int argc, char **argv, int *ret_status)
+{
+    (void)serve, (void)argc, (void)argv, (void)ret_status;
+    return false;
+}
+
+bool host_is_service(void)
+{
+    return false;
+}
+
 void host_request_stop(void)
 {
     int saved = errno;
@@ -93,6 +104,18 @@ void host_ready(const char *status)
 void host_stopping(const char *status)
 {
     notify_state("STOPPING=1", status);
+}
+
+/* systemctl status shows why; that the daemon ended, systemd sees for itself */
+void host_stopped(const struct err *why)
+{
+    AUTO_FREE char *text = why ? str_printf("STATUS=cannot run: %s", why->msg) : NULL;
+    if (!text)
+        return;
+    for (char *p = text; *p; p++)
+        if (*p == '\n')
+            *p = ' ';
+    notify(text);
 }
 
 void host_alive(void)

@@ -7,25 +7,35 @@
 #include "service/config.h"
 #include "service/daemon.h"
 #include "service/host.h"
+#include "service/logs.h"
+#include "service/setup.h"
 #include "storage/image/image.h"
 
 static int usage(FILE *to, int status)
 {
     fputs("usage: vmrecoverd run [--config FILE] [--KEY VALUE ...]\n"
+          "       vmrecoverd install [--no-start | --configure-only] [--config FILE] [--KEY VALUE ...]\n"
+          "       vmrecoverd uninstall [--remove-data]\n"
           "       vmrecoverd --help | --version\n\n"
-          "run      the daemon in the foreground\n\n"
+          "run        the daemon in the foreground\n"
+          "install    Windows: makes or updates the service, with these options, and starts it\n"
+          "uninstall  Windows: stops and removes the service; the data stays unless it is to be removed\n\n"
           "Every key of vmrecover.conf is an option too, with '-' for '_'; options win. Where two sections have a key\n"
           "of the same name, write --section.key.\n",
           to);
-    if (to == stdout)
-        config_help();
+    AUTO_STRBUF struct strbuf keys = {0};
+    config_help(&keys);
+    if (to == stdout && keys.data)
+        fputs(keys.data, to);
     return status;
 }
 
+/* Every end of the daemon but the one that was asked for. */
 static int fail(const struct err *e)
 {
-    log_err(LOG_LEVEL_ERROR, "vmrecoverd cannot run", e);
-    fprintf(stderr, "vmrecoverd: %s\n  %s\n", e->msg, err_hint_text(e));
+    logs_failure(e);
+    if (!host_is_service())
+        fprintf(stderr, "vmrecoverd: %s\n  %s\n", e->msg, err_hint_text(e));
     return e->code == ERR_CONFIG ? 2 : 1;
 }
 
@@ -69,7 +79,7 @@ static int front_start(struct daemon *d, void **ret, char **ret_bound, struct er
     if (!listen)
         return err_oom(e);
     char *rest = listen;
-    for (char *one; (one = strsep(&rest, ","));) {
+    for (char *one; (one = str_sep(&rest, ","));) {
         one += strspn(one, " ");
         if (!*one)
             continue;
@@ -102,39 +112,57 @@ static void front_stop(void *front)
 
 static const struct daemon_front front = {.start = front_start, .stop = front_stop};
 
+/* The daemon, in the foreground or as the service. */
 static int run(int argc, char **argv)
 {
     struct err e;
-    const char *file = NULL;
-    if (argc >= 2 && !strcmp(argv[0], "--config")) {
-        file = argv[1];
-        argc -= 2;
-        argv += 2;
-    } else if (argc >= 1 && !strncmp(argv[0], "--config=", 9)) {
-        file = argv[0] + 9;
-        argc--;
-        argv++;
-    }
     AUTO(config_free_ptr) struct config *cfg = NULL;
     enum log_level level = LOG_LEVEL_INFO;
-    if (config_load(file, argc, argv, &cfg, &e) < 0)
-        return fail(&e);
-    if (log_parse_level(cfg->log_level, &level))
+    logs_start(host_is_service());
+    int r = config_load_args(argc, argv, &cfg, &e);
+    if (r == 0 && log_parse_level(cfg->log_level, &level))
         log_set_level(level);
-    if (host_init(&e) < 0 || daemon_run(cfg, &front, &e) < 0)
-        return fail(&e);
+    if (r == 0)
+        r = host_init(&e);
+    if (r == 0)
+        r = daemon_run(cfg, &front, &e);
+    int status = r < 0 ? fail(&e) : 0;
+    logs_end();
+    host_stopped(r < 0 ? &e : NULL);
+    return status;
+}
+
+static int help(int argc, char **argv)
+{
+    (void)argc, (void)argv;
+    return usage(stdout, 0);
+}
+
+static int version(int argc, char **argv)
+{
+    (void)argc, (void)argv;
+    puts("vmrecoverd " VMR_VERSION);
     return 0;
 }
 
+static const struct {
+    const char *word;
+    int (*fn)(int argc, char **argv);                 /* what follows the word */
+} commands[] = {
+    {"run", run}, {"install", setup_install}, {"uninstall", setup_uninstall}, {"--help", help}, {"help", help}, {"--version", version},
+};
+
 int main(int argc, char **argv)
 {
-    if (argc >= 2 && !strcmp(argv[1], "run"))
-        return run(argc - 2, argv + 2);
-    if (argc >= 2 && (!strcmp(argv[1], "--help") || !strcmp(argv[1], "help")))
-        return usage(stdout, 0);
-    if (argc >= 2 && !strcmp(argv[1], "--version")) {
-        puts("vmrecoverd " VMR_VERSION);
-        return 0;
-    }
+    struct err e;
+    if (os_main_args(&argc, &argv, &e) < 0)
+        return fail(&e);
+    for (size_t i = 0; i < ARRAY_LEN(commands); i++)
+        if (argc >= 2 && !strcmp(argv[1], commands[i].word))
+            return commands[i].fn(argc - 2, argv + 2);
+    /* what the service manager runs: the program with options, or with nothing */
+    int status;
+    if ((argc < 2 || str_starts(argv[1], "--")) && host_serve(run, argc - 1, argv + 1, &status))
+        return status;
     return usage(stderr, 2);
 }

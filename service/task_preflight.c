@@ -88,15 +88,15 @@ static uint64_t present_bytes(const char *path)
     return n;
 }
 
-static uint64_t missing_bytes(const char *path, uint64_t listed)
+static uint64_t still_needed(const char *path, uint64_t listed, uint64_t length)
 {
-    uint64_t have = present_bytes(path);
-    return listed > have ? listed - have : 0;
+    uint64_t all = os_files_are_sparse() ? listed : length, have = present_bytes(path);
+    return all > have ? all - have : 0;
 }
 
-static int add_pending(void *arg, const char *path, uint64_t listed)
+static int add_pending(void *arg, const char *path, uint64_t listed, uint64_t length)
 {
-    *(uint64_t *)arg += missing_bytes(path, listed);
+    *(uint64_t *)arg += still_needed(path, listed, length);
     return 0;
 }
 
@@ -152,7 +152,7 @@ static int check_blob(struct task_run *t, unsigned i, struct image_info *image, 
     if ((r = transfer_put(t->db, t->job->id, i, &row, e)) < 0 ||
         (r = job_set_disk(t->db, t->job->id, i, path, format, image->virtual_size, e)) < 0)
         return r;
-    *ret_needed = missing_bytes(path, ranges.bytes);
+    *ret_needed = still_needed(path, ranges.bytes, info.length);
     return 0;
 }
 
@@ -175,7 +175,7 @@ static int check_file(struct task_run *t, unsigned i, struct image_info *image, 
     return r < 0 ? r : job_set_disk(t->db, t->job->id, i, s->path, format, image->virtual_size, e);
 }
 
-static int check_blank(struct task_run *t, unsigned i, struct err *e)
+static int check_blank(struct task_run *t, unsigned i, uint64_t *ret_needed, struct err *e)
 {
     const struct spec_disk *s = &t->job->spec->disks[i];
     enum disk_format format = s->format == FORMAT_AUTO ? FORMAT_VHD : s->format;
@@ -184,7 +184,10 @@ static int check_blank(struct task_run *t, unsigned i, struct err *e)
         return err_hint(e, "Leave \"format\" out, or use \"vhd\" or \"raw\".");
     }
     AUTO_FREE char *path = disk_path(t, i, format);
-    return path ? job_set_disk(t->db, t->job->id, i, path, format, s->size, e) : err_oom(e);
+    if (!path)
+        return err_oom(e);
+    *ret_needed = still_needed(path, 0, s->size);
+    return job_set_disk(t->db, t->job->id, i, path, format, s->size, e);
 }
 
 int task_preflight(struct task_run *t, struct err *e)
@@ -201,7 +204,7 @@ int task_preflight(struct task_run *t, struct err *e)
         switch (t->job->spec->disks[i].type) {
         case SOURCE_BLOB: r = check_blob(t, i, &image, &bytes, e); break;
         case SOURCE_FILE: r = check_file(t, i, &image, e); break;
-        default: r = check_blank(t, i, e); break;
+        default: r = check_blank(t, i, &bytes, e); break;
         }
         if (r < 0)
             return r;

@@ -15,9 +15,14 @@ struct http_config {
 };
 /* Once per process, before threads start. */
 int http_init(struct err *e);
-/* A handle with our options: https and http only, no redirects, timeouts, no signals, proxy from the environment (never
- * for loopback), user agent, CA. NULL when memory ran out. */
+/* Which proxies the whole process uses, in the forms of proxy.h: "" the system's, else the environment's as libcurl reads it; "none"
+ * none at all. What no_proxy names is reached directly, and so are this machine and 169.254.169.254 always. Before threads start. */
+int http_use_proxy(const char *proxy, const char *no_proxy, struct err *e);
+/* A handle with our options: https (TLS 1.2 at least) and http only, no redirects, timeouts, no signals, proxy, user agent, the
+ * system's CAs and ca_file. NULL when memory ran out. */
 CURL *http_handle(const struct http_config *cfg, const char *url);
+/* CURLE_ABORTED_BY_CALLBACK is either a stop that the caller asked for, or a certificate that was refused: this is the second. */
+bool http_refused(CURLcode code, const char *detail);
 /* CURLcode -> ERR_UNREACHABLE, ERR_TLS, ERR_TIMEOUT …; the message names the redacted URL. */
 int http_error(CURLcode code, const char *detail, const char *url, struct err *e);
 

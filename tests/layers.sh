@@ -24,7 +24,6 @@ system='
 sqlite3.h           : db/*
 microhttpd.h        : api/*
 curl/*              : storage/* api/cli/* common/url.c
-ini.h               : service/config.c
 png.h               : api/*
 expat.h             : storage/azure/*
 openssl/*           : common/*

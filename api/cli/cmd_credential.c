@@ -11,13 +11,9 @@ static int list(struct cli *cli, int argc, char **argv, struct err *e)
     if (r < 0)
         return r;
     AUTO_REPLY struct reply reply = {0};
-    r = client_call(cli->client, &(struct call){.method = "GET", .path = "/v1/credentials"}, &reply, e);
-    if (r < 0)
-        return r;
-    if (cli->json) {
-        print_json(reply.json);
-        return EXIT_DONE;
-    }
+    r = cli_fetch(cli, "/v1/credentials", &reply, e);
+    if (r != 0)
+        return r < 0 ? r : EXIT_DONE;
     size_t i;
     json_t *c;
     json_array_foreach(json_object_get(reply.json, "credentials"), i, c) {

@@ -42,13 +42,9 @@ int cmd_list(struct cli *cli, int argc, char **argv, struct err *e)
     if (!path)
         return err_oom(e);
     AUTO_REPLY struct reply reply = {0};
-    r = client_call(cli->client, &(struct call){.method = "GET", .path = path}, &reply, e);
-    if (r < 0)
-        return r;
-    if (cli->json) {
-        print_json(reply.json);
-        return EXIT_DONE;
-    }
+    r = cli_fetch(cli, path, &reply, e);
+    if (r != 0)
+        return r < 0 ? r : EXIT_DONE;
     size_t i;
     json_t *job, *jobs = json_object_get(reply.json, "jobs");
     if (json_array_size(jobs) == 0)
@@ -121,13 +117,9 @@ int cmd_show(struct cli *cli, int argc, char **argv, struct err *e)
     if (!path)
         return err_oom(e);
     AUTO_REPLY struct reply reply = {0};
-    r = client_call(cli->client, &(struct call){.method = "GET", .path = path}, &reply, e);
-    if (r < 0)
-        return r;
-    if (cli->json) {
-        print_json(reply.json);
-        return EXIT_DONE;
-    }
+    r = cli_fetch(cli, path, &reply, e);
+    if (r != 0)
+        return r < 0 ? r : EXIT_DONE;
     static const char *const members[][2] = {{"job", "id"}, {"name", "name"}, {"state", "state"}, {"created", "created_at"}, {"VM", "vm_id"}};
     for (size_t i = 0; i < ARRAY_LEN(members); i++) {
         if (!*jstr(reply.json, members[i][1]))

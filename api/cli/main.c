@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "api/cli/cli.h"
+#include "common/os.h"
 
 static const struct command {
     const char *name, *usage, *summary;
@@ -45,9 +46,10 @@ static void help(FILE *f)
           "  --generation auto|1|2  --memory MIB  --cpus N  --network none|nat|switch:NAME  --no-start  --dvd ISO\n"
           "  --json-body FILE          the whole request as JSON instead ('-': standard input)\n\n"
           "--json prints the API's own JSON. VMRECOVER_URL names the daemon (http://127.0.0.1:8480), VMRECOVER_TOKEN_FILE the file with\n"
-          "its token (/var/lib/vmrecover/token).\n\n"
-          "exit status: 0 done, 1 the job failed or the daemon refused, 2 wrong usage or a malformed request, 3 the daemon cannot be reached\n",
-          f);
+          "its token", f);
+    fprintf(f, " (`token` in %s).\n\n"
+            "exit status: 0 done, 1 the job failed or the daemon refused, 2 wrong usage or a malformed request, 3 the daemon cannot be reached\n",
+            os_data_path());
 }
 
 static int exit_code(const struct cli *cli, const struct err *e)
@@ -85,6 +87,12 @@ static int run(const struct command *c, bool json, int argc, char **argv)
 
 int main(int argc, char **argv)
 {
+    struct err e;
+    if (os_main_args(&argc, &argv, &e) < 0) {
+        print_err(&e);
+        return EXIT_USAGE;
+    }
+    term_init();
     bool json = false;
     int i = 1;
     for (; i < argc && strcmp(argv[i], "--json") == 0; i++)

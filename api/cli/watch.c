@@ -229,7 +229,7 @@ static int follow(struct cli *cli, struct watch *w, const char *id, const char *
 
 int watch_task(struct cli *cli, const char *id, const char *kind, struct err *e)
 {
-    struct watch w = {.tty = term_is_tty(stdout)};
+    struct watch w = {.tty = term_draws()};
     int r = follow(cli, &w, id, kind, e);
     free(w.last_json);
     return r;

@@ -244,7 +244,7 @@ static int perform(struct blob *b, CURL *h, const char *verb, const char *range,
     curl_easy_setopt(h, CURLOPT_HTTPHEADER, NULL);
     curl_easy_setopt(h, CURLOPT_ERRORBUFFER, NULL);
     curl_slist_free_all(list);
-    if (c == CURLE_ABORTED_BY_CALLBACK)
+    if (c == CURLE_ABORTED_BY_CALLBACK && !http_refused(c, detail))
         return err_set(e, ERR_CANCELLED, "stopped while %s was asked", b->name);
     /* Once a status is known the headers judge: an error's body may be cut, a body that is too long was refused. */
     if (c == CURLE_OK || (a->headers.status >= 200 && c == CURLE_WRITE_ERROR) || a->headers.status >= 400)

@@ -249,7 +249,7 @@ static int send_request(struct blob *b, const struct blob_info *info, CURL *h, s
     curl_easy_setopt(h, CURLOPT_HTTPHEADER, NULL);
     curl_easy_setopt(h, CURLOPT_ERRORBUFFER, NULL);
     curl_slist_free_all(list);
-    if (c == CURLE_ABORTED_BY_CALLBACK)
+    if (c == CURLE_ABORTED_BY_CALLBACK && !http_refused(c, detail))
         return err_set(e, ERR_CANCELLED, "stopped while the page list was read");
     if (a->oom)
         return err_oom(e);

@@ -1,4 +1,4 @@
-/* Empty disks to install a system on: sparse, so that they cost nothing until a guest writes. */
+/* Empty disks to install a system on. Where os_files_are_sparse() they cost nothing until a guest writes. */
 #include <inttypes.h>
 #include <string.h>
 

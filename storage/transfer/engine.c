@@ -11,7 +11,8 @@
  *
  * A hole between two ranges is done together with the range before or behind it, so that finished work grows into a few large spans
  * and neither memory nor journal follow the number of ranges. This is sound because all of one run, and of the runs it resumes, see
- * one ETag: what a page list once called empty reads as zeros, which is what the sparse file has there. */
+ * one ETag: what a page list once called empty reads as zeros, which is what the file has there: on Linux it is sparse; NTFS
+ * fills up with zeros what a write skips, so that chunks in ascending order cost the least. */
 #include <inttypes.h>
 #include <limits.h>
 #include <stdio.h>
@@ -180,7 +181,7 @@ static bool is_zero(const char *p, size_t n)
     return !p[0] && !memcmp(p, p + 1, n - 1);
 }
 
-/* To its place in the file. Without a page list blocks of zeros are left out: the file is sparse and reads as zeros there, since nothing
+/* To its place in the file. Without a page list blocks of zeros are left out: the file reads as zeros there, since nothing
  * but these very bytes was ever written to it. */
 static int store(struct engine *g, const char *p, size_t n, uint64_t pos, struct err *e)
 {
@@ -295,7 +296,8 @@ static unsigned jitter(struct engine *g, unsigned ms)
 
 static int disk_full(struct engine *g, struct err *e)
 {
-    uint64_t need = g->listed > g->p.transferred ? g->listed - g->p.transferred : 0, have = 0;
+    uint64_t all = os_files_are_sparse() ? g->listed : g->t->info->length, have = 0;
+    uint64_t need = all > g->p.transferred ? all - g->p.transferred : 0;
     struct err ignored;
     if (os_free_space(g->part, &have, &ignored) < 0)
         have = 0;
@@ -525,8 +527,11 @@ static int new_part(struct engine *g, const struct journal_source *src, struct e
     if ((r = os_file_open(g->part, OS_WRITE | OS_CREATE, &g->file, e)) < 0 || (r = os_file_lock(g->file, e)) < 0)
         return r;
     /* The old journal goes before the old data does, and the new one comes after the new file is there. */
-    if ((r = journal_remove(g->journal_path, e)) < 0 || (r = os_file_truncate(g->file, 0, e)) < 0 ||
-        (r = os_file_truncate(g->file, src->length, e)) < 0 || (r = os_file_sync(g->file, e)) < 0)
+    if ((r = journal_remove(g->journal_path, e)) < 0 || (r = os_file_truncate(g->file, 0, e)) < 0)
+        return r;
+    if ((r = os_file_truncate(g->file, src->length, e)) < 0)
+        return r == -ERR_DISK_FULL ? disk_full(g, e) : r;
+    if ((r = os_file_sync(g->file, e)) < 0)
         return r;
     return journal_create(g->journal_path, src, &g->journal, e);
 }

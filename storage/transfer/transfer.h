@@ -1,4 +1,5 @@
-/* The transfer engine: a chunked, parallel, resumable copy of what a blob really holds into a sparse local file.
+/* The transfer engine: a chunked, parallel, resumable copy of what a blob really holds into a local file, sparse where
+ * os_files_are_sparse().
  * Order of durability: bytes are written to PATH.part and fdatasync()ed before PATH.part.journal says so; the journal is only
  * ever behind the data. At the end the file is synced, renamed to PATH, and the journal removed. Memory does not grow with the disk:
  * each connection has one buffer. A run belongs to one thread. */

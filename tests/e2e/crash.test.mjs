@@ -61,6 +61,46 @@ test(`${kills} deaths in one job`, async (t) => {
     }
 });
 
+test('deaths in the start of a VM and in an export', async (t) => {
+    const rand = random(seed + 2);
+    const source = path.join(tempDir('crash'), 'disk.vhd');
+    makeVhd(source, 64 * MIB, { used: 0.5, seed: 7 });
+    const daemon = await Daemon.start({ backoff_ms: 100 });
+    const seen = [];
+    try {
+        for (let i = 0; i < (soak ? 6 : 2); i++) {
+            const { id } = await daemon.api.submit({ disks: [{ source: { type: 'file', path: source } }], vm: { memory_mib: 64, cpus: 1 } });
+            const state = async (kind) => (await daemon.api.job(id)).tasks.find((x) => x.kind === kind)?.state;
+            await waitFor('the VM is made', async () => await state('create_vm') === 'succeeded', { interval: 3 });
+            await sleep(rand() * 150 * slow);
+            seen.push(await state('start_vm'));
+            await daemon.kill9();
+            await daemon.restart();
+            const job = await daemon.api.waitJob(id);
+            assert.equal(daemon.vmProcesses().length, 1, 'one process');
+            await daemon.api.post(`/v1/vms/${id}/stop`, undefined, 200);
+
+            const folder = tempDir('exports'), target = path.join(folder, 'out.vhd');
+            fs.writeFileSync(`${target}.part`, 'mine');
+            await daemon.api.post(`/v1/vms/${id}/export`, { path: target });
+            await waitFor('the export has begun', async () => await state('export_vm') !== 'pending', { interval: 3 });
+            await sleep(rand() * 300 * slow);
+            seen.push(await state('export_vm'));
+            await daemon.kill9();
+            await daemon.restart();
+            const done = await daemon.api.waitTask(id, 'export_vm', (x) => ['succeeded', 'failed'].includes(x.state), { timeout: 120_000 });
+            assert.equal(done.tasks.find((x) => x.kind === 'export_vm').state, 'succeeded', JSON.stringify(done.tasks));
+            assert.ok(await identical(rawImage(target, 64 * MIB), rawImage(source, 64 * MIB)));
+            assert.deepEqual(fs.readdirSync(folder).sort(), ['out.vhd', 'out.vhd.part'], 'nothing of ours lies beside it');
+            await daemon.api.deleteJob(job.id, i % 2 ? 'keep' : 'delete');
+            assert.equal(fs.existsSync(target), i % 2 === 1);
+            assert.equal(fs.readFileSync(`${target}.part`, 'utf8'), 'mine');
+        }
+        t.diagnostic(`killed in: ${seen.join(', ')}`);
+        assert.ok(fs.existsSync(source), "the user's own disk stays");
+    } finally { await daemon.stop(); }
+});
+
 test('killed while it starts: the database and the token survive', async () => {
     const rand = random(seed + 1);
     const daemon = await Daemon.start();

@@ -51,15 +51,26 @@ void fails_at(int r, int code, const struct err *e, const char *what, const char
     }
 }
 
+char *json_text_of(const char *text)
+{
+    struct strbuf b = {0};
+    for (; *text; text++) {
+        if (text[0] == '@' && text[1] == '/')
+            strbuf_adds(&b, tmp_root);
+        else
+            strbuf_add(&b, *text == '\'' ? "\"" : text, 1);
+    }
+    char *s = strbuf_steal(&b);
+    assert_non_null(s);
+    return s;
+}
+
 struct spec *spec_of(const char *json)
 {
-    AUTO_FREE char *text = str_dup(json);
+    AUTO_FREE char *text = json_text_of(json);
     struct err err;
     struct spec *s;
     json_t *body;
-    for (char *p = text; *p; p++)
-        if (*p == '\'')
-            *p = '"';
     ok(json_parse(text, strlen(text), &body, &err));
     int r = spec_parse(body, &s, &err);
     json_decref(body);

@@ -170,7 +170,7 @@ static void test_hostile(void **state)
     AUTO_FREE char *path = tmp_path(dir, "list.xml");
     struct err e;
     serve(&s, (const char *const[]){"--size", "1M", NULL});
-    AUTO_FREE char *fault = str_printf("list,times=0,file=%s", path);
+    AUTO_FREE char *outside = tmp_outside(path), *fault = str_printf("list,times=0,file=%s", outside);
     server_faults(&s, fault);
     /* good ones first, so that the lies below are known to be read */
     static const char good[] = LIST(RANGE("0", "511") RANGE(
@@ -195,17 +195,17 @@ static void test_long_list(void **state)
     (void)state;
     struct err e;
     AUTO_FREE char *path = tmp_path(dir, "long.xml");
-    FILE *f = fopen(path, "w");
-    assert_non_null(f);
-    fprintf(f, "<PageList>");
+    AUTO_STRBUF struct strbuf text = {.max = (size_t)1 << 30};
+    strbuf_adds(&text, "<PageList>");
     for (uint64_t i = 0; i < 2000000; i++)
-        fprintf(f, "<PageRange><Start>%llu</Start><End>%llu</End></PageRange>", (unsigned long long)i * 16384,
-                (unsigned long long)i * 16384 + 511);
-    fprintf(f, "</PageList>");
-    fclose(f);
+        strbuf_addf(&text, "<PageRange><Start>%llu</Start><End>%llu</End></PageRange>", (unsigned long long)i * 16384,
+                    (unsigned long long)i * 16384 + 511);
+    strbuf_adds(&text, "</PageList>");
+    assert_false(text.failed);
+    assert_int_equal(os_write_file(path, text.data, text.len, 0, &e), 0);
     struct blob_server s;
     serve(&s, (const char *const[]){"--size", "31G", NULL});
-    AUTO_FREE char *fault = str_printf("list,times=0,file=%s", path);
+    AUTO_FREE char *outside = tmp_outside(path), *fault = str_printf("list,times=0,file=%s", outside);
     server_faults(&s, fault);
     struct blob_ranges r = get();
     assert_true(r.complete);

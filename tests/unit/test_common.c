@@ -261,11 +261,14 @@ static void test_url(void **state)
 }
 
 static char *last_line;
-static void keep_line(enum log_level level, const char *line, size_t len)
+static void keep_line(const struct log_entry *entry)
 {
-    (void)level;
+    assert_string_equal(entry->job, "1234");
+    assert_string_equal(entry->task, "download.0");
+    assert_string_equal(entry->msg, "two words");
+    assert_int_equal(entry->len, strlen(entry->line));
     free(last_line);
-    last_line = str_ndup(line, len);
+    last_line = str_ndup(entry->line, entry->len);
 }
 
 static void test_log(void **state)

@@ -5,12 +5,8 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include "common/clock.h"
 #include "common/json.h"
@@ -42,9 +38,7 @@ static void test_made(void **state)
 {
     struct fixture *f = *state;
     struct err err;
-    struct stat st;
-    assert_int_equal(stat(f->path, &st), 0);
-    assert_int_equal(st.st_mode & 0777, 0600);
+    tmp_assert_private(f->path);
     assert_ask(f->path, "PRAGMA journal_mode", "wal");
     assert_ask(f->path, "PRAGMA user_version", "3");
     assert_ask(f->path, "PRAGMA application_id", "1986884214");
@@ -263,19 +257,20 @@ static void test_damage_met_later(void **state)
     fails(job_get(f->db, id, &j, &err), ERR_DB_DAMAGED);
 }
 
-/* ---- SIGKILL ---- */
+/* ---- killed ---- */
 
-/* Writes a byte after each round, so that the parent kills it at work and not before. */
-static void busy_child(const char *path, struct secret_box *box, uint32_t seed, int out)
+/* Writes a byte after each round, so that it is killed at work and not before. */
+static int busy_child(const char *dir, const char *path, const char *number)
 {
     struct err err;
     struct db *db;
+    struct secret_box *box;
     char id[UUID_LEN];
-    if (db_create(path, box, &db, &err) < 0)
-        _exit(3);
+    if (secret_open(dir, &box, &err) < 0 || db_create(path, box, &db, &err) < 0)
+        return 3;
     sqlite3_wal_autocheckpoint(db->conn, 20);        /* kills within checkpoints as well */
     task_recover(db, NULL, &err);
-    for (;; seed = seed * 1664525 + 1013904223) {
+    for (uint32_t seed = (uint32_t)atoi(number);; seed = seed * 1664525 + 1013904223) {
         struct task t;
         if ((seed >> 8) % 4 == 0)
             make_job(db, NULL, id);
@@ -289,8 +284,8 @@ static void busy_child(const char *path, struct secret_box *box, uint32_t seed, 
                 task_finish(db, t.id, o, NULL, 0, NULL, &err);
             task_clear(&t);
         }
-        if (write(out, "", 1) != 1)
-            _exit(4);
+        if (putchar('.') < 0 || fflush(stdout))
+            return 4;
     }
 }
 
@@ -300,24 +295,21 @@ static void test_killed(void **state)
     struct err err;
     size_t recovered, total = 0;
     close_db(f);
-    int kills = getenv("VALGRIND") ? 4 : 15;
+    AUTO_FREE char *valgrind = os_getenv("VALGRIND"), *log = tmp_path(f->dir, "log");
+    int kills = valgrind ? 4 : 15;
     for (int i = 0; i < kills; i++) {
-        int ends[2];
-        char byte;
-        assert_int_equal(pipe(ends), 0);
-        pid_t pid = fork();
-        assert_true(pid >= 0);
-        if (!pid)
-            busy_child(f->path, f->box, (uint32_t)i * 77 + 1, ends[1]);
-        close(ends[1]);
-        for (int round = 0; round < 40 + i; round++)
-            assert_int_equal(read(ends[0], &byte, 1), 1);
+        char seed[16];
+        struct os_stat st = {0};
+        snprintf(seed, sizeof seed, "%d", i * 77 + 1);
+        ok(os_remove(log, &err));
+        int64_t pid = tmp_start(log, (const char *const[]){f->dir, f->path, seed, NULL});
+        for (int64_t until = clock_mono_ms() + 60000; st.size < 40u + (unsigned)i; clock_sleep_ms(1)) {
+            assert_true(os_process_alive(pid) && clock_mono_ms() < until);
+            ok(os_stat(log, &st, &err));
+        }
         clock_sleep_ms((unsigned)i * 7 % 60);
-        assert_int_equal(kill(pid, SIGKILL), 0);
-        int status;
-        assert_int_equal(waitpid(pid, &status, 0), pid);
-        assert_true(WIFSIGNALED(status));
-        close(ends[0]);
+        assert_true(os_process_alive(pid));
+        tmp_kill(pid);
         ok(db_create(f->path, f->box, &f->db, &err));
         check_consistent(f->path);
         ok(task_recover(f->db, &recovered, &err));
@@ -537,14 +529,20 @@ static void test_write_faults(void **state)
 static void test_memory_faults(void **state)
 {
     (void)state;
-    if (getenv("VALGRIND"))
+    AUTO_FREE char *valgrind = os_getenv("VALGRIND");
+    if (valgrind)
         skip();                                      /* the same under ASan, in a tenth of the time */
     assert_true(faults_of(SQLITE_NOMEM, "out of memory") > 50);
 }
 
 #define T(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
-int main(void)
+int main(int argc, char **argv)
 {
+    struct err err;
+    if (os_main_args(&argc, &argv, &err) < 0)
+        return 2;
+    if (argc == 4)
+        return busy_child(argv[1], argv[2], argv[3]);
     const struct CMUnitTest files[] = {
         T(test_made),          T(test_newer), T(test_version_1),                T(test_foreign),              T(test_no_database),
         T(test_damaged_pages), T(test_damaged_beside_a_wal), T(test_lost_but_for_the_wal), T(test_damage_met_later),

@@ -380,7 +380,7 @@ static void test_pages(void **state)
     struct err err;
     uint64_t counts[JOB_STATES], tasks[TASK_KINDS][TASK_STATES];
     for (int i = 0; i < N; i++) {
-        make_job(f->db, i % 2 ? NULL : "{'disks':[{'source':{'type':'file','path':'/a'}},{'source':{'type':'blank','size':1048576}}]}", ids[i]);
+        make_job(f->db, i % 2 ? NULL : "{'disks':[{'source':{'type':'file','path':'@/a'}},{'source':{'type':'blank','size':1048576}}]}", ids[i]);
         if (i % 3 == 0)
             ok(job_cancel(f->db, ids[i], &err));
     }
@@ -504,8 +504,9 @@ static void test_transfers(void **state)
     fails(transfer_put(f->db, no_such_id, 0, &row, &err), ERR_NOT_FOUND);
 }
 
-static int add_listed(void *arg, const char *path, uint64_t listed)
+static int add_listed(void *arg, const char *path, uint64_t listed, uint64_t length)
 {
+    assert_int_equal(length, 100);
     *(uint64_t *)arg += listed;
     return str_starts(path, "/stop") ? 42 : 0;
 }

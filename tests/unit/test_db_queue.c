@@ -53,10 +53,10 @@ static void test_skipped(void **state)
         {"{'disks':[{'source':{'type':'blob','url':'https://a.example/c/a.vhd'}}],'until':'preflight'}", "preflight"},
         {"{'disks':[{'source':{'type':'blob','url':'https://a.example/c/a.vhd'}}],'until':'export'}", "preflight"},
         {"{'disks':[{'source':{'type':'blob','url':'https://a.example/c/a.vhd'}}],'vm':{'start':false}}", "preflight,download,create_vm"},
-        {"{'disks':[{'source':{'type':'file','path':'/a.vhd'}}]}", "preflight,create_vm,start_vm"},
-        {"{'disks':[{'source':{'type':'file','path':'/a.vhd'}},{'source':{'type':'blank','size':1048576}}]}",
+        {"{'disks':[{'source':{'type':'file','path':'@/a.vhd'}}]}", "preflight,create_vm,start_vm"},
+        {"{'disks':[{'source':{'type':'file','path':'@/a.vhd'}},{'source':{'type':'blank','size':1048576}}]}",
          "preflight,download,create_vm,start_vm"},
-        {"{'disks':[{'source':{'type':'file','path':'/a.vhd'}}],'until':'download'}", "preflight"},
+        {"{'disks':[{'source':{'type':'file','path':'@/a.vhd'}}],'until':'download'}", "preflight"},
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         char id[UUID_LEN];

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "common/clock.h"
+#include "common/cond.h"
 #include "db/resource.h"
 #include "service/config.h"
 #include "service/task_run.h"
@@ -52,11 +53,7 @@ static int setup(void **state)
     s->cfg.event_days = 1;
     s->d = (struct daemon){.cfg = &s->cfg, .data_dir = s->f->dir, .disks_dir = tmp_path(s->f->dir, "disks"), .db_path = s->f->path, .box = s->f->box,
                            .hv = &s->hv->hv, .lock = PTHREAD_MUTEX_INITIALIZER};
-    pthread_condattr_t attr;
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(&s->d.bell, &attr);
-    pthread_condattr_destroy(&attr);
+    cond_init(&s->d.bell);
     s->out = tmp_path(s->f->dir, "out.vhd");
     add_job(s, s->id);
     s->folder = folder_of(s->out, s->id);

@@ -3,10 +3,9 @@
 
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "common/os.h"
+#include "tests/unit/tmp.h"
 
 #define MIB (UINT64_C(1) << 20)
 #define GIB (UINT64_C(1) << 30)
@@ -68,7 +67,7 @@ static void footer_is_as_qemu_writes_it(void **state)
     for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
         assert_int_equal(image_vhd_footer(bad[i], a, &e), -ERR_VALUE);
         assert_int_equal(image_create_blank("bad.vhd", IMAGE_VHD, bad[i], &e), -ERR_VALUE);
-        assert_int_equal(access("bad.vhd", F_OK), -1);
+        assert_false(tmp_exists("bad.vhd"));
     }
 }
 

@@ -10,6 +10,7 @@
 #include "common/json.h"
 #include "db/credential.h"
 #include "tests/unit/db_util.h"
+#include "tests/unit/tmp.h"
 
 #define URL "https://acct.blob.core.windows.net/vhds/web01.vhd"
 #define BLOB "{'source':{'type':'blob','url':'" URL "'}}"
@@ -17,12 +18,9 @@
 
 static json_t *json_of(const char *text)
 {
-    AUTO_FREE char *copy = str_dup(text);
+    AUTO_FREE char *copy = json_text_of(text);
     struct err err;
     json_t *j;
-    for (char *p = copy; *p; p++)
-        if (*p == '\'')
-            *p = '"';
     ok(json_parse(copy, strlen(copy), &j, &err));
     return j;
 }
@@ -54,9 +52,9 @@ static void test_everything(void **state)
     (void)state;
     AUTO(spec_free_ptr) struct spec *s = spec_of(
         "{'name':'Web 01 \xC3\xA4','disks':[{'source':{'type':'blob','url':'" URL "?snapshot=2026','credential':'prod.1_a-b'},'format':'vhd',"
-        "'skip_free_space':false},{'source':{'type':'file','path':'/srv/a..b/data.vhdx'},'format':'vhdx'},{'source':{'type':'blank','size':70368744177664},"
+        "'skip_free_space':false},{'source':{'type':'file','path':'@/srv/a..b/data.vhdx'},'format':'vhdx'},{'source':{'type':'blank','size':70368744177664},"
         "'format':'raw'},{'source':{'type':'blob','url':'http://127.0.0.1:10000/devstoreaccount1/c/x'},'format':'vhd_dynamic'}],"
-        "'vm':{'generation':2,'memory_mib':1048576,'cpus':64,'network':'switch:Extern \xC3\xA4','start':false,'dvd':'/iso/debian.iso'},"
+        "'vm':{'generation':2,'memory_mib':1048576,'cpus':64,'network':'switch:Extern \xC3\xA4','start':false,'dvd':'@/iso/debian.iso'},"
         "'allow_cross_region':true,'max_bytes_per_second':1000000,'until':'create_vm'}");
     assert_string_equal(s->name, "Web 01 \xC3\xA4");
     assert_int_equal(s->n_disks, 4);
@@ -64,7 +62,8 @@ static void test_everything(void **state)
     assert_string_equal(s->disks[0].credential, "prod.1_a-b");
     assert_int_equal(s->disks[0].format, FORMAT_VHD);
     assert_false(s->disks[0].skip_free_space);
-    assert_string_equal(s->disks[1].path, "/srv/a..b/data.vhdx");
+    assert_true(str_starts(s->disks[1].path, tmp_root));
+    assert_string_equal(s->disks[1].path + strlen(tmp_root), "/srv/a..b/data.vhdx");
     assert_true(s->disks[2].size == UINT64_C(64) << 40);
     assert_int_equal(s->disks[2].format, FORMAT_RAW);
     assert_int_equal(s->disks[3].format, FORMAT_VHD_DYNAMIC);
@@ -73,7 +72,7 @@ static void test_everything(void **state)
     assert_int_equal(s->vm.cpus, 64);
     assert_string_equal(s->vm.network, "switch:Extern \xC3\xA4");
     assert_false(s->vm.start);
-    assert_string_equal(s->vm.dvd, "/iso/debian.iso");
+    assert_string_equal(s->vm.dvd + strlen(tmp_root), "/iso/debian.iso");
     assert_true(s->allow_cross_region);
     assert_int_equal(s->max_bytes_per_second, 1000000);
     assert_int_equal(s->until, TASK_CREATE_VM);
@@ -115,8 +114,8 @@ static void test_default_names(void **state)
         {"'type':'blob','url':'https://h.example/c/%FF%FE'", "recovery"},
         {"'type':'blob','url':'https://h.example/c/.vhd'", ".vhd"},
         {"'type':'blob','url':'https://h.example/c/disk'", "disk"},
-        {"'type':'file','path':'/srv/disks/web 02.raw'", "web 02"},
-        {"'type':'file','path':'/srv/disks/100%25.img'", "100%25"},
+        {"'type':'file','path':'@/srv/disks/web 02.raw'", "web 02"},
+        {"'type':'file','path':'@/srv/disks/100%25.img'", "100%25"},
         {"'type':'blank','size':1048576", "recovery"},
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
@@ -126,7 +125,7 @@ static void test_default_names(void **state)
     }
     /* 200 bytes of two-byte characters behind one: cut at 100 bytes would be within a character */
     AUTO_STRBUF struct strbuf url = {0};
-    strbuf_adds(&url, "{'disks':[{'source':{'type':'file','path':'/x");
+    strbuf_adds(&url, "{'disks':[{'source':{'type':'file','path':'@/x");
     for (int i = 0; i < 100; i++)
         strbuf_adds(&url, "\xC3\xA4");
     strbuf_adds(&url, "'}}]}");
@@ -175,7 +174,7 @@ static const struct { const char *body; int code; const char *field; } bad[] = {
     {SRC("'type':'snapshot','id':'x'"), ERR_VALUE, "/disks/0/source/type"},
     {SRC("'type':'blob','url':'" URL "','deallocate':true"), ERR_VALUE, "/disks/0/source/deallocate"},
     {SRC("'type':'blob','url':'" URL "','via_storage_account':'x'"), ERR_VALUE, "/disks/0/source/via_storage_account"},
-    {SRC("'type':'blob','url':'" URL "','path':'/x'"), ERR_UNKNOWN_FIELD, "/disks/0/source/path"},
+    {SRC("'type':'blob','url':'" URL "','path':'@/x'"), ERR_UNKNOWN_FIELD, "/disks/0/source/path"},
     {SRC("'type':'blob'"), ERR_MISSING, "/disks/0/source/url"},
     {SRC("'type':'blob','url':''"), ERR_VALUE, "/disks/0/source/url"},
     {SRC("'type':'blob','url':5"), ERR_TYPE, "/disks/0/source/url"},
@@ -195,12 +194,12 @@ static const struct { const char *body; int code; const char *field; } bad[] = {
     {SRC("'type':'blob','url':'" URL "?SIG=abc','credential':'prod'"), ERR_VALUE, "/disks/0/source/credential"},
     {SRC("'type':'file'"), ERR_MISSING, "/disks/0/source/path"},
     {SRC("'type':'file','path':'a.vhd'"), ERR_VALUE, "/disks/0/source/path"},
-    {SRC("'type':'file','path':'/srv/../etc/shadow'"), ERR_VALUE, "/disks/0/source/path"},
-    {SRC("'type':'file','path':'/srv/..'"), ERR_VALUE, "/disks/0/source/path"},
-    {SRC("'type':'file','path':'/srv\\\\..\\\\x'"), ERR_VALUE, "/disks/0/source/path"},
-    {SRC("'type':'file','path':'/a\\nb'"), ERR_VALUE, "/disks/0/source/path"},
-    {SRC("'type':'file','path':'/a','credential':'prod'"), ERR_UNKNOWN_FIELD, "/disks/0/source/credential"},
-    {SRC("'type':'file','path':'/" X100 X100 X100 X100 X100 X100 X100 X100 X100 X100 X100 "'"), ERR_VALUE, "/disks/0/source/path"},
+    {SRC("'type':'file','path':'@/srv/../etc/shadow'"), ERR_VALUE, "/disks/0/source/path"},
+    {SRC("'type':'file','path':'@/srv/..'"), ERR_VALUE, "/disks/0/source/path"},
+    {SRC("'type':'file','path':'@/srv\\\\..\\\\x'"), ERR_VALUE, "/disks/0/source/path"},
+    {SRC("'type':'file','path':'@/a\\nb'"), ERR_VALUE, "/disks/0/source/path"},
+    {SRC("'type':'file','path':'@/a','credential':'prod'"), ERR_UNKNOWN_FIELD, "/disks/0/source/credential"},
+    {SRC("'type':'file','path':'@/" X100 X100 X100 X100 X100 X100 X100 X100 X100 X100 X100 "'"), ERR_VALUE, "/disks/0/source/path"},
     {SRC("'type':'blank'"), ERR_MISSING, "/disks/0/source/size"},
     {SRC("'type':'blank','size':0"), ERR_VALUE, "/disks/0/source/size"},
     {SRC("'type':'blank','size':-1048576"), ERR_VALUE, "/disks/0/source/size"},
@@ -242,7 +241,7 @@ static const struct { const char *body; int code; const char *field; } bad[] = {
     {VM("'network':'NAT'"), ERR_VALUE, "/vm/network"},
     {VM("'start':0"), ERR_TYPE, "/vm/start"},
     {VM("'dvd':'debian.iso'"), ERR_VALUE, "/vm/dvd"},
-    {VM("'dvd':'/iso/../../etc/x'"), ERR_VALUE, "/vm/dvd"},
+    {VM("'dvd':'@/iso/../../etc/x'"), ERR_VALUE, "/vm/dvd"},
     {VM("'dvd':''"), ERR_VALUE, "/vm/dvd"},
 };
 

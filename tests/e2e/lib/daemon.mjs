@@ -76,14 +76,15 @@ export class Daemon {
         return status;
     }
 
-    // Processes whose command line names this data folder: the VMs.
+    // QEMUs that work in this data folder, or name it: the VMs.
     vmProcesses() {
         const found = [];
         for (const pid of fs.readdirSync('/proc')) {
             if (!/^\d+$/.test(pid) || Number(pid) === this.child.pid) continue;
             try {
                 const argv = fs.readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0');
-                if (/qemu/.test(argv[0]) && argv.some((a) => a.includes(this.dir))) found.push(Number(pid));
+                if (!/qemu/.test(argv[0])) continue;
+                if (argv.some((a) => a.includes(this.dir)) || fs.readlinkSync(`/proc/${pid}/cwd`).startsWith(this.dir)) found.push(Number(pid));
             } catch { /* it ended */ }
         }
         return found;

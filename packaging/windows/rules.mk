@@ -1,0 +1,78 @@
+# The Windows build: included by the Makefile. `make windows` and its siblings run make again with the cross compiler as CC and
+# build/win64 as BUILD; there the Makefile's own rules compile the same sources, with *_win32.c in place of *_posix.c.
+# `make windows-unit` links the unit tests, but for those named *_posix.c, as build/win64/unit/*.exe.
+#
+# WIN64_CACHE: where the libraries are kept between builds (a folder that `make clean` leaves alone).
+
+WIN64       := build/win64
+WIN64_CACHE := $(CURDIR)/.cache/win64
+WIN64_CC    := x86_64-w64-mingw32-gcc
+WIN64_MAKE   = $(MAKE) --no-print-directory CC=$(WIN64_CC) SAN= BUILD=$(WIN64)
+
+.PHONY: windows windows-deps windows-programs windows-unit windows-packages check-windows
+
+windows-deps: deps
+	@packaging/windows/deps.sh $(WIN64_CACHE)
+
+windows-programs: windows-deps
+	@$(WIN64_MAKE) all
+
+windows: windows-programs
+	@$(WIN64_MAKE) windows-packages
+
+windows-unit: windows-deps
+	@$(WIN64_MAKE) unit-programs
+
+# The tests of the Windows build, under Wine where they run something
+check-windows: windows windows-unit
+	@sh tests/windows/executables.sh $(WIN64)
+	@sh tests/windows/packages.sh $(WIN64) $(VERSION)
+
+ifeq ($(OS),win32)
+CROSS     := $(patsubst %gcc,%,$(CC))
+AR        := $(CROSS)ar
+EXE       := .exe
+WIN64_ROOT := $(WIN64_CACHE)/root
+GEN       := $(BUILD)/gen
+
+# Windows 10 and Server 2016 (0x0A00) and their C runtime (UCRT); printf and its like are mingw-w64's, which know C's formats
+DEFS      += -D_UCRT -D_WIN32_WINNT=0x0A00 -D__USE_MINGW_ANSI_STDIO=1 -DCURL_STATICLIB -DXML_STATIC -I$(GEN)
+PKGFLAGS  := -isystem $(WIN64_ROOT)/include
+HARDEN    := -D_FORTIFY_SOURCE=2 -fstack-protector-strong
+LINKFLAGS  = -static -fstack-protector-strong -L$(WIN64_ROOT)/lib -Wl,--dynamicbase,--nxcompat,--high-entropy-va,--no-insert-timestamp $(LDFLAGS)
+SYSLIBS   := -lole32 -loleaut32 -lwbemuuid -luuid -lwinhttp -lshell32 -lws2_32 -lsecur32 -lcrypt32 -lbcrypt -ladvapi32 -lpthread
+LIBS      := -lmicrohttpd -lcurl -ljansson -lsqlite3 -lpng16 -lz -lexpat $(SYSLIBS)
+CLILIBS   := -lcurl -ljansson $(SYSLIBS)
+
+# every object depends on the libraries' versions and on the messages' header
+OBJ_NEEDS := $(WIN64_ROOT)/VERSIONS $(GEN)/messages.h packaging/windows/rules.mk
+
+$(GEN)/messages.h $(GEN)/messages.rc &: packaging/windows/messages.mc
+	@mkdir -p $(GEN)
+	$(Q)$(CROSS)windmc -C 65001 -h $(GEN) -r $(GEN) $<
+
+# Resources: version, manifest; the daemon carries the event messages as well.
+COMMA     := ,
+DESCRIPTION_vmrecoverd := vmrecover service: recovers Azure virtual machines that do not boot
+DESCRIPTION_vmrecover  := vmrecover client: talks to the vmrecover service
+resource   = $(BUILD)/obj/$(1).res
+$(BUILD)/obj/%.res: packaging/windows/resources.rc.in packaging/windows/app.manifest Makefile $(GEN)/messages.rc
+	@mkdir -p $(@D)
+	@for f in resources.rc.in:$*.rc app.manifest:$*.manifest; do \
+	    sed -e 's|@NAME@|$*|g' -e 's|@VERSION@|$(VERSION)|g' -e 's|@COMMAS@|$(subst .,$(COMMA),$(VERSION))|g' \
+	        -e 's|@DESCRIPTION@|$(DESCRIPTION_$*)|g' packaging/windows/$${f%:*} >$(GEN)/$${f#*:} || exit 1; done
+	@if [ $* = vmrecoverd ]; then echo '#include "messages.rc"' >>$(GEN)/$*.rc; fi
+	$(Q)$(CROSS)windres -I $(GEN) -O coff -i $(GEN)/$*.rc -o $@
+
+# The packages, made by one run of build.sh; the sources of the LGPL library go with them
+PACKAGES  := $(BUILD)/vmrecover-$(VERSION)-x64.msi $(BUILD)/vmrecover-$(VERSION)-x64.zip $(BUILD)/vmrecover-$(VERSION)-lgpl-source.tar
+windows-packages: $(PACKAGES)
+$(PACKAGES) &: $(BUILD)/vmrecoverd.exe $(BUILD)/vmrecover.exe $(wildcard packaging/windows/*) LICENSE $(WIN64_ROOT)/VERSIONS
+	@packaging/windows/build.sh $(VERSION) $(BUILD) $(WIN64_CACHE)
+
+$(BUILD)/vmrecoverd.exe: $(call resource,vmrecoverd)
+$(BUILD)/vmrecover.exe: $(call resource,vmrecover)
+
+# What is shipped is stripped; the debug information stays beside it (NAME.exe.debug), where gdb and winedbg look for it.
+FINISH     = $(CROSS)objcopy --only-keep-debug $@ $@.debug && $(CROSS)objcopy --strip-all --add-gnu-debuglink=$@.debug $@
+endif
