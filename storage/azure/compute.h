@@ -8,7 +8,7 @@
 #include <stdint.h>
 
 #include "storage/azure/arm.h"
-#include "storage/azure/arm_id.h"
+#include "common/arm_id.h"
 
 #define COMPUTE_VM_API "2024-03-01"
 #define COMPUTE_DISK_API "2023-10-02"

@@ -2,8 +2,8 @@
  *   /subscriptions/{guid}/resourceGroups/{group}/providers/{namespace}/{type}/{name}
  * Azure itself writes one id in several cases (resourcegroups, GROUP in capitals): ids are compared ignoring ASCII case, and never as
  * raw text. Source: Azure Resource Manager, "Resource naming rules". Threads: any. */
-#ifndef VMR_STORAGE_AZURE_ARM_ID_H
-#define VMR_STORAGE_AZURE_ARM_ID_H
+#ifndef VMR_COMMON_ARM_ID_H
+#define VMR_COMMON_ARM_ID_H
 
 #include <stdbool.h>
 

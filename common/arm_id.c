@@ -1,4 +1,4 @@
-#include "storage/azure/arm_id.h"
+#include "common/arm_id.h"
 
 #include <stdio.h>
 #include <string.h>
