@@ -7,6 +7,7 @@
 #include "common/cond.h"
 #include "common/log.h"
 #include "db/event.h"
+#include "service/azure.h"
 #include "service/host.h"
 #include "service/logs.h"
 #include "storage/http.h"
@@ -106,6 +107,8 @@ static int open_parts(struct daemon *d, struct os_file **ret_lock, struct err *e
         return r;
     if (recovered)
         log_info("tasks of the last run go on", KI("tasks", recovered));
+    if ((r = daemon_azure_open(d, e)) < 0)
+        return r;
     struct hv_config hc = {.data_dir = d->data_dir, .run_as = *d->cfg->run_as ? d->cfg->run_as : NULL, .accel = d->cfg->accel,
                            .program = *d->cfg->qemu ? d->cfg->qemu : NULL, .scope = d->cfg->scope, .stop = on_hv_stop, .stop_arg = d};
     if (hv_open_host(&hc, &d->hv, &d->hv_error) < 0) {
@@ -118,6 +121,7 @@ static int open_parts(struct daemon *d, struct os_file **ret_lock, struct err *e
 static void close_parts(struct daemon *d)
 {
     hv_close(d->hv);
+    azure_close(d->azure);
     secret_close(d->box);
     free(d->data_dir);
     free(d->disks_dir);

@@ -10,12 +10,14 @@
 #include "hyperv/hypervisor.h"
 #include "service/config.h"
 
+struct azure;
 struct daemon {
     const struct config *cfg;
     char *data_dir, *disks_dir, *db_path;
     struct secret_box *box;
     struct hv *hv;                                   /* NULL: none usable, hv_error says why */
     struct err hv_error;
+    struct azure *azure;
 
     /* The queue's doorbell. `rings` counts wake-ups, so that one between a look at the queue and the wait is not lost. */
     pthread_mutex_t lock;

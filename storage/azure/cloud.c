@@ -127,8 +127,8 @@ static int take_suffix(const char *key, const char *given, const char *known, ch
 /* The agent's installer sets IDENTITY_ENDPOINT for the whole machine; scheme, host and port of it are ours, the path is known. */
 static char *arc_of_environment(void)
 {
-    const char *url = getenv("IDENTITY_ENDPOINT");
-    if (!url || !getenv("IMDS_ENDPOINT") || !is_loopback(url))
+    AUTO_FREE char *url = os_getenv("IDENTITY_ENDPOINT"), *imds = os_getenv("IMDS_ENDPOINT");
+    if (!url || !imds || !is_loopback(url))
         return NULL;
     const char *host = strstr(url, "://") + 3;
     return str_ndup(url, (size_t)(host - url) + strcspn(host, "/?#"));

@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "common/printf.h"
+
 void exportable_free(struct exportable *x)
 {
     for (size_t i = 0; i < x->n; i++) {
@@ -72,8 +74,7 @@ struct judging {
     bool failed;
 };
 
-static void __attribute__((format(printf, 5, 6))) add(struct judging *j, enum exportable_weight weight, const char *code, const char *remedy,
-                                                      const char *fmt, ...)
+static void PRINTF_LIKE(5, 6) add(struct judging *j, enum exportable_weight weight, const char *code, const char *remedy, const char *fmt, ...)
 {
     struct exportable_reason *list = realloc(j->ret->reasons, (j->ret->n + 1) * sizeof *list);
     if (!list) {

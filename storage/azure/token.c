@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "common/clock.h"
+#include "common/cond.h"
 #include "common/crypto.h"
 #include "storage/azure/token_internal.h"
 
@@ -60,11 +61,7 @@ int tokens_open(const struct tokens_config *cfg, struct tokens **ret, struct err
         return err_oom(e);
     t->cfg = *cfg;
     pthread_mutex_init(&t->lock, NULL);
-    pthread_condattr_t attr;
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(&t->changed, &attr);
-    pthread_condattr_destroy(&attr);
+    cond_init(&t->changed);
     t->resources[TOKEN_FOR_ARM] = str_printf("%s/", cfg->cloud->arm);
     t->scopes[TOKEN_FOR_ARM] = str_printf("%s/.default", cfg->cloud->arm);
     t->resources[TOKEN_FOR_DISK] = str_dup("https://disk.azure.com/");
@@ -192,7 +189,7 @@ static void publish(struct renewal *n, struct token_pending *p)
 
 static int nobody_to_ask(const struct token_ask *ask, struct err *e)
 {
-    err_set(e, ERR_CREDENTIAL, "the credential \"%s\" needs a person to sign in, and nobody can be asked here", ask->id->name);
+    err_set(e, ERR_SIGN_IN, "the credential \"%s\" needs a person to sign in, and nobody can be asked here", ask->id->name);
     return err_hint(e, "Sign in once with `vmrecover credential sign-in %s`.", ask->id->name);
 }
 
@@ -316,19 +313,6 @@ static int lead(struct renewal *n, enum token_audience audience, struct err *e)
 
 /* ---- asking ---- */
 
-/* With the lock: until the renewal that runs has ended, or for a moment. */
-static void wait_a_moment(struct tokens *t)
-{
-    struct timespec until;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_nsec += POLL_MS * 1000000L;
-    if (until.tv_nsec >= 1000000000) {
-        until.tv_sec++;
-        until.tv_nsec -= 1000000000;
-    }
-    pthread_cond_timedwait(&t->changed, &t->lock, &until);
-}
-
 /* With the lock: a token that may be given out now; due: also one that should be renewed. */
 static bool have(const struct slot *s, bool due)
 {
@@ -362,7 +346,7 @@ static int get(struct renewal *n, enum token_audience audience, struct err *e)
         unsigned round = x->round;
         show_pending(n);
         if (x->round == round)
-            wait_a_moment(t);
+            cond_wait_until(&t->changed, &t->lock, clock_mono_ms() + POLL_MS);    /* or until the renewal has ended */
         if (x->round != round && x->failed.code && x->failed.code != ERR_CANCELLED && x->renewing_for == audience && !have(s, true)) {
             *e = x->failed;
             return -(int)e->code;

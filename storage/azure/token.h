@@ -48,7 +48,7 @@ struct token_code {                                  /* of a device code sign-in
 struct token_wait {
     bool (*stop)(void *arg);                         /* polled some 5 times a second; true: ERR_CANCELLED. NULL: never */
     /* A person must sign in: called once per code and caller, from the caller's thread. NULL: this caller cannot show one, and
-     * gets ERR_CREDENTIAL (what to do in the hint) instead of waiting. */
+     * gets ERR_SIGN_IN instead of waiting. */
     void (*show_code)(void *arg, const struct token_code *code);
     void *arg;
 };
@@ -67,7 +67,7 @@ void tokens_close(struct tokens *t);                 /* nobody may be waiting; N
 DEFINE_AUTO(struct tokens, tokens_close)
 
 /* A token that is good for a request now. Caller frees *ret with mem_free_secret. ERR_CREDENTIAL when the sign-in is refused or the
- * method cannot work on this host (hint: what to do); ERR_UNREACHABLE, ERR_THROTTLED, ERR_TIMEOUT, ERR_UPSTREAM after the retries that
+ * method cannot work on this host (hint: what to do); ERR_SIGN_IN; ERR_UNREACHABLE, ERR_THROTTLED, ERR_TIMEOUT, ERR_UPSTREAM after the retries that
  * each service asks for; ERR_CANCELLED. upstream: "entra", "imds", "arc" or "az". */
 int tokens_get(struct tokens *t, const struct token_identity *id, enum token_audience audience, const struct token_wait *w, char **ret,
                struct err *e);
