@@ -1,0 +1,183 @@
+// The hosts behind a disk's SAS (md-….blob.storage.azure.net): a proxy in front of the storage emulator that lets through what such hosts do,
+// for as long as the access lasts.
+//
+// Sources (facts azure.md): SAS without se=, a stored policy instead, snapshot= inside the signature of an incremental snapshot [2.2]; bearer
+// token beside the SAS in AzureActiveDirectory mode, with the recorded challenge; private networks answer 403 [2.2]; HEAD, ranges and page
+// ranges alone, no condition headers, x-ms-version of the SAS, the diff of page ranges by header only [4.3]; errors [4.4]; 60 MiB/s a disk
+// when `rate` says so [4.4]. What such a host answers to a condition header is not recorded: here it is 400, so that a test sees one.
+import crypto from 'node:crypto';
+import { ask } from './storage_client.mjs';
+import { reset_, sleep } from './service.mjs';
+import { isDisk } from './tokens.mjs';
+
+const CONDITIONS = ['if-match', 'if-none-match', 'if-modified-since', 'if-unmodified-since', 'if-range', 'x-ms-if-sequence-number-eq', 'x-ms-if-tags'];
+const PASS = ['range', 'x-ms-range', 'x-ms-range-get-content-md5'];
+const BACK = ['content-length', 'content-range', 'content-type', 'content-md5', 'etag', 'last-modified', 'accept-ranges', 'x-ms-blob-type', 'x-ms-blob-content-length', 'x-ms-blob-sequence-number'];
+export const DISK_RATE = 60 << 20;                   // bytes a second of one disk
+
+const messages = {
+    AuthenticationFailed: 'Server failed to authenticate the request. Make sure the value of Authorization header is formed correctly including the signature.',
+    AuthorizationFailure: 'This request is not authorized to perform this operation.',
+    AuthorizationPermissionMismatch: 'This request is not authorized to perform this operation using this permission.',
+    InvalidAuthenticationInfo: 'Authentication information is not given in the correct format. Check the value of Authorization header.',
+    ResourceNotFound: 'The specified resource does not exist.', UnsupportedHttpVerb: 'The resource doesn\'t support specified Http Verb.',
+    InvalidQueryParameterValue: 'Value for one of the query parameters specified in the request URI is invalid.', ConditionHeadersNotSupported: 'Condition headers are not supported.',
+    UnsupportedQueryParameter: 'One of the query parameters specified in the request URI is not supported.', ServerBusy: 'The server is busy.', InternalError: 'Server encountered an internal error. Please retry the request after some time.',
+};
+
+export function storageError(x, status, code, { detail = '', headers = {} } = {}) {
+    const id = x.res.getHeader('x-ms-request-id') ?? crypto.randomUUID();
+    const body = `\uFEFF<?xml version="1.0" encoding="utf-8"?><Error><Code>${code}</Code><Message>${messages[code] ?? code}\nRequestId:${id}\nTime:${new Date().toISOString()}</Message>${detail ? `<AuthenticationErrorDetail>${detail}</AuthenticationErrorDetail>` : ''}</Error>`;
+    return { status, headers: { 'x-ms-error-code': code, 'Content-Type': 'application/xml', ...headers }, body };
+}
+
+export class DiskHost {
+    constructor(double, options = {}) {
+        this.double = double;
+        this.options = {
+            rate: 0,                                 // bytes a second of each disk, over all connections; DISK_RATE is Azure's
+            privateNetwork: false,                   // this host is inside: disks that refuse the internet answer
+            challenge: 401,                          // or 403: what a missing bearer token is answered with
+            hosts: 2,                                // ports in use, in turn: a new SAS may be at another host
+            ...options,
+        };
+        this.counts = { requests: 0, bytes: 0, conditions: 0, uninvited: 0, refused: 0 };
+        this.turn = 0;
+        this.points = new Map();                     // record → bytes at which its access ends
+    }
+
+    // Access to this disk or snapshot ends when so many bytes of it have been sent in all (a list: once for each). The answer that crosses
+    // the point breaks off.
+    endAt(record, ...points) { this.points.set(record, points.sort((a, b) => a - b)); }
+
+    sas(g, origin, guest = false) {
+        const r = g.record;
+        g.port ??= this.double.disk.service.ports[this.turn++ % this.double.disk.service.ports.length];
+        const incremental = r.type === 'snapshots' && r.incremental;
+        const snapshot = incremental ? `snapshot=${encodeURIComponent(`${r.created.toISOString().slice(0, -1)}0000Z`)}&` : '';
+        g.query ??= `${snapshot}sv=${incremental ? '2018-11-09&sr=bs' : '2018-03-28&sr=b'}&si=${g.si}&sig=${encodeURIComponent(g.sig)}`;
+        const base = /^https:/.test(origin) && this.double.disk.service.tlsUrl ? this.double.disk.service.tlsUrl : `http://127.0.0.1:${g.port}`;
+        return `${base}/${g.path}${guest ? '_vmgs' : ''}?${g.query}`;
+    }
+
+    operation(x) {
+        if (x.method === 'HEAD') return 'Disk_Head';
+        if (x.method !== 'GET') return 'Disk_Other';
+        return x.query.get('comp') === 'pagelist' ? 'Disk_PageRanges' : 'Disk_Get';
+    }
+
+    async handle(x) {
+        this.counts.requests++;
+        x.res.setHeader('x-ms-request-id', crypto.randomUUID());
+        x.res.setHeader('Server', 'Windows-Azure-Blob/1.0 Microsoft-HTTPAPI/2.0');
+        const g = this.double.world.grants.get(x.query.get('si') ?? '');
+        if (g) x.res.setHeader('x-ms-version', x.query.get('sv') ?? '');
+        if (g && x.hits.revoke) this.double.world.end(g.record);
+        const refused = this.refuse(x, g);
+        if (refused) {
+            this.counts.refused++;
+            return refused;
+        }
+        return this.send(x, g);
+    }
+
+    refuse(x, g) {
+        if (!x.query.has('sig')) return storageError(x, 404, 'ResourceNotFound');
+        const wrong = (detail) => storageError(x, 403, 'AuthenticationFailed', { detail });
+        if (!g || x.query.get('sig') !== g.sig || ![`/${g.path}`, ...(g.guest ? [`/${g.path}_vmgs`] : [])].includes(x.path)) return wrong('Signature did not match.');
+        if (!x.uri.search.slice(1).startsWith(g.query)) {
+            this.double.problem('sas', x, 'the query of a disk SAS was changed: it must be kept as it came');
+            return wrong('Signature did not match.');
+        }
+        this.double.world.activeGrant(g.record);
+        if (g.ended === 'expired')
+            return wrong(`Signature not valid in the specified time frame: Start [${new Date(g.startedAt).toUTCString()}] - Expiry [${new Date(g.expiresAt).toUTCString()}] - Current [${new Date().toUTCString()}]`);
+        if (g.ended) return wrong('SAS identifier cannot be found for specified signed identifier');
+        const r = g.record;
+        if ((r.networkAccessPolicy !== 'AllowAll' || r.publicNetworkAccess === 'Disabled') && !this.options.privateNetwork) return storageError(x, 403, 'AuthorizationFailure');
+        if (r.dataAccessAuthMode === 'AzureActiveDirectory') {
+            const { token, why } = this.double.tokens.check(x.headers.authorization, isDisk);
+            if (why)
+                return storageError(x, this.options.challenge, 'InvalidAuthenticationInfo', { headers: { 'WWW-Authenticate':
+                    `Bearer authorization_uri=https://login.microsoftonline.com/${[...this.double.world.subscriptions.values()][0]?.tenant}/oauth2/authorize resource_id=https://disk.compute.azure.com/` } });
+            if (this.double.arm.denied(token.identity, `Microsoft.Compute/${r.type}/download/action`)) return storageError(x, 403, 'AuthorizationPermissionMismatch');
+        } else if (x.headers.authorization)
+            this.counts.uninvited++;
+        if (CONDITIONS.some((h) => x.headers[h] !== undefined)) {
+            this.counts.conditions++;
+            return storageError(x, 400, 'ConditionHeadersNotSupported');
+        }
+        if (x.operation === 'Disk_Other') return storageError(x, 405, 'UnsupportedHttpVerb', { headers: { Allow: 'GET,HEAD' } });
+        if (x.query.has('prevsnapshot')) return storageError(x, 400, 'InvalidQueryParameterValue');
+        if (x.query.has('comp') && x.query.get('comp') !== 'pagelist') return storageError(x, 400, 'UnsupportedQueryParameter');
+        return null;
+    }
+
+    async send(x, g) {
+        const r = g.record;
+        await r.ready;
+        const content = x.path.endsWith('_vmgs') ? r.guestState : r.content;
+        if (!content) {
+            this.double.problem('content', x, `${r.name} has no content`);
+            return storageError(x, 404, 'ResourceNotFound');
+        }
+        const headers = { 'x-ms-version': '2021-08-06' };
+        for (const h of PASS) if (x.headers[h] !== undefined) headers[h] = x.headers[h];
+        const from = await ask(`${content.url}${content.url.includes('?') ? '&' : '?'}${content.query}${x.operation === 'Disk_PageRanges' ? '&comp=pagelist' : ''}`, { method: x.method, headers });
+        for (const h of BACK) if (from.headers[h] !== undefined) x.res.setHeader(h, from.headers[h]);
+        if (from.headers['x-ms-error-code']) x.res.setHeader('x-ms-error-code', from.headers['x-ms-error-code']);
+        x.status = from.statusCode;
+        x.answer = { headers: { ...from.headers } };
+        x.res.writeHead(from.statusCode);
+        if (x.method === 'HEAD') { from.resume(); x.res.end(); return undefined; }
+        await this.pump(x, g, from);
+        return undefined;
+    }
+
+    async pump(x, g, from) {
+        const { res } = x, r = g.record;
+        const { cut, short, stall, rate } = x.hits;
+        const stop = cut?.cut ?? short?.short ?? Infinity;
+        const began = Date.now();
+        let n = 0, stalled = false;
+        for await (let part of from) {
+            const point = this.points.get(r)?.[0];
+            const ends = x.operation === 'Disk_Get' && point !== undefined && r.sent + part.length >= point;
+            if (ends) {
+                this.points.get(r).shift();
+                this.double.world.end(r);
+                part = part.subarray(0, Math.max(0, point - r.sent));
+            }
+            if (n + part.length >= stop) part = part.subarray(0, stop - n);
+            if (stall && !stalled && n + part.length >= stall.stall) {
+                stalled = true;
+                await Promise.race([sleep(stall.ms ?? 2 ** 30), new Promise((over) => res.once('close', over))]);
+            }
+            if (res.destroyed) break;
+            n += part.length;
+            r.sent += part.length;
+            g.sent += part.length;
+            this.counts.bytes += part.length;
+            if (!res.write(part)) await new Promise((over) => { res.once('drain', over); res.once('close', over); });
+            if (rate) await sleep(Math.max(0, began + (n / rate.rate) * 1000 - Date.now()));
+            if (this.options.rate) await this.pace(r, part.length);
+            if (ends || n >= stop) {
+                x.injected = ends ? 'ended' : cut ? 'cut' : 'short';
+                if (short) x.req.socket.end();
+                else setTimeout(() => reset_(x.req), 10);
+                x.sent = n;
+                from.destroy();
+                return;
+            }
+        }
+        x.sent = n;
+        from.destroy();
+        res.end();
+    }
+
+    // All answers of one disk share its rate.
+    async pace(r, bytes) {
+        r.free = Math.max(r.free ?? 0, Date.now()) + (bytes / this.options.rate) * 1000;
+        await sleep(Math.max(0, r.free - Date.now()));
+    }
+}
