@@ -329,19 +329,12 @@ int credential_put(struct db *db, const struct credential *c, bool *ret_created,
     return 0;
 }
 
-static int dup_member(const json_t *o, const char *key, char **ret, struct err *e)
-{
-    const char *s = json_string_value(json_object_get(o, key));
-    *ret = str_dup(s);
-    return s && !*ret ? err_oom(e) : 0;
-}
-
 static int read_settings(const json_t *o, struct credential *c, bool *ret_password, struct err *e)
 {
     int r;
     *ret_password = json_is_true(json_object_get(o, "password"));
-    if ((r = dup_member(o, "tenant_id", &c->tenant_id, e)) < 0 || (r = dup_member(o, "client_id", &c->client_id, e)) < 0 ||
-        (r = dup_member(o, "token_file", &c->token_file, e)) < 0)
+    if ((r = sql_member(o, "tenant_id", &c->tenant_id, e)) < 0 || (r = sql_member(o, "client_id", &c->client_id, e)) < 0 ||
+        (r = sql_member(o, "token_file", &c->token_file, e)) < 0)
         return r;
     const char *proof = json_string_value(json_object_get(o, "proof"));
     for (int i = PROOF_CLIENT_SECRET; proof && i < PROOFS; i++)
@@ -460,8 +453,10 @@ int credential_delete(struct db *db, const char *name, struct err *e)
     if ((r = sql_begin(db, &tx, e)) < 0)
         return r;
     r = sql_int(db, &user, e,
-                "SELECT job.seq FROM disk JOIN job ON job.seq = disk.job WHERE disk.credential = ?1"
-                " AND job.state IN ('queued', 'running', 'paused') LIMIT 1", SS(name));
+                "SELECT job.seq FROM (SELECT job AS seq FROM disk WHERE credential = ?1 UNION SELECT job FROM disk WHERE storage_credential = ?1) AS user"
+                " JOIN job ON job.seq = user.seq WHERE job.state IN ('queued', 'running', 'paused')"
+                " OR EXISTS (SELECT 1 FROM resource r WHERE r.job = job.seq AND r.kind IN ('sas', 'snapshot', 'blob', 'blob_snapshot')) LIMIT 1",
+                SS(name));
     if (r < 0)
         return r;
     int used = r;
@@ -470,6 +465,6 @@ int credential_delete(struct db *db, const char *name, struct err *e)
     if (!r)
         return err_set(e, ERR_NOT_FOUND, "there is no credential \"%.64s\"", name);
     if (used)
-        return err_set(e, ERR_CRED_IN_USE, "the credential \"%s\" is used by a job that is not finished", name);
+        return err_set(e, ERR_CRED_IN_USE, "the credential \"%s\" is used by a job that is not finished, or has not given back yet what it borrowed", name);
     return sql_commit(&tx, e);
 }
