@@ -401,7 +401,7 @@ export class Arm {
                 if (disk !== record.disks[0].record) {
                     if (world.state(disk) !== 'Unattached') throw new Refusal(409, 'AttachDiskWhileBeingDetached', `Disk ${disk.name} is not Unattached: ${world.state(disk)}.`);
                     if (record.power === 'running') throw new Refusal(409, 'OperationNotAllowed', `The OS disk of VM ${record.name} cannot be changed while it runs.`);
-                    return this.begin(x, record, { finish: () => {
+                    return this.begin(x, record, { first: world.describe(record), finish: () => {
                         if (record.disks[0].record) record.disks[0].record.vm = null;
                         record.disks[0] = { record: disk };
                         disk.vm = record;
@@ -415,7 +415,7 @@ export class Arm {
             if (source && !same(source, record.sourceId ?? ''))
                 throw new Refusal(409, 'PropertyChangeNotAllowed', "Changing property 'creationData.sourceResourceId' is not allowed.", { target: 'creationData.sourceResourceId' });
         }
-        return this.begin(x, record, { finish: () => {
+        return this.begin(x, record, { first: world.describe(record), finish: () => {
             if (body.tags) record.tags = body.tags;
             for (const k of ['networkAccessPolicy', 'publicNetworkAccess', 'dataAccessAuthMode']) if (body.properties?.[k] && record.type !== 'virtualMachines') record[k] = body.properties[k];
             if (record.etag) record.etag++;

@@ -1,11 +1,11 @@
-// The Azure double: sign-in, Azure Resource Manager, instance metadata, Azure Arc, and the hosts of disk data, on free ports of 127.0.0.1, one
-// object that a test seeds, breaks and asks. What each part does and where that is known from stands at the top of its file.
+// The Azure double: sign-in, Azure Resource Manager, instance metadata, Azure Arc, the hosts of disk data and a storage account, on free ports of
+// 127.0.0.1, one object that a test seeds, breaks and asks. What each part does and where that is known from stands at the top of its file.
 //
 //   const azure = await AzureDouble.start({ storage: azurite, arcDir, tls });
 //   azure.world     what exists: addSubscription, addDisk, addVm …, openGrants()          world.mjs
 //   azure.faults    what goes wrong: add({ operation, status: 503 }), random({ seed, rate }), clear()     faults.mjs
 //   azure.calls     how often each operation was asked for; azure.exchanges: all requests and answers
-//   azure.login, azure.imds, azure.arc, azure.tokens, azure.operations, azure.disk
+//   azure.login, azure.imds, azure.arc, azure.tokens, azure.operations, azure.disk (hosts of disk data), azure.account (storage)
 //   await azure.assertClean()        throws when a request or an answer does not fit Microsoft's specifications, or was otherwise wrong
 //   azure.assertNothingOpen()        throws when a disk is left in ActiveSAS
 //   azure.secrets()                  everything given out that must appear nowhere
@@ -25,12 +25,13 @@ import { Login } from './login.mjs';
 import { Arc, Imds } from './metadata.mjs';
 import { Operations } from './operations.mjs';
 import { Service } from './service.mjs';
+import { StorageAccount } from './storage_account.mjs';
 import { Tokens } from './tokens.mjs';
 import { World } from './world.mjs';
 
 export class AzureDouble {
     // storage: the emulator { url, account, key }; arcDir: folder of challenge files; tls: { cert, key } (PEM);
-    // world, arm, login, imds, disk, tokens, operations: options of the parts; check: false leaves Microsoft's checker out
+    // world, arm, login, imds, disk, account, tokens, operations: options of the parts; check: false leaves Microsoft's checker out
     static async start({ storage = null, arcDir, tls, check = true, ...options } = {}) {
         const d = new AzureDouble();
         d.serial = 0;
@@ -50,8 +51,10 @@ export class AzureDouble {
         d.arcDir = arcDir ?? fs.mkdtempSync(path.join(os.tmpdir(), 'azure-arc-'));
         d.arc = new Arc(d, { dir: d.arcDir });
         d.disk = new DiskHost(d, options.disk);
+        d.account = new StorageAccount(d, options.account);
         d.services = [];
-        for (const [name, part, how] of [['arm', d.arm, { ...tls }], ['login', d.login, { ...tls }], ['imds', d.imds, {}], ['arc', d.arc, {}], ['disk', d.disk, { ...tls, ports: d.disk.options.hosts, stream: true }]]) {
+        for (const [name, part, how] of [['arm', d.arm, { ...tls }], ['login', d.login, { ...tls }], ['imds', d.imds, {}], ['arc', d.arc, {}], ['disk', d.disk, { ...tls, ports: d.disk.options.hosts, stream: true }],
+            ['storage', d.account, { ...tls, stream: true }]]) {
             const s = new Service(d, name, { operation: (x) => part.operation(x), handle: (x) => part.handle(x), stream: () => Boolean(how.stream) });
             await s.listen(how);
             Object.assign(part, { url: s.url, tlsUrl: s.tlsUrl, service: s });
@@ -66,7 +69,7 @@ export class AzureDouble {
 
     count(x) { this.calls[x.operation] = (this.calls[x.operation] ?? 0) + 1; }
     problem(kind, x, text) { this.problems.push({ kind, n: x?.n, operation: x?.operation, text }); }
-    answered(x) { this.checker?.look(x); }
+    answered(x) { if (x.operation) this.checker?.look(x); }
 
     remove(record) {
         const { world } = this;
@@ -155,6 +158,7 @@ export class AzureDouble {
 
     async stop() {
         await this.operations.stop();
+        this.account.stop();
         await Promise.all(this.services.map((s) => s.close()));
     }
 }

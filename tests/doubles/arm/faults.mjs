@@ -14,13 +14,15 @@
 //                                    429 gets the body and Retry-After of Compute throttling [2.4]; body: 'html' is a gateway's page
 //   fail: { code, message }          (ARM) the operation is accepted and then ends Failed, told under HTTP 200 [2.3]
 //   wrong: (body) => body            the answer's body is changed: proves that the checker sees it
-//   revoke: true [, bytes: N]        (disk) access ends after N bytes of data have been sent for the grant
-//   rate: BYTES                      (disk) bytes a second for one answer
-//   stall: N [, ms]                  (disk) nothing for ms (default for ever) after N bytes
-//   short: N                         (disk) the connection ends in order after N bytes
+//   revoke: true                     (disk) access has ended when this request comes (after so many bytes: DiskHost.endAt)
+//   rate: BYTES                      (disk, storage) bytes a second for one answer
+//   stall: N [, ms]                  (disk, storage) nothing for ms (default for ever) after N bytes
+//   short: N                         (disk, storage) the connection ends in order after N bytes
 //
 // random({ seed, rate, on, kinds }) adds a rule that hits each request with this probability, with one of: 503, 500, 429, html, reset, lost,
 // slow, cut. The same seed and the same sequence of requests give the same faults.
+
+import { storageError } from './storage_error.mjs';
 
 const one = (list) => (Array.isArray(list) ? list : [list]);
 const pages = { html: '<!DOCTYPE html><html><head><title>502 Bad Gateway</title></head><body><h2>Our services aren\'t available right now</h2></body></html>' };
@@ -79,9 +81,9 @@ export class Faults {
         const headers = { ...(f.retryAfter === undefined ? {} : { 'Retry-After': String(f.retryAfter) }), ...f.headers };
         if (f.body === 'html') return { status: f.status, headers: { 'Content-Type': 'text/html', ...headers }, body: pages.html };
         if (f.body !== undefined) return { status: f.status, headers, body: f.body };
+        if (x.service === 'disk' || x.service === 'storage') return storageError(x, f.status, f.code ?? { 500: 'InternalError', 503: 'ServerBusy' }[f.status] ?? 'InternalError', { headers });
         if (f.status === 429 && !f.code) return throttled(x, { retryAfter: 1, ...f });
         if (!f.code) return { status: f.status, headers, body: undefined };
-        if (x.service === 'disk' || x.service === 'storage') return { status: f.status, headers: { 'x-ms-error-code': f.code, ...headers }, body: undefined };
         return { status: f.status, headers, body: { error: { code: f.code, message: f.message ?? f.code } } };
     }
 }

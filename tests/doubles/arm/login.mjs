@@ -90,7 +90,8 @@ export class Login {
         const form = new URLSearchParams(x.raw);
         for (const k of form.keys()) if (form.getAll(k).length > 1) throw new Denied(400, 'invalid_request', 9000410, `Malformed request: '${k}' is there twice.`);
         if (x.operation === 'Login_DeviceCode') return this.deviceCode(x, form);
-        const grants = { client_credentials: () => this.application(x, tenant, form), refresh_token: () => this.refreshed(form), [DEVICE]: () => this.device(form) };
+        const grants = { client_credentials: () => this.application(x, tenant, form), refresh_token: () => this.refreshed(form), [DEVICE]: () => this.device(form),
+            device_code: () => this.device(form) };      // as MSAL 2 names it
         const grant = form.get('grant_type');
         if (!grant) throw new Denied(400, 'invalid_request', 900144, "The request body must contain the following parameter: 'grant_type'.");
         if (!grants[grant]) throw new Denied(400, 'unsupported_grant_type', 70003, `The app requested an unsupported grant type '${grant}'.`);

@@ -2,12 +2,12 @@
 //
 // Shapes of the first answer, all of them recorded or allowed by the contract [azure.md 2.2, 2.3]:
 //   both       202, Azure-AsyncOperation and Location (begin/endGetAccess, deallocate, start, PUT of disks, DELETE)
-//   async      200, Azure-AsyncOperation and no Location (PUT of a virtual machine)
+//   async      200, Azure-AsyncOperation and no Location, the object in the body (PUT and PATCH of a virtual machine)
 //   location   202, Location alone
 //   sync       200 with the result (the specification allows it; the double waits meanwhile)
 // Azure-AsyncOperation: always 200, { status: InProgress | Succeeded | Failed | Canceled, properties.output, error }; a failed operation is
-// 200 as well. Location: 202 while it runs, then the result. Poll URLs are signed, more than 3000 bytes long, and taken byte for byte only;
-// Retry-After stands in the first answer and in each InProgress.
+// 200 as well. Location: 202 while it runs, then the result. Poll URLs are signed, more than 3000 bytes long, and taken byte for byte only, though
+// parameters may follow (Microsoft's SDK appends skipShutdown=false to those of powerOff). Retry-After stands in the first answer and in each InProgress.
 import crypto from 'node:crypto';
 import { Refusal } from './world.mjs';
 
@@ -62,7 +62,7 @@ export class Operations {
         o.urls = new Map([[asynch, 'async'], [location, 'location']]);
         const headers = { ...this.wait(o), ...(shape === 'location' ? {} : { 'Azure-AsyncOperation': asynch, 'Azure-AsyncNotification': 'Enabled' }),
             ...(shape === 'async' ? {} : { Location: location }) };
-        return { status: shape === 'async' ? 200 : 202, headers, body: shape === 'async' ? first ?? this.double.world.describe(record) : first };
+        return { status: shape === 'async' ? 200 : 202, headers, body: first };
     }
 
     wait(o) {
@@ -74,7 +74,7 @@ export class Operations {
     poll(x, id) {
         const o = this.all.get(id);
         if (!o) throw new Refusal(404, 'NotFound', 'The entity was not found in this Azure location.');
-        const how = o.urls?.get(x.origin + x.url);
+        const how = [...(o.urls ?? [])].find(([u]) => u === x.origin + x.url || (x.origin + x.url).startsWith(`${u}&`))?.[1];
         if (!how) {
             this.double.problem('poll', x, 'a poll URL was changed on its way: it must be used byte for byte');
             throw new Refusal(400, 'InvalidParameter', 'The signature of the operation URL is not valid.');

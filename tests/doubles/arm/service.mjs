@@ -81,7 +81,7 @@ export class Service {
         const { delay, reset, status, lost } = x.hits;
         if (delay) await sleep(delay.delay);
         if (res.destroyed) return undefined;
-        if (reset && !this.stream(x)) { x.injected = 'reset'; return reset_(req); }
+        if (reset) { x.injected = 'reset'; return reset_(req); }
         if (status) {
             x.injected = 'status';
             const answer = this.double.faults.answer(status, x);
@@ -94,7 +94,10 @@ export class Service {
 
     write(x, { status, headers = {}, body }) {
         const { res } = x;
-        if (x.hits?.wrong && body !== undefined) body = x.hits.wrong.wrong(structuredClone(body)) ?? body;
+        if (x.hits?.wrong && body !== undefined) {
+            const other = structuredClone(body);
+            body = x.hits.wrong.wrong(other) ?? other;
+        }
         const isJson = body !== undefined && typeof body !== 'string';
         const text = body === undefined ? '' : isJson ? JSON.stringify(body) : body;
         const all = { ...(isJson ? { 'Content-Type': 'application/json; charset=utf-8' } : {}), ...headers, 'Content-Length': String(Buffer.byteLength(text)) };
@@ -112,6 +115,39 @@ export class Service {
             res.end(x.method === 'HEAD' || status === 204 ? undefined : text);
         this.double.answered(x);
     }
+}
+
+// Sends what `from` gives as the body of the answer, with the faults that hit this exchange. hooks: allow(n) → how many of the next n bytes
+// go out (fewer: the connection is reset behind them), sent(n), pace(n): a promise to wait for.
+export async function relay(x, from, hooks = {}) {
+    const { res } = x, { cut, short, stall, rate } = x.hits;
+    const stop = cut?.cut ?? short?.short ?? Infinity;
+    const began = Date.now();
+    let n = 0, stalled = false;
+    for await (let part of from) {
+        const allowed = hooks.allow?.(part.length) ?? part.length;
+        const ends = allowed < part.length;
+        part = part.subarray(0, Math.min(allowed, stop - n));
+        if (stall && !stalled && n + part.length >= stall.stall) {
+            stalled = true;
+            await Promise.race([sleep(stall.ms ?? 2 ** 30), new Promise((over) => res.once('close', over))]);
+        }
+        if (res.destroyed) break;
+        n += part.length;
+        hooks.sent?.(part.length);
+        if (!res.write(part)) await new Promise((over) => { res.once('drain', over); res.once('close', over); });
+        if (rate) await sleep(Math.max(0, began + (n / rate.rate) * 1000 - Date.now()));
+        await hooks.pace?.(part.length);
+        if (ends || n >= stop) {
+            x.injected = ends ? 'ended' : cut ? 'cut' : 'short';
+            if (short) x.req.socket.end();
+            else setTimeout(() => reset_(x.req), 10);
+            break;
+        }
+    }
+    x.sent = n;
+    from.destroy();
+    if (!x.injected) res.end();
 }
 
 export function reset_(req) {

@@ -28,6 +28,8 @@ export class Azure {
         a.double = await AzureDouble.start({ storage: a.azurite && { url: a.azurite.url, account: a.azurite.account, key: a.azurite.key }, arcDir: a.arcDir, tls: pair, ...options });
         for (const part of ['world', 'faults', 'arm', 'login', 'imds', 'arc', 'tokens', 'operations']) a[part] = a.double[part];
         a.hosts = a.double.disk;                     // of disk data
+        // the user's storage account, by its front door: { base, name, key }
+        a.account = a.azurite && Object.assign(a.double.account, { name: a.azurite.account, key: a.azurite.key, base: `${a.double.account.url}/${a.azurite.account}` });
         a.subscription = a.world.addSubscription({ name: 'Production' });
         a.tenant = a.subscription.tenant;
         a.identity = a.imds.addIdentity({ tenant: a.tenant });
@@ -68,11 +70,7 @@ export class Azure {
         return this.contentOf(client);
     }
     contentOf(client) {
-        const query = this.azurite.sas(client.containerName, client.name, { permissions: 'r', expires: 7 * 86400 });
-        return { url: client.url, query, client, freeze: async () => {
-            const { snapshot } = await client.createSnapshot();
-            return this.contentOf(client.withSnapshot(snapshot));
-        } };
+        return { url: client.url, client, freeze: async () => this.contentOf(client.withSnapshot((await client.createSnapshot()).snapshot)) };
     }
 
     // A disk: file, and what world.addDisk takes. sizeBytes is the file's without a footer.
@@ -89,7 +87,8 @@ export class Azure {
             const own = { name: `${name}-${i === 0 ? 'os' : `data${i}`}`, group, location, ...(i === 0 ? { os, generation } : {}), ...d };
             if (unmanaged) {
                 const blob = await this.azurite.uploadPages('vhds', `${own.name}.vhd`, own.file);
-                made.push({ vhd: blob.url, name: own.name, sizeBytes: fs.statSync(own.file).size - 512, client: blob.client });
+                await blob.client.getBlobLeaseClient().acquireLease(-1);     // as a VM holds it
+                made.push({ vhd: `${this.account.base}/vhds/${own.name}.vhd`, name: own.name, sizeBytes: fs.statSync(own.file).size - 512, client: blob.client });
             } else
                 made.push({ record: await this.disk(own), lun });
         }
