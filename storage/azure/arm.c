@@ -162,8 +162,9 @@ int arm_send(struct arm *a, const char *method, const char *url, const char *bod
             return 0;
         if (!token)                                  /* it did not come to a request */
             return r;
-        if (r == 0 && ret->headers.status == 401 && !renewed) {
+        if (r == 0 && ret->headers.status == 401)
             tokens_refused(a->azure->tokens, &a->identity, TOKEN_FOR_ARM, token);
+        if (r == 0 && ret->headers.status == 401 && !renewed) {
             renewed = true;
             attempt--;
             continue;
