@@ -10,7 +10,7 @@ import { ComputeManagementClient } from '@azure/arm-compute';
 import { ClientAssertionCredential, ClientCertificateCredential, ClientSecretCredential, DeviceCodeCredential, ManagedIdentityCredential } from '@azure/identity';
 import { Azure } from './lib/azure.mjs';
 import { makeVhd } from './lib/image.mjs';
-import { root, sleep, start, tempDir, waitFor } from './lib/util.mjs';
+import { must, root, sleep, start, tempDir, waitFor } from './lib/util.mjs';
 
 const require = createRequire(import.meta.url);
 const { BlobClient, StorageSharedKeyCredential } = require('@azure/storage-blob');
@@ -194,6 +194,20 @@ describe("Microsoft's SDKs, without a special case", () => {
         assert.equal(poll.status, 200);
         assert.equal(poll.answer.body.status, 'Failed');
         assert.equal(azure.world.state(record), 'Reserved');
+        await clean();
+    });
+
+    test('words that are none of the four mean that it runs; Canceled is an end', async () => {
+        const { record } = (await newVm()).disks[0];
+        azure.operations.words = ['InProgress', 'Running', 'Creating'];
+        try {
+            await client.disks.beginGrantAccessAndWait('rg-prod', record.name, read, quick);
+        } finally {
+            azure.operations.words = ['InProgress'];
+        }
+        azure.faults.add({ operation: 'Disks_RevokeAccess', fail: { code: 'OperationPreempted', message: 'Another one came.', status: 'Canceled' } });
+        await assert.rejects(client.disks.beginRevokeAccessAndWait('rg-prod', record.name, quick), /OperationPreempted|cancel|Another one came/i);
+        await client.disks.beginRevokeAccessAndWait('rg-prod', record.name, quick);
         await clean();
     });
 
@@ -517,6 +531,24 @@ describe('Azure Resource Manager', () => {
         assert.equal(disk.counts.revoked, 1);
         vm.power = 'stopped';
         assert.equal((await begin(disk)).code, 'Conflict');
+        azure.arm.options.lateRefusals = true;
+        const late = await begin(disk);
+        azure.arm.options.lateRefusals = false;
+        assert.equal(late.status, 202);
+        const over = await done(late);
+        assert.deepEqual([over.status, over.error.code], ['Failed', 'Conflict']);
+        await clean();
+    });
+
+    test('sectors of 4096 bytes: the data is a VHDX, and is asked for as one', async () => {
+        const file = path.join(dir, 'big.vhdx');
+        await must('qemu-img', ['create', '-q', '-f', 'vhdx', file, '16M']);
+        const d = await azure.disk({ file, sectorSize: 4096, sku: 'PremiumV2_LRS', sizeBytes: 16 * MIB });
+        assert.equal((await call('GET', azure.id(d))).json.properties.creationData.logicalSectorSize, 4096);
+        assert.equal((await begin(d)).code, 'InvalidParameter');
+        const { accessSAS: sas } = await granted(d, { ...read, fileFormat: 'VHDX' });
+        assert.equal((await (await fetch(sas, { headers: { 'x-ms-range': 'bytes=0-7' } })).text()), 'vhdxfile');
+        await done(await end(d));
         await clean();
     });
 

@@ -71,6 +71,7 @@ export class Arm {
             ms: { Disks_GrantAccess: 200, Snapshots_GrantAccess: 200, Disks_RevokeAccess: 150, Snapshots_RevokeAccess: 150, Snapshots_CreateOrUpdate: 300,
                 VirtualMachines_Deallocate: 600, VirtualMachines_Start: 400, VirtualMachines_PowerOff: 300 },
             otherMs: 100,
+            lateRefusals: false,                     // access is refused at the end of the operation instead of at once
             shape: { VirtualMachines_CreateOrUpdate: 'async', VirtualMachines_Update: 'async' },
             ...options,
         };
@@ -268,7 +269,7 @@ export class Arm {
     grantaccess(x, record) {
         const { world } = this.double;
         this.idle(record);
-        world.checkAccess(record, x.body);
+        if (!this.options.lateRefusals) world.checkAccess(record, x.body);
         return this.begin(x, record, { finish: () => {
             world.checkAccess(record, x.body);       // the VM may have been started meanwhile
             const g = world.grant(record, x.body);

@@ -8,7 +8,9 @@
 //   azure.login, azure.imds, azure.arc, azure.tokens, azure.operations, azure.disk (hosts of disk data), azure.account (storage)
 //   await azure.assertClean()        throws when a request or an answer does not fit Microsoft's specifications, or was otherwise wrong
 //   azure.assertNothingOpen()        throws when a disk is left in ActiveSAS
+//   azure.assertPatient()            throws when somebody asked again before Retry-After was over (a daemon that was killed forgets what it was told)
 //   azure.secrets()                  everything given out that must appear nowhere
+//   azure.trace()                    what happened last, in lines
 //
 // As a program: `node double.mjs [--seed FILE]` prints its endpoints as one line of JSON and serves until SIGTERM. SEED: JSON as for the control
 // call of the same name. Control, on the ARM port (no token, never subject to faults): GET /_control/state; POST /_control/faults (a list of rules
@@ -28,6 +30,8 @@ import { Service } from './service.mjs';
 import { StorageAccount } from './storage_account.mjs';
 import { Tokens } from './tokens.mjs';
 import { World } from './world.mjs';
+
+const KEEP = 50_000;                                 // exchanges that are remembered
 
 export class AzureDouble {
     // storage: the emulator { url, account, key }; arcDir: folder of challenge files; tls: { cert, key } (PEM);
@@ -67,6 +71,15 @@ export class AzureDouble {
         return d;
     }
 
+    keep(x) {
+        this.exchanges.push(x);
+        if (this.exchanges.length > KEEP) this.exchanges.splice(0, KEEP / 10);
+    }
+    // The last exchanges, a line each, without queries: for the message of a test that fails.
+    trace(n = 60) {
+        return this.exchanges.slice(-n).map((x) => `#${x.n} ${new Date(x.at).toISOString().slice(11, 23)} ${x.service} ${x.method} ${x.operation} ${x.path?.split('/').slice(-3).join('/')} ${x.injected ?? ''} ${x.status} ${x.ms ?? '…'} ms`).join('\n');
+    }
+
     count(x) { this.calls[x.operation] = (this.calls[x.operation] ?? 0) + 1; }
     problem(kind, x, text) { this.problems.push({ kind, n: x?.n, operation: x?.operation, text }); }
     answered(x) { if (x.operation) this.checker?.look(x); }
@@ -95,7 +108,6 @@ export class AzureDouble {
         const open = this.world.openGrants();
         if (open.length) throw new Error(`access is still granted to ${open.map((r) => `${r.type}/${r.name}`).join(', ')}`);
     }
-    // Nobody asked again before Retry-After was over (a daemon that was killed forgets what it was told).
     assertPatient() {
         if (this.impatient.length) throw new Error(`${this.impatient.length} request(s) came before their Retry-After: ${JSON.stringify(this.impatient.slice(0, 5))}`);
     }
@@ -104,10 +116,7 @@ export class AzureDouble {
         const list = new Set([...this.tokens.all.keys(), ...this.login.refresh.keys(), ...this.login.codes.keys(), ...this.arc.challenges.keys()]);
         for (const g of this.world.grants.values()) { list.add(g.sig); list.add(encodeURIComponent(g.sig)); }
         for (const a of this.login.apps.values()) for (const s of a.secrets) list.add(s);
-        for (const x of this.exchanges) {
-            const m = /(?:^|&)client_assertion=([^&]+)/.exec(x.raw ?? '');
-            if (m) list.add(decodeURIComponent(m[1]));
-        }
+        for (const t of this.login.proofs) list.add(t);
         return [...list];
     }
 

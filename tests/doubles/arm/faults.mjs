@@ -12,7 +12,8 @@
 //   status: 503 [, code, message, body, retryAfter, headers]
 //                                    an answer instead of doing it. Without code and body: empty, as Azure's gateway was recorded [R, azure.md 2.3].
 //                                    429 gets the body and Retry-After of Compute throttling [2.4]; body: 'html' is a gateway's page
-//   fail: { code, message }          (ARM) the operation is accepted and then ends Failed, told under HTTP 200 [2.3]
+//   fail: { code, message [, status: 'Canceled'] }
+//                                    (ARM) the operation is accepted and then ends Failed, told under HTTP 200 [2.3]
 //   wrong: (body) => body            the answer's body is changed: proves that the checker sees it
 //   revoke: true                     (disk) access has ended when this request comes (after so many bytes: DiskHost.endAt)
 //   rate: BYTES                      (disk, storage) bytes a second for one answer

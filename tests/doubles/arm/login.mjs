@@ -30,6 +30,7 @@ export class Login {
         this.codes = new Map();                      // device code → state
         this.refresh = new Map();                    // refresh token → { identity, clientId }
         this.assertions = new Set();                 // jti: each is good once
+        this.proofs = new Set();                     // assertions as they came, for secrets()
         this.issuer = null;                          // of federated tokens
         this.counts = { client_secret: 0, certificate: 0, federated: 0, refresh: 0, device: 0, refused: 0 };
     }
@@ -146,6 +147,7 @@ export class Login {
     }
 
     assertion(x, tenant, app, text) {
+        this.proofs.add(text);
         const [h, c, s, ...rest] = text.split('.');
         let head, claims;
         try {

@@ -44,14 +44,14 @@ export class Service {
     take(req, res, scheme) {
         const x = { n: ++this.double.serial, at: Date.now(), service: this.name, method: req.method, url: req.url, headers: req.headers, req, res,
             origin: `${scheme}://${req.headers.host ?? '127.0.0.1'}`, status: 0, injected: null, port: req.socket.localPort };
-        this.double.exchanges.push(x);
+        this.double.keep(x);
         res.on('error', () => {});
         req.on('error', () => {});
-        res.on('close', () => { x.ms = Date.now() - x.at; });
+        const closed = new Promise((over) => res.on('close', over)).then(() => { x.ms = Date.now() - x.at; });
         this.serve(x).catch((e) => {
             if (!res.destroyed && !res.headersSent && x.status === 0) this.double.problem('broken', x, e.stack);
             res.destroy();
-        });
+        }).then(() => closed).then(() => { delete x.req; delete x.res; });     // the record is kept, the connection is not
     }
 
     async serve(x) {

@@ -7,7 +7,8 @@
 // Sources (facts azure.md): disk states, Conflict for a running VM's disk, start refused while a SAS is active, 60 days at most [2.2];
 // snapshots: limits of incremental ones, background copies of PremiumV2 and Ultra disks, families [2.2]; ids whose resource group is in
 // capitals [2.5]. From memory (marked [M] there or not told at all): a deallocated VM's model has no disk sizes; statusOnly=true leaves the
-// model out; a snapshot with an active SAS cannot be deleted; PUT of an existing snapshot with another source is PropertyChangeNotAllowed.
+// model out; a snapshot with an active SAS cannot be deleted; PUT of an existing snapshot with another source is PropertyChangeNotAllowed; a disk with
+// sectors of 4096 bytes is VHDX and its access must say so.
 import crypto from 'node:crypto';
 
 const GIB = 1024 ** 3;
@@ -77,7 +78,8 @@ export class World {
         return r;
     }
 
-    // content: what the data behind the SAS is (see disk_host.mjs); sizeBytes without the footer
+    // content: what the data behind the SAS is: { url, freeze() }, a page blob of the emulator; sizeBytes without the footer; bornAt and hydratedAt
+    // (ms since 1970): a background copy is going on between them
     addDisk(o) {
         return this.keep({ ...this.record('disks', o), sku: 'Premium_LRS', sizeBytes: GIB, os: null, generation: null, networkAccessPolicy: 'AllowAll',
             publicNetworkAccess: 'Enabled', dataAccessAuthMode: null, sectorSize: null, encryption: 'EncryptionAtRestWithPlatformKey', ade: false,
@@ -161,6 +163,8 @@ export class World {
         if (r.type === 'disks' && r.vm && this.isAllocated(r.vm))
             throw new Refusal(409, 'Conflict', `Access not permitted because ${what} ${r.name} is currently attached to running VM ${r.vm.name}.`);
         if (body.access !== 'Read') throw new Refusal(409, 'OperationNotAllowed', `Access ${body.access} is not allowed for ${what} ${r.name} in its current state '${this.state(r)}'.`);
+        if ((body.fileFormat === 'VHDX') !== (r.sectorSize === 4096))
+            throw new Refusal(400, 'InvalidParameter', `The value '${body.fileFormat ?? 'VHD'}' of parameter 'fileFormat' does not fit ${what} ${r.name}.`, { target: 'fileFormat' });
         if ((this.percent(r) ?? 100) < 100)
             throw new Refusal(409, 'Conflict', `Access not permitted because the background copy of ${what} ${r.name} is not complete: CompletionPercent is ${this.percent(r)}.`);
         if (body.getSecureVMGuestStateSAS && !r.securityType)
