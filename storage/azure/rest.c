@@ -133,7 +133,10 @@ static void set_options(CURL *h, const struct rest_request *q, struct rest_answe
 {
     long timeout_ms = q->timeout_ms ? (long)q->timeout_ms : 60000;
     curl_easy_setopt(h, CURLOPT_URL, q->url);
-    if (!strcmp(q->method, "GET") || (!strcmp(q->method, "DELETE") && !q->body)) {
+    curl_easy_setopt(h, CURLOPT_NOBODY, 0L);
+    if (!strcmp(q->method, "HEAD")) {
+        curl_easy_setopt(h, CURLOPT_NOBODY, 1L);
+    } else if (!strcmp(q->method, "GET") || (!strcmp(q->method, "DELETE") && !q->body)) {
         curl_easy_setopt(h, CURLOPT_HTTPGET, 1L);
     } else {
         curl_easy_setopt(h, CURLOPT_POST, 1L);
