@@ -13,7 +13,8 @@ const require = createRequire(path.join(here, '../../e2e/package.json'));
 const specs = path.join(here, 'specs');
 const compute = 'specification/compute/resource-manager/Microsoft.Compute';
 const files = {
-    arm: [`${compute}/DiskRP/stable/2023-10-02/disk.json`, `${compute}/DiskRP/stable/2023-10-02/snapshot.json`, `${compute}/ComputeRP/stable/2024-03-01/virtualMachine.json`,
+    arm: [`${compute}/DiskRP/stable/2023-10-02/disk.json`, `${compute}/DiskRP/stable/2023-10-02/snapshot.json`,
+        `${compute}/ComputeRP/stable/2024-03-01/virtualMachine.json`,
         'specification/resources/resource-manager/Microsoft.Resources/stable/2022-12-01/subscriptions.json'],
     imds: ['specification/imds/data-plane/Microsoft.InstanceMetadataService/stable/2023-07-01/imds.json'],
 };
@@ -22,7 +23,8 @@ const IMDS_VERSION = '2023-07-01';                   // the one specification th
 async function validator(names, isArmCall) {
     require('reflect-metadata');                     // oav needs it and does not say so
     const { LiveValidator } = require('oav/dist/lib/liveValidation/liveValidator');
-    const v = new LiveValidator({ directory: specs, git: { shouldClone: false }, swaggerPaths: names.map((f) => path.join(specs, f)), swaggerPathsPattern: [], useRelatedModelInErrors: false, isArmCall }, () => {});
+    const v = new LiveValidator({ directory: specs, git: { shouldClone: false }, swaggerPaths: names.map((f) => path.join(specs, f)),
+        swaggerPathsPattern: [], useRelatedModelInErrors: false, isArmCall }, () => {});
     await v.initialize();
     return v;
 }
@@ -52,7 +54,8 @@ export class Checker {
     flat(headers) { return Object.fromEntries(Object.entries(headers ?? {}).map(([k, v]) => [k.toLowerCase(), String(v)])); }
 
     report(x, direction, errors) {
-        for (const e of errors) this.double.problem(direction, x, `${e.code} ${e.message}${e.pathsInPayload?.length ? ` at ${e.pathsInPayload.join(' ')}` : ''}`);
+        for (const e of errors)
+            this.double.problem(direction, x, `${e.code} ${e.message}${e.pathsInPayload?.length ? ` at ${e.pathsInPayload.join(' ')}` : ''}`);
     }
 
     async request(v, x, url) {
@@ -64,15 +67,18 @@ export class Checker {
     }
 
     async answer(v, x, url, { status, headers, body }) {
-        const r = await v.validateLiveRequestResponse({ liveRequest: { method: x.method, url, headers: this.flat(x.headers), body: x.body === '' ? undefined : x.body },
+        const r = await v.validateLiveRequestResponse({ liveRequest: { method: x.method, url, headers: this.flat(x.headers), body: x.body === ''
+            ? undefined : x.body },
             liveResponse: { statusCode: String(status), headers: this.flat(headers), body } });
         this.report(x, 'answer', r.responseValidationResult.errors ?? []);
-        if (r.responseValidationResult.runtimeException && !r.requestValidationResult.runtimeException) this.report(x, 'answer', [r.responseValidationResult.runtimeException]);
+        if (r.responseValidationResult.runtimeException && !r.requestValidationResult.runtimeException)
+            this.report(x, 'answer', [r.responseValidationResult.runtimeException]);
     }
 
     error(x, body) {
         const e = body?.error;
-        if (typeof e?.code !== 'string' || typeof e?.message !== 'string' || !e.code) this.double.problem('answer', x, `an error without code and message: ${JSON.stringify(body)?.slice(0, 200)}`);
+        if (typeof e?.code !== 'string' || typeof e?.message !== 'string' || !e.code)
+            this.double.problem('answer', x, `an error without code and message: ${JSON.stringify(body)?.slice(0, 200)}`);
     }
 
     async judgeArm(x) {
@@ -92,13 +98,15 @@ export class Checker {
         const o = this.double.operations.all.get(x.route.id);
         const { body } = x.answer;
         if (x.query.get('monitor') !== 'true') {
-            if (typeof body?.status !== 'string' || body.name !== o.id || typeof body.startTime !== 'string') this.double.problem('answer', x, `not the shape of an operation: ${JSON.stringify(body)?.slice(0, 200)}`);
+            if (typeof body?.status !== 'string' || body.name !== o.id || typeof body.startTime !== 'string')
+                this.double.problem('answer', x, `not the shape of an operation: ${JSON.stringify(body)?.slice(0, 200)}`);
             if (body?.status === 'Failed') this.error(x, body);
         }
         if (o.status !== 'Succeeded' || o.judged) return;
         o.judged = true;
         this.checked.results++;
-        await this.answer(this.arm, o.of, `https://management.azure.com${o.of.url}`, { status: o.of.method === 'DELETE' ? 204 : 200, headers: { 'content-type': 'application/json' }, body: o.result });
+        await this.answer(this.arm, o.of, `https://management.azure.com${o.of.url}`, { status: o.of.method === 'DELETE' ? 204 : 200,
+            headers: { 'content-type': 'application/json' }, body: o.result });
     }
 
     async judgeImds(x) {
@@ -107,7 +115,8 @@ export class Checker {
         const url = `http://169.254.169.254${x.path.replace(/\/instance\/.*/, '/instance')}?${query}`;
         if (x.status >= 400 && !x.injected) {
             this.checked.answers++;
-            if (typeof x.answer.body?.error !== 'string') this.double.problem('answer', x, `an error without its word: ${JSON.stringify(x.answer.body)}`);
+            if (typeof x.answer.body?.error !== 'string')
+                this.double.problem('answer', x, `an error without its word: ${JSON.stringify(x.answer.body)}`);
             return;                                  // what was refused on purpose need not fit
         }
         await this.request(this.imds, x, url);

@@ -11,9 +11,11 @@ import { signed, whole } from './storage_client.mjs';
 import { storageError } from './storage_error.mjs';
 import { isDisk } from './tokens.mjs';
 
-const CONDITIONS = ['if-match', 'if-none-match', 'if-modified-since', 'if-unmodified-since', 'if-range', 'x-ms-if-sequence-number-eq', 'x-ms-if-tags'];
+const CONDITIONS = ['if-match', 'if-none-match', 'if-modified-since', 'if-unmodified-since', 'if-range', 'x-ms-if-sequence-number-eq',
+    'x-ms-if-tags'];
 const PASS = ['range', 'x-ms-range', 'x-ms-range-get-content-md5'];
-const BACK = ['content-length', 'content-range', 'content-type', 'content-md5', 'etag', 'last-modified', 'accept-ranges', 'x-ms-blob-type', 'x-ms-blob-content-length', 'x-ms-blob-sequence-number'];
+const BACK = ['content-length', 'content-range', 'content-type', 'content-md5', 'etag', 'last-modified', 'accept-ranges', 'x-ms-blob-type',
+    'x-ms-blob-content-length', 'x-ms-blob-sequence-number'];
 export const DISK_RATE = 60 << 20;                   // bytes a second of one disk
 
 export class DiskHost {
@@ -69,7 +71,8 @@ export class DiskHost {
     refuse(x, g) {
         if (!x.query.has('sig')) return storageError(x, 404, 'ResourceNotFound');
         const wrong = (detail) => storageError(x, 403, 'AuthenticationFailed', { detail });
-        if (!g || x.query.get('sig') !== g.sig || ![`/${g.path}`, ...(g.guest ? [`/${g.path}_vmgs`] : [])].includes(x.path)) return wrong('Signature did not match.');
+        if (!g || x.query.get('sig') !== g.sig || ![`/${g.path}`, ...(g.guest ? [`/${g.path}_vmgs`] : [])].includes(x.path))
+            return wrong('Signature did not match.');
         if (!x.uri.search.slice(1).startsWith(g.query)) {
             this.double.problem('sas', x, 'the query of a disk SAS was changed: it must be kept as it came');
             return wrong('Signature did not match.');
@@ -79,13 +82,15 @@ export class DiskHost {
             return wrong(`Signature not valid in the specified time frame: Start [${new Date(g.startedAt).toUTCString()}] - Expiry [${new Date(g.expiresAt).toUTCString()}] - Current [${new Date().toUTCString()}]`);
         if (g.ended) return wrong('SAS identifier cannot be found for specified signed identifier');
         const r = g.record;
-        if ((r.networkAccessPolicy !== 'AllowAll' || r.publicNetworkAccess === 'Disabled') && !this.options.privateNetwork) return storageError(x, 403, 'AuthorizationFailure');
+        if ((r.networkAccessPolicy !== 'AllowAll' || r.publicNetworkAccess === 'Disabled') && !this.options.privateNetwork)
+            return storageError(x, 403, 'AuthorizationFailure');
         if (r.dataAccessAuthMode === 'AzureActiveDirectory') {
             const { token, why } = this.double.tokens.check(x.headers.authorization, isDisk);
             if (why)
                 return storageError(x, this.options.challenge, 'InvalidAuthenticationInfo', { headers: { 'WWW-Authenticate':
                     `Bearer authorization_uri=https://login.microsoftonline.com/${[...this.double.world.subscriptions.values()][0]?.tenant}/oauth2/authorize resource_id=https://disk.compute.azure.com/` } });
-            if (this.double.arm.denied(token.identity, `Microsoft.Compute/${r.type}/download/action`)) return storageError(x, 403, 'AuthorizationPermissionMismatch');
+            if (this.double.arm.denied(token.identity, `Microsoft.Compute/${r.type}/download/action`))
+                return storageError(x, 403, 'AuthorizationPermissionMismatch');
         } else if (x.headers.authorization)
             this.counts.uninvited++;
         if (CONDITIONS.some((h) => x.headers[h] !== undefined)) {
@@ -155,7 +160,7 @@ export class DiskHost {
 
     // All answers of one disk share its rate.
     async pace(r, bytes) {
-        r.free = Math.max(r.free ?? 0, Date.now()) + (bytes / this.options.rate) * 1000;
+        r.free = Math.max(r.free ?? 0, Date.now() - 100) + (bytes / this.options.rate) * 1000;
         await sleep(Math.max(0, r.free - Date.now()));
     }
 }

@@ -57,7 +57,8 @@ export class AzureDouble {
         d.disk = new DiskHost(d, options.disk);
         d.account = new StorageAccount(d, options.account);
         d.services = [];
-        for (const [name, part, how] of [['arm', d.arm, { ...tls }], ['login', d.login, { ...tls }], ['imds', d.imds, {}], ['arc', d.arc, {}], ['disk', d.disk, { ...tls, ports: d.disk.options.hosts, stream: true }],
+        for (const [name, part, how] of [['arm', d.arm, { ...tls }], ['login', d.login, { ...tls }], ['imds', d.imds, {}], ['arc', d.arc, {}],
+            ['disk', d.disk, { ...tls, ports: d.disk.options.hosts, stream: true }],
             ['storage', d.account, { ...tls, stream: true }]]) {
             const s = new Service(d, name, { operation: (x) => part.operation(x), handle: (x) => part.handle(x), stream: () => Boolean(how.stream) });
             await s.listen(how);
@@ -77,7 +78,8 @@ export class AzureDouble {
     }
     // The last exchanges, a line each, without queries: for the message of a test that fails.
     trace(n = 60) {
-        return this.exchanges.slice(-n).map((x) => `#${x.n} ${new Date(x.at).toISOString().slice(11, 23)} ${x.service} ${x.method} ${x.operation} ${x.path?.split('/').slice(-3).join('/')} ${x.injected ?? ''} ${x.status} ${x.ms ?? '…'} ms`).join('\n');
+        return this.exchanges.slice(-n).map((x) =>
+            `#${x.n} ${new Date(x.at).toISOString().slice(11, 23)} ${x.service} ${x.method} ${x.operation} ${x.path?.split('/').slice(-3).join('/')} ${x.injected ?? ''} ${x.status} ${x.ms ?? '…'} ms`).join('\n');
     }
 
     count(x) { this.calls[x.operation] = (this.calls[x.operation] ?? 0) + 1; }
@@ -94,7 +96,8 @@ export class AzureDouble {
 
     // Configuration of the daemon, as its keys are named.
     config() {
-        return { cloud: 'custom', arm_endpoint: this.arm.url, login_endpoint: this.login.url, imds_endpoint: this.imds.url, arc_endpoint: this.arc.url, arc_token_dir: this.arcDir,
+        return { cloud: 'custom', arm_endpoint: this.arm.url, login_endpoint: this.login.url, imds_endpoint: this.imds.url,
+            arc_endpoint: this.arc.url, arc_token_dir: this.arcDir,
             blob_suffix: '127.0.0.1', disk_sas_suffix: '127.0.0.1' };
     }
 
@@ -109,7 +112,8 @@ export class AzureDouble {
         if (open.length) throw new Error(`access is still granted to ${open.map((r) => `${r.type}/${r.name}`).join(', ')}`);
     }
     assertPatient() {
-        if (this.impatient.length) throw new Error(`${this.impatient.length} request(s) came before their Retry-After: ${JSON.stringify(this.impatient.slice(0, 5))}`);
+        if (this.impatient.length)
+            throw new Error(`${this.impatient.length} request(s) came before their Retry-After: ${JSON.stringify(this.impatient.slice(0, 5))}`);
     }
 
     secrets() {
@@ -121,9 +125,12 @@ export class AzureDouble {
     }
 
     state() {
-        const of = (r) => ({ id: this.world.id(r), state: r.type === 'virtualMachines' ? r.power : this.world.state(r), counts: r.counts, sent: r.sent, tags: r.tags });
-        return { calls: this.calls, tokens: this.tokens.given, vms: [...this.world.vms.values()].map(of), disks: [...this.world.disks.values()].map(of), snapshots: [...this.world.snapshots.values()].map(of),
-            made: this.made.length, deleted: this.world.deleted.map(of), problems: this.problems, impatient: this.impatient, login: this.login.counts, imds: this.imds.counts, arc: this.arc.counts, disk: this.disk.counts,
+        const of = (r) => ({ id: this.world.id(r), state: r.type === 'virtualMachines' ? r.power : this.world.state(r), counts: r.counts,
+            sent: r.sent, tags: r.tags });
+        return { calls: this.calls, tokens: this.tokens.given, vms: [...this.world.vms.values()].map(of),
+            disks: [...this.world.disks.values()].map(of), snapshots: [...this.world.snapshots.values()].map(of),
+            made: this.made.length, deleted: this.world.deleted.map(of), problems: this.problems, impatient: this.impatient, login: this.login.counts,
+            imds: this.imds.counts, arc: this.arc.counts, disk: this.disk.counts,
             codes: [...this.login.codes.values()].map((c) => ({ user_code: c.userCode, state: c.state })) };
     }
 
@@ -133,10 +140,14 @@ export class AzureDouble {
         const at = (v) => ({ subscription: v.subscription ?? subs[0]?.id ?? [...this.world.subscriptions.keys()][0], group: v.group ?? 'rg-test' });
         for (const d of o.disks ?? []) this.world.addDisk({ ...at(d), ...d });
         for (const v of o.vms ?? [])
-            this.world.addVm({ ...at(v), ...v, disks: (v.disks ?? []).map((d, i) => (d.vhd ? d : { lun: d.lun, record: this.world.addDisk({ ...at(v), location: v.location, os: i === 0 ? v.os ?? 'Linux' : null, generation: v.generation ?? 2, ...d }) })) });
+            this.world.addVm({ ...at(v), ...v,
+                disks: (v.disks ?? []).map((d, i) => (d.vhd ? d : { lun: d.lun, record: this.world.addDisk({ ...at(v), location: v.location,
+                os: i === 0 ? v.os ?? 'Linux' : null, generation: v.generation ?? 2, ...d }) })) });
         for (const a of o.apps ?? []) this.login.addApp(a);
         for (const i of o.identities ?? []) this.imds.addIdentity(i);
-        if (o.arc) this.arc.identity = { name: 'arc', clientId: 'bbbbbbbb-0000-4000-8000-000000000001', objectId: 'bbbbbbbb-0000-4000-8000-000000000002', ...o.arc };
+        if (o.arc)
+            this.arc.identity = { name: 'arc', clientId: 'bbbbbbbb-0000-4000-8000-000000000001', objectId: 'bbbbbbbb-0000-4000-8000-000000000002',
+            ...o.arc };
         if (o.options) for (const [part, options] of Object.entries(o.options)) Object.assign(this[part].options ?? this[part], options);
     }
 

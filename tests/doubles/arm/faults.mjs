@@ -82,7 +82,8 @@ export class Faults {
         const headers = { ...(f.retryAfter === undefined ? {} : { 'Retry-After': String(f.retryAfter) }), ...f.headers };
         if (f.body === 'html') return { status: f.status, headers: { 'Content-Type': 'text/html', ...headers }, body: pages.html };
         if (f.body !== undefined) return { status: f.status, headers, body: f.body };
-        if (x.service === 'disk' || x.service === 'storage') return storageError(x, f.status, f.code ?? { 500: 'InternalError', 503: 'ServerBusy' }[f.status] ?? 'InternalError', { headers });
+        if (x.service === 'disk' || x.service === 'storage')
+            return storageError(x, f.status, f.code ?? { 500: 'InternalError', 503: 'ServerBusy' }[f.status] ?? 'InternalError', { headers });
         if (f.status === 429 && !f.code) return throttled(x, { retryAfter: 1, ...f });
         if (!f.code) return { status: f.status, headers, body: undefined };
         return { status: f.status, headers, body: { error: { code: f.code, message: f.message ?? f.code } } };
@@ -92,10 +93,14 @@ export class Faults {
 // Compute's own throttling, as it was recorded [azure.md 2.4]; sign-in services and storage answer in their own ways.
 export function throttled(x, { retryAfter, rule = 'HighCostGet30Min', allowed = 900, measured = 954, headers = {} }) {
     const wait = { 'Retry-After': String(retryAfter), ...headers };
-    if (x.service === 'login') return { status: 429, headers: wait, body: { error: 'temporarily_unavailable', error_description: 'AADSTS90055: Too many requests.', error_codes: [90055] } };
+    if (x.service === 'login')
+        return { status: 429, headers: wait, body: { error: 'temporarily_unavailable', error_description: 'AADSTS90055: Too many requests.',
+            error_codes: [90055] } };
     if (x.service !== 'arm') return { status: 429, headers: wait, body: { error: 'too_many_requests', error_description: 'Too many requests' } };
     const detail = JSON.stringify({ operationGroup: rule, startTime: new Date(Date.now() - 60_000).toISOString(), endTime: new Date().toISOString(),
         allowedRequestCount: allowed, measuredRequestCount: measured });
-    return { status: 429, headers: wait, body: { error: { code: 'OperationNotAllowed', message: 'The server rejected the request because too many requests have been received for this subscription.',
+    return { status: 429, headers: wait,
+        body: { error: { code: 'OperationNotAllowed',
+        message: 'The server rejected the request because too many requests have been received for this subscription.',
         details: [{ code: 'TooManyRequests', target: rule, message: detail }], innererror: { internalErrorCode: 'TooManyRequestsReceived' } } } };
 }

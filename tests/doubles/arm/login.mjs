@@ -52,7 +52,8 @@ export class Login {
     // What the person does who was shown the code.
     approve(userCode, person = this.person()) { Object.assign(this.pending(userCode), { state: 'approved', person }); }
     decline(userCode) { this.pending(userCode).state = 'declined'; }
-    person() { return { name: 'person', clientId: AZ_CLI, objectId: 'aaaaaaaa-0000-4000-8000-000000000001', tenant: [...this.double.world.subscriptions.values()][0]?.tenant ?? crypto.randomUUID() }; }
+    person() { return { name: 'person', clientId: AZ_CLI, objectId: 'aaaaaaaa-0000-4000-8000-000000000001',
+        tenant: [...this.double.world.subscriptions.values()][0]?.tenant ?? crypto.randomUUID() }; }
     pending(userCode) {
         const c = [...this.codes.values()].find((k) => k.userCode === userCode);
         if (!c) throw new Error(`there is no sign-in with the code ${userCode}`);
@@ -75,23 +76,30 @@ export class Login {
             if (!(e instanceof Denied)) throw e;
             this.counts.refused++;
             const trace = crypto.randomUUID(), correlation = x.headers['client-request-id'] ?? crypto.randomUUID();
-            return { status: e.status, headers, body: { error: e.error, error_description: `${e.message} Trace ID: ${trace} Correlation ID: ${correlation} Timestamp: ${new Date().toISOString().slice(0, 19).replace('T', ' ')}Z`,
-                error_codes: [e.number], timestamp: `${new Date().toISOString().slice(0, 19).replace('T', ' ')}Z`, trace_id: trace, correlation_id: correlation, error_uri: `${x.origin}/error?code=${e.number}` } };
+            return { status: e.status, headers,
+                body: { error: e.error, error_description: `${e.message} Trace ID: ${trace} Correlation ID: ${correlation} Timestamp: ${new Date().toISOString().slice(0, 19).replace('T', ' ')}Z`,
+                error_codes: [e.number], timestamp: `${new Date().toISOString().slice(0, 19).replace('T', ' ')}Z`, trace_id: trace,
+                correlation_id: correlation, error_uri: `${x.origin}/error?code=${e.number}` } };
         }
     }
 
     answer(x) {
         const tenant = x.path.split('/')[1];
         if (x.operation === 'Login_Configuration') return this.configuration(x, tenant);
-        if (x.operation === 'Login_Unknown' || x.method !== 'POST') throw new Denied(404, 'invalid_request', 900561, 'The endpoint only accepts POST requests to a known path.');
+        if (x.operation === 'Login_Unknown' || x.method !== 'POST')
+            throw new Denied(404, 'invalid_request', 900561, 'The endpoint only accepts POST requests to a known path.');
         if (!/^application\/x-www-form-urlencoded\b/.test(x.headers['content-type'] ?? ''))
             throw new Denied(400, 'invalid_request', 900144, "The request body must contain the following parameter: 'grant_type'.");
-        if (!['organizations', 'common'].includes(tenant) && ![...this.double.world.subscriptions.values()].some((s) => s.tenant === tenant.toLowerCase()))
-            throw new Denied(400, 'invalid_request', 90002, `Tenant '${tenant}' not found. Check to make sure you have the correct tenant ID and are signing into the correct cloud.`);
+        if (!['organizations', 'common'].includes(tenant) && ![...this.double.world.subscriptions.values()].some((s) =>
+            s.tenant === tenant.toLowerCase()))
+            throw new Denied(400, 'invalid_request', 90002,
+                `Tenant '${tenant}' not found. Check to make sure you have the correct tenant ID and are signing into the correct cloud.`);
         const form = new URLSearchParams(x.raw);
-        for (const k of form.keys()) if (form.getAll(k).length > 1) throw new Denied(400, 'invalid_request', 9000410, `Malformed request: '${k}' is there twice.`);
+        for (const k of form.keys()) if (form.getAll(k).length > 1)
+            throw new Denied(400, 'invalid_request', 9000410, `Malformed request: '${k}' is there twice.`);
         if (x.operation === 'Login_DeviceCode') return this.deviceCode(x, form);
-        const grants = { client_credentials: () => this.application(x, tenant, form), refresh_token: () => this.refreshed(form), [DEVICE]: () => this.device(form),
+        const grants = { client_credentials: () => this.application(x, tenant, form), refresh_token: () => this.refreshed(form),
+            [DEVICE]: () => this.device(form),
             device_code: () => this.device(form) };      // as MSAL 2 names it
         const grant = form.get('grant_type');
         if (!grant) throw new Denied(400, 'invalid_request', 900144, "The request body must contain the following parameter: 'grant_type'.");
@@ -101,19 +109,24 @@ export class Login {
 
     configuration(x, tenant) {
         const at = `${x.origin}/${tenant}`;
-        return { token_endpoint: `${at}/oauth2/v2.0/token`, issuer: `${at}/v2.0`, authorization_endpoint: `${at}/oauth2/v2.0/authorize`, device_authorization_endpoint: `${at}/oauth2/v2.0/devicecode`,
-            jwks_uri: `${at}/discovery/v2.0/keys`, token_endpoint_auth_methods_supported: ['client_secret_post', 'private_key_jwt'], response_types_supported: ['code'], subject_types_supported: ['pairwise'],
-            id_token_signing_alg_values_supported: ['RS256'], scopes_supported: ['openid', 'offline_access'], tenant_region_scope: 'EU', cloud_instance_name: 'double' };
+        return { token_endpoint: `${at}/oauth2/v2.0/token`, issuer: `${at}/v2.0`, authorization_endpoint: `${at}/oauth2/v2.0/authorize`,
+            device_authorization_endpoint: `${at}/oauth2/v2.0/devicecode`,
+            jwks_uri: `${at}/discovery/v2.0/keys`, token_endpoint_auth_methods_supported: ['client_secret_post', 'private_key_jwt'],
+            response_types_supported: ['code'], subject_types_supported: ['pairwise'],
+            id_token_signing_alg_values_supported: ['RS256'], scopes_supported: ['openid', 'offline_access'], tenant_region_scope: 'EU',
+            cloud_instance_name: 'double' };
     }
 
     need(form, ...names) {
-        for (const n of names) if (!form.get(n)) throw new Denied(400, 'invalid_request', 900144, `The request body must contain the following parameter: '${n}'.`);
+        for (const n of names) if (!form.get(n))
+            throw new Denied(400, 'invalid_request', 900144, `The request body must contain the following parameter: '${n}'.`);
     }
 
     // "https://x//.default" stands for the resource "https://x/": what is cut is "/.default" alone.
     audience(scope) {
         const asked = scope.split(' ').filter((s) => !['offline_access', 'openid', 'profile'].includes(s));
-        if (asked.length !== 1) throw new Denied(400, 'invalid_scope', 70011, `The provided value for the input parameter 'scope' is not valid: ${scope}.`);
+        if (asked.length !== 1)
+            throw new Denied(400, 'invalid_scope', 70011, `The provided value for the input parameter 'scope' is not valid: ${scope}.`);
         const m = /^(https?:\/\/.+)\/(\.default|user_impersonation)$/.exec(asked[0]);
         if (!m) throw new Denied(400, 'invalid_scope', 70011, `The provided value for the input parameter 'scope' is not valid: ${scope}.`);
         return m[1];
@@ -130,17 +143,23 @@ export class Login {
         this.need(form, 'client_id', 'scope');
         const app = this.apps.get(form.get('client_id').toLowerCase());
         if (!app || app.tenant !== tenant.toLowerCase())
-            throw new Denied(400, 'unauthorized_client', 700016, `Application with identifier '${form.get('client_id')}' was not found in the directory '${tenant}'.`);
+            throw new Denied(400, 'unauthorized_client', 700016,
+                `Application with identifier '${form.get('client_id')}' was not found in the directory '${tenant}'.`);
         if (!/\/\.default$/.test(form.get('scope')))
-            throw new Denied(400, 'invalid_scope', 1002012, `The provided value for scope ${form.get('scope')} is not valid. Client credential flows must have a scope value with /.default suffixed to the resource identifier.`);
+            throw new Denied(400, 'invalid_scope', 1002012,
+                `The provided value for scope ${form.get('scope')} is not valid. Client credential flows must have a scope value with /.default suffixed to the resource identifier.`);
         if (form.get('client_assertion_type')) {
-            if (form.get('client_assertion_type') !== ASSERTION) throw new Denied(400, 'invalid_request', 900144, 'client_assertion_type is not known.');
+            if (form.get('client_assertion_type') !== ASSERTION)
+                throw new Denied(400, 'invalid_request', 900144, 'client_assertion_type is not known.');
             this.need(form, 'client_assertion');
             this.assertion(x, tenant, app, form.get('client_assertion'));
         } else {
-            if (!form.get('client_secret')) throw new Denied(401, 'invalid_client', 7000218, "The request body must contain the following parameter: 'client_assertion' or 'client_secret'.");
+            if (!form.get('client_secret'))
+                throw new Denied(401, 'invalid_client', 7000218,
+                    "The request body must contain the following parameter: 'client_assertion' or 'client_secret'.");
             if (!app.secrets.includes(form.get('client_secret')))
-                throw new Denied(401, 'invalid_client', 7000215, `Invalid client secret provided. Ensure the secret being sent in the request is the client secret value, not the client secret ID, for a secret added to app '${app.clientId}'.`);
+                throw new Denied(401, 'invalid_client', 7000215,
+                    `Invalid client secret provided. Ensure the secret being sent in the request is the client secret value, not the client secret ID, for a secret added to app '${app.clientId}'.`);
             this.counts.client_secret++;
         }
         return this.given(app.identity, form);
@@ -166,11 +185,13 @@ export class Login {
             return head['x5t#S256'] ? head['x5t#S256'] === der('sha256') : head.x5t === der('sha1');
         });
         if (!found) fail('The key was not found.');
-        const key = head.alg === 'PS256' ? { key: found.publicKey, padding: crypto.constants.RSA_PKCS1_PSS_PADDING, saltLength: 32 } : head.alg === 'RS256' ? found.publicKey : fail(`alg ${head.alg}`);
+        const key = head.alg === 'PS256' ? { key: found.publicKey, padding: crypto.constants.RSA_PKCS1_PSS_PADDING, saltLength: 32 }
+            : head.alg === 'RS256' ? found.publicKey : fail(`alg ${head.alg}`);
         if (!crypto.verify('sha256', signed, key, signature)) fail('Invalid signature.');
         if (claims.iss !== app.clientId) fail('Issuer is not the application.');
         const aud = String(claims.aud).toLowerCase();
-        if (![`${x.origin}/${tenant}/oauth2/v2.0/token`, `${x.origin}/${tenant}/v2.0`].some((a) => a.toLowerCase() === aud)) fail(`Audience ${claims.aud} is not the token endpoint.`);
+        if (![`${x.origin}/${tenant}/oauth2/v2.0/token`, `${x.origin}/${tenant}/v2.0`].some((a) => a.toLowerCase() === aud))
+            fail(`Audience ${claims.aud} is not the token endpoint.`);
         if (!claims.jti || this.assertions.has(claims.jti)) fail('jti is missing or was used before.');
         if (claims.exp - claims.nbf > 24 * 3600) fail('It lives too long.');
         this.assertions.add(claims.jti);
@@ -182,7 +203,8 @@ export class Login {
         const ok = this.issuer && head.alg === 'RS256' && crypto.verify('sha256', signed, this.issuer.publicKey, signature);
         if (!ok) throw new Denied(401, 'invalid_client', 700027, 'Client assertion failed signature validation.');
         if (!app.federated.some((f) => f.issuer === claims.iss && f.subject === claims.sub) || claims.aud !== 'api://AzureADTokenExchange')
-            throw new Denied(400, 'invalid_client', 700213, `No matching federated identity record found for presented assertion subject '${claims.sub}'.`);
+            throw new Denied(400, 'invalid_client', 700213,
+                `No matching federated identity record found for presented assertion subject '${claims.sub}'.`);
         this.counts.federated++;
     }
 
@@ -193,30 +215,36 @@ export class Login {
         this.audience(form.get('scope'));
         const alphabet = 'BCDFGHJKLMNPQRSTVWXZ23456789';
         const userCode = [...crypto.randomBytes(9)].map((b) => alphabet[b % alphabet.length]).join('');
-        const code = { deviceCode: crypto.randomBytes(120).toString('base64url'), userCode, clientId: form.get('client_id'), state: 'pending', askedAt: 0, expiresAt: Date.now() + this.options.deviceLife * 1000, interval: this.options.interval };
+        const code = { deviceCode: crypto.randomBytes(120).toString('base64url'), userCode, clientId: form.get('client_id'), state: 'pending',
+            askedAt: 0, expiresAt: Date.now() + this.options.deviceLife * 1000, interval: this.options.interval };
         this.codes.set(code.deviceCode, code);
         const uri = `${x.origin}/device`;
-        return { user_code: userCode, device_code: code.deviceCode, verification_uri: uri, expires_in: this.options.deviceLife, interval: code.interval,
+        return { user_code: userCode, device_code: code.deviceCode, verification_uri: uri, expires_in: this.options.deviceLife,
+            interval: code.interval,
             message: `To sign in, use a web browser to open the page ${uri} and enter the code ${userCode} to authenticate.` };
     }
 
     device(form) {
         this.need(form, 'client_id', 'device_code');
         const c = this.codes.get(form.get('device_code'));
-        if (!c || c.clientId !== form.get('client_id') || c.state === 'used') throw new Denied(400, 'bad_verification_code', 7000014, 'The provided value for the input parameter device_code is not valid.');
+        if (!c || c.clientId !== form.get('client_id') || c.state === 'used')
+            throw new Denied(400, 'bad_verification_code', 7000014, 'The provided value for the input parameter device_code is not valid.');
         const soon = Date.now() - c.askedAt < c.interval * 1000 - 200;
         c.askedAt = Date.now();
-        if (Date.now() >= c.expiresAt) throw new Denied(400, 'expired_token', 70020, 'The provided value for the input parameter device_code has expired.');
+        if (Date.now() >= c.expiresAt)
+            throw new Denied(400, 'expired_token', 70020, 'The provided value for the input parameter device_code has expired.');
         if (c.state === 'declined') throw new Denied(400, 'authorization_declined', 70018, 'The end user denied the authorization request.');
         if (soon && this.options.enforceInterval) {
             c.interval += 5;
             throw new Denied(400, 'slow_down', 70019, 'Polling too often.');
         }
-        if (c.state === 'pending') throw new Denied(400, 'authorization_pending', 70016, 'OAuth 2.0 device flow error. Authorization is pending. Continue polling.');
+        if (c.state === 'pending')
+            throw new Denied(400, 'authorization_pending', 70016, 'OAuth 2.0 device flow error. Authorization is pending. Continue polling.');
         c.state = 'used';
         this.counts.device++;
         const scope = new URLSearchParams({ scope: `${this.double.arm.url}/user_impersonation` });
-        return this.given(c.person, form.get('scope') ? form : scope, { scope: scope.get('scope'), refresh_token: this.newRefresh(c.person, c.clientId) });
+        return this.given(c.person, form.get('scope') ? form : scope, { scope: scope.get('scope'), refresh_token: this.newRefresh(c.person,
+            c.clientId) });
     }
 
     newRefresh(identity, clientId) {
@@ -229,7 +257,8 @@ export class Login {
         this.need(form, 'client_id', 'scope', 'refresh_token');
         const r = this.refresh.get(form.get('refresh_token'));
         if (!r || r.clientId !== form.get('client_id') || r.revoked)
-            throw new Denied(400, 'invalid_grant', 700082, 'The refresh token has expired due to inactivity. Send a new interactive authorization request for this user and resource.');
+            throw new Denied(400, 'invalid_grant', 700082,
+                'The refresh token has expired due to inactivity. Send a new interactive authorization request for this user and resource.');
         this.counts.refresh++;
         return this.given(r.identity, form, { scope: form.get('scope'), refresh_token: this.newRefresh(r.identity, r.clientId) });
     }

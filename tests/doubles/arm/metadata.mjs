@@ -38,7 +38,8 @@ export class Imds {
         const refused = guard(x);
         if (refused) return refused;
         if (x.operation === 'Imds_Unknown') return { status: 404, body: { error: 'Not found' } };
-        if (!/^20\d\d-\d\d-\d\d$/.test(x.query.get('api-version') ?? '')) return invalid('Bad request. api-version was not specified in the request or is not supported.');
+        if (!/^20\d\d-\d\d-\d\d$/.test(x.query.get('api-version') ?? ''))
+            return invalid('Bad request. api-version was not specified in the request or is not supported.');
         return x.operation === 'Imds_Token' ? this.token(x) : this.instance(x);
     }
 
@@ -50,28 +51,35 @@ export class Imds {
         if (!identity) return invalid('Identity not found');
         const slot = `${identity.clientId} ${resource}`;
         let t = this.cache.get(slot);
-        if (!t || t.revoked || t.expiresAt - Date.now() < 0.1 * t.seconds * 1000) this.cache.set(slot, t = this.double.tokens.give(identity, resource, this.double.tokens.metadataLifetime, 'imds'));
+        if (!t || t.revoked || t.expiresAt - Date.now() < 0.1 * t.seconds * 1000)
+            this.cache.set(slot, t = this.double.tokens.give(identity, resource, this.double.tokens.metadataLifetime, 'imds'));
         this.counts.tokens++;
         return { status: 200, body: answer(t, resource, identity) };
     }
 
     instance(x) {
         this.counts.instance++;
-        const all = { compute: { azEnvironment: 'AzurePublicCloud', location: this.location, name: this.vm, osType: 'Linux', resourceGroupName: 'recovery', sku: '12-gen2', offer: 'debian-12', publisher: 'Debian',
-            subscriptionId: this.subscription, version: '0.20240717.1811', vmId: '13f56399-bd52-4150-9748-7190aae1ff21', vmSize: 'Standard_D4s_v5', zone: '1',
-            resourceId: `/subscriptions/${this.subscription}/resourceGroups/recovery/providers/Microsoft.Compute/virtualMachines/${this.vm}`, tags: '' },
-        network: { interface: [{ ipv4: { ipAddress: [{ privateIpAddress: '10.0.0.4', publicIpAddress: '' }], subnet: [{ address: '10.0.0.0', prefix: '24' }] }, ipv6: { ipAddress: [] }, macAddress: '0011AAFFBB22' }] } };
+        const all = { compute: { azEnvironment: 'AzurePublicCloud', location: this.location, name: this.vm, osType: 'Linux',
+            resourceGroupName: 'recovery', sku: '12-gen2', offer: 'debian-12', publisher: 'Debian',
+            subscriptionId: this.subscription, version: '0.20240717.1811', vmId: '13f56399-bd52-4150-9748-7190aae1ff21', vmSize: 'Standard_D4s_v5',
+            zone: '1',
+            resourceId: `/subscriptions/${this.subscription}/resourceGroups/recovery/providers/Microsoft.Compute/virtualMachines/${this.vm}`,
+            tags: '' },
+        network: { interface: [{ ipv4: { ipAddress: [{ privateIpAddress: '10.0.0.4', publicIpAddress: '' }],
+            subnet: [{ address: '10.0.0.0', prefix: '24' }] }, ipv6: { ipAddress: [] }, macAddress: '0011AAFFBB22' }] } };
         let at = all;
         for (const p of x.path.slice('/metadata/instance'.length).split('/').filter(Boolean)) at = at?.[p];
         if (at === undefined) return { status: 404, body: { error: 'Not found' } };
         if (typeof at === 'object') return { status: 200, body: at };
-        return x.query.get('format') === 'text' ? { status: 200, headers: { 'Content-Type': 'text/plain; charset=utf-8' }, body: String(at) } : invalid(`Bad request. The requested resource is not available in JSON: use format=text.`);
+        return x.query.get('format') === 'text' ? { status: 200, headers: { 'Content-Type': 'text/plain; charset=utf-8' }, body: String(at) }
+            : invalid(`Bad request. The requested resource is not available in JSON: use format=text.`);
     }
 }
 
 // Numbers are strings, in both services.
 function answer(t, resource, identity) {
-    return { access_token: t.text, client_id: identity.clientId, expires_in: String(Math.max(0, Math.floor((t.expiresAt - Date.now()) / 1000))), expires_on: String(Math.floor(t.expiresAt / 1000)),
+    return { access_token: t.text, client_id: identity.clientId, expires_in: String(Math.max(0, Math.floor((t.expiresAt - Date.now()) / 1000))),
+        expires_on: String(Math.floor(t.expiresAt / 1000)),
         ext_expires_in: String(t.seconds), not_before: String(Math.floor(t.givenAt / 1000)), resource, token_type: 'Bearer' };
 }
 
@@ -92,7 +100,8 @@ export class Arc {
         if (x.operation === 'Arc_Unknown') return { status: 404, body: { error: 'not_found', error_description: 'Not found' } };
         if (!x.query.get('api-version')) return invalid('api-version is missing', 'bad_request_102');
         const resource = x.query.get('resource');
-        if (!resource || !this.identity) return invalid(resource ? 'There is no managed identity' : 'Required query parameter is missing: resource', 'invalid_resource');
+        if (!resource || !this.identity) return invalid(resource ? 'There is no managed identity' : 'Required query parameter is missing: resource',
+            'invalid_resource');
         const proof = x.headers.authorization;
         if (!proof) return this.challenge();
         const content = /^Basic (.+)$/.exec(proof)?.[1];
@@ -114,6 +123,7 @@ export class Arc {
         fs.writeFileSync(file, content, { mode: 0o640 });
         this.challenges.set(content, file);
         this.counts.challenges++;
-        return { status: 401, headers: { 'WWW-Authenticate': `Basic realm=${file}` }, body: { error: 'unauthorized', error_description: 'Challenge' } };
+        return { status: 401, headers: { 'WWW-Authenticate': `Basic realm=${file}` }, body: { error: 'unauthorized',
+            error_description: 'Challenge' } };
     }
 }

@@ -31,7 +31,8 @@ export class Operations {
     // ms: how long it takes; finish(): makes it so and returns the result, or throws a Refusal; records: those that are busy meanwhile;
     // first: body of the first answer; status: of the first answer when it is not 202
     async begin(x, { provider, record, ms, finish, shape = 'both', first, onFail }) {
-        const o = { id: crypto.randomUUID(), provider, subscription: record.subscription, location: record.location, began: new Date(), status: 'InProgress', result: undefined, polls: 0, of: x, shape };
+        const o = { id: crypto.randomUUID(), provider, subscription: record.subscription, location: record.location, began: new Date(),
+            status: 'InProgress', result: undefined, polls: 0, of: x, shape };
         const busy = { operation: o.id, name: x.operation };
         record.busy = busy;
         this.all.set(o.id, o);
@@ -88,8 +89,10 @@ export class Operations {
             if (o.error) return { status: o.error.status, headers: {}, body: o.error.body() };
             return { status: o.result === undefined && o.of.method === 'DELETE' ? 204 : 200, headers: {}, body: o.result };
         }
-        const body = { startTime: o.began.toISOString(), ...(over ? { endTime: o.ended.toISOString() } : {}), status: over ? o.status : this.words[(o.polls - 1) % this.words.length],
-            ...(over && o.result !== undefined && o.status === 'Succeeded' ? { properties: { output: o.result } } : {}), ...(o.error ? { error: o.error.body().error } : {}), name: o.id };
+        const body = { startTime: o.began.toISOString(), ...(over ? { endTime: o.ended.toISOString() } : {}), status: over ? o.status
+            : this.words[(o.polls - 1) % this.words.length],
+            ...(over && o.result !== undefined && o.status === 'Succeeded' ? { properties: { output: o.result } } : {}),
+            ...(o.error ? { error: o.error.body().error } : {}), name: o.id };
         return { status: 200, headers: over ? {} : this.wait(o), body };
     }
 

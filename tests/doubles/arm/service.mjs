@@ -100,7 +100,8 @@ export class Service {
         }
         const isJson = body !== undefined && typeof body !== 'string';
         const text = body === undefined ? '' : isJson ? JSON.stringify(body) : body;
-        const all = { ...(isJson ? { 'Content-Type': 'application/json; charset=utf-8' } : {}), ...headers, 'Content-Length': String(Buffer.byteLength(text)) };
+        const all = { ...(isJson ? { 'Content-Type': 'application/json; charset=utf-8' } : {}), ...headers,
+            'Content-Length': String(Buffer.byteLength(text)) };
         if (status === 204) delete all['Content-Length'];
         x.status = status;
         x.answer = { headers: all, body: text.length > KEEP_MAX ? text.slice(0, KEEP_MAX) : body };

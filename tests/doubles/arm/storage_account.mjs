@@ -49,7 +49,8 @@ export class StorageAccount {
         const copy = this.copies.get(x.path);
         if (x.operation === 'Storage_CopyBlob') return this.copy(x, headers);
         if (x.operation === 'Storage_AbortCopy') return this.abort(x, headers, copy);
-        if (copy?.status === 'pending' && ['PUT', 'DELETE'].includes(x.method) && x.operation !== 'Storage_Snapshot') return storageError(x, 409, 'PendingCopyOperation');
+        if (copy?.status === 'pending' && ['PUT', 'DELETE'].includes(x.method) && x.operation !== 'Storage_Snapshot')
+            return storageError(x, 409, 'PendingCopyOperation');
         const from = await this.pass(x, headers);
         if (x.method === 'DELETE' && from.statusCode < 300) this.copies.delete(x.path);
         return this.answer(x, from, copy);
@@ -59,7 +60,8 @@ export class StorageAccount {
         const { token, why } = this.double.tokens.check(x.headers.authorization, isStorage);
         const challenge = { 'WWW-Authenticate': `Bearer authorization_uri=https://login.microsoftonline.com/${[...this.double.world.subscriptions.values()][0]?.tenant}/oauth2/authorize resource_id=https://storage.azure.com` };
         if (why) return storageError(x, 401, 'InvalidAuthenticationInfo', { headers: challenge });
-        if (!(x.headers['x-ms-version'] >= '2017-11-09')) return storageError(x, 403, 'AuthenticationFailed', { detail: 'Authentication scheme Bearer is not supported in this version.' });
+        if (!(x.headers['x-ms-version'] >= '2017-11-09'))
+            return storageError(x, 403, 'AuthenticationFailed', { detail: 'Authentication scheme Bearer is not supported in this version.' });
         const action = `Microsoft.Storage/storageAccounts/blobServices/containers/blobs/${['GET', 'HEAD'].includes(x.method) ? 'read' : 'write'}`;
         return this.double.arm.denied(token.identity, action) ? storageError(x, 403, 'AuthorizationPermissionMismatch') : null;
     }
@@ -84,8 +86,10 @@ export class StorageAccount {
     }
 
     told(c) {
-        return { 'x-ms-copy-id': c.id, 'x-ms-copy-source': c.source.replace(/\?.*/, ''), 'x-ms-copy-status': c.status, 'x-ms-copy-progress': `${c.done}/${c.total}`,
-            ...(c.completed ? { 'x-ms-copy-completion-time': c.completed.toUTCString() } : {}), ...(c.description ? { 'x-ms-copy-status-description': c.description } : {}) };
+        return { 'x-ms-copy-id': c.id, 'x-ms-copy-source': c.source.replace(/\?.*/, ''), 'x-ms-copy-status': c.status,
+            'x-ms-copy-progress': `${c.done}/${c.total}`,
+            ...(c.completed ? { 'x-ms-copy-completion-time': c.completed.toUTCString() } : {}),
+            ...(c.description ? { 'x-ms-copy-status-description': c.description } : {}) };
     }
 
     // ---- copies ----
@@ -103,14 +107,17 @@ export class StorageAccount {
         if (at.status !== 200) return storageError(x, at.status >= 400 && at.status < 500 ? at.status : 500, 'CannotVerifyCopySource');
         const total = Number(at.headers['content-length']);
         const meta = Object.fromEntries(Object.entries(x.headers).filter(([k]) => k.startsWith('x-ms-meta-')));
-        const made = await signed(this.double.storage, 'PUT', this.back + x.path, { headers: { 'x-ms-blob-type': 'PageBlob', 'x-ms-blob-content-length': String(total), ...meta } });
+        const made = await signed(this.double.storage, 'PUT', this.back + x.path,
+            { headers: { 'x-ms-blob-type': 'PageBlob', 'x-ms-blob-content-length': String(total), ...meta } });
         if (made.statusCode !== 201) return this.answer(x, made);
         made.resume();
-        const c = { id: crypto.randomUUID(), source, path: x.path, status: 'pending', done: 0, total, started: new Date(), completed: null, description: '' };
+        const c = { id: crypto.randomUUID(), source, path: x.path, status: 'pending', done: 0, total, started: new Date(), completed: null,
+            description: '' };
         this.copies.set(x.path, c);
         this.counts.copies++;
         c.over = this.run(c).catch((e) => this.end(c, 'failed', `500 InternalError "${e.message}"`));
-        return { status: 202, headers: { 'x-ms-version': x.headers['x-ms-version'] ?? '2021-08-06', ETag: made.headers.etag, 'Last-Modified': made.headers['last-modified'], 'x-ms-copy-id': c.id, 'x-ms-copy-status': 'pending' }, body: undefined };
+        return { status: 202, headers: { 'x-ms-version': x.headers['x-ms-version'] ?? '2021-08-06', ETag: made.headers.etag,
+            'Last-Modified': made.headers['last-modified'], 'x-ms-copy-id': c.id, 'x-ms-copy-status': 'pending' }, body: undefined };
     }
 
     end(c, status, description = '') {
@@ -132,10 +139,12 @@ export class StorageAccount {
     }
 
     async run(c) {
-        const failed = (r) => this.end(c, 'failed', `${r.status} ${r.headers['x-ms-error-code'] ?? 'InternalError'} "Copy failed when reading the source."`);
+        const failed = (r) => this.end(c, 'failed',
+            `${r.status} ${r.headers['x-ms-error-code'] ?? 'InternalError'} "Copy failed when reading the source."`);
         const list = await this.read(`${c.source}&comp=pagelist`);
         if (list.status !== 200) return failed(list);
-        const ranges = [...list.body.toString().matchAll(/<PageRange><Start>(\d+)<\/Start><End>(\d+)<\/End><\/PageRange>/g)].map((m) => [Number(m[1]), Number(m[2]) + 1]);
+        const ranges = [...list.body.toString().matchAll(/<PageRange><Start>(\d+)<\/Start><End>(\d+)<\/End><\/PageRange>/g)].map((m) => [Number(m[1]),
+            Number(m[2]) + 1]);
         const began = Date.now();
         for (const [start, end] of ranges)
             for (let at = start; at < end && c.status === 'pending';) {
@@ -143,9 +152,11 @@ export class StorageAccount {
                 const r = await this.read(c.source, { headers: { 'x-ms-range': `bytes=${at}-${to - 1}` } });
                 if (r.status !== 206) return failed(r);
                 if (c.status !== 'pending') return undefined;
-                const put = await signed(this.double.storage, 'PUT', `${this.back}${c.path}?comp=page`, { headers: { 'x-ms-page-write': 'update', 'x-ms-range': `bytes=${at}-${to - 1}` }, body: r.body });
+                const put = await signed(this.double.storage, 'PUT', `${this.back}${c.path}?comp=page`,
+                    { headers: { 'x-ms-page-write': 'update', 'x-ms-range': `bytes=${at}-${to - 1}` }, body: r.body });
                 put.resume();
-                if (put.statusCode !== 201) return this.end(c, 'failed', `500 InternalError "Copy failed when writing the destination: ${put.statusCode}."`);
+                if (put.statusCode !== 201)
+                    return this.end(c, 'failed', `500 InternalError "Copy failed when writing the destination: ${put.statusCode}."`);
                 this.counts.copied += to - at;
                 c.done = to;
                 if (this.options.rate) await sleep(Math.max(0, began + (c.done / this.options.rate) * 1000 - Date.now()));
@@ -164,7 +175,8 @@ export class StorageAccount {
         if (x.headers['x-ms-copy-action'] !== 'abort') return storageError(x, 400, 'InvalidHeaderValue');
         if (copy?.status !== 'pending' || x.query.get('copyid') !== copy.id) return storageError(x, 409, 'NoPendingCopyOperation');
         this.end(copy, 'aborted');
-        const gone = await signed(this.double.storage, 'PUT', `${this.back}${x.path}`, { headers: { 'x-ms-blob-type': 'PageBlob', 'x-ms-blob-content-length': '0' } });
+        const gone = await signed(this.double.storage, 'PUT', `${this.back}${x.path}`,
+            { headers: { 'x-ms-blob-type': 'PageBlob', 'x-ms-blob-content-length': '0' } });
         gone.resume();                               // an aborted copy leaves a blob of no length
         return { status: 204, headers: { 'x-ms-version': x.headers['x-ms-version'] ?? '2021-08-06' }, body: undefined };
     }

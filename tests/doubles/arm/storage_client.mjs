@@ -7,7 +7,8 @@ const agent = new http.Agent({ keepAlive: true, maxSockets: 64 });
 // Opens a request; resolves to the answer's stream. body: a Buffer, or nothing.
 export function ask(url, { method = 'GET', headers = {}, body } = {}) {
     return new Promise((done, fail) => {
-        const req = http.request(url, { method, agent, headers: { ...headers, ...(method === 'PUT' || method === 'POST' ? { 'Content-Length': String(body?.length ?? 0) } : {}) } }, done);
+        const req = http.request(url, { method, agent, headers: { ...headers, ...(method === 'PUT' || method === 'POST'
+            ? { 'Content-Length': String(body?.length ?? 0) } : {}) } }, done);
         req.on('error', fail);
         req.end(body);
     });
@@ -24,7 +25,8 @@ export function sharedKey(account, key, method, url, headers) {
     const h = Object.fromEntries(Object.entries(headers).map(([k, v]) => [k.toLowerCase(), String(v)]));
     const u = new URL(url);
     const length = h['content-length'] === '0' ? '' : h['content-length'] ?? '';
-    const plain = ['content-encoding', 'content-language'].map((k) => h[k] ?? '').concat(length, ['content-md5', 'content-type'].map((k) => h[k] ?? ''), h['x-ms-date'] ? '' : h.date ?? '',
+    const plain = ['content-encoding', 'content-language'].map((k) => h[k] ?? '').concat(length,
+        ['content-md5', 'content-type'].map((k) => h[k] ?? ''), h['x-ms-date'] ? '' : h.date ?? '',
         ['if-modified-since', 'if-match', 'if-none-match', 'if-unmodified-since', 'range'].map((k) => h[k] ?? ''));
     const own = Object.keys(h).filter((k) => k.startsWith('x-ms-')).sort().map((k) => `${k}:${h[k].trim().replace(/\s+/g, ' ')}\n`).join('');
     const query = new Map();
@@ -35,7 +37,8 @@ export function sharedKey(account, key, method, url, headers) {
 }
 
 export async function signed(storage, method, url, { headers = {}, body } = {}) {
-    const all = { 'x-ms-date': new Date().toUTCString(), 'x-ms-version': '2021-08-06', ...headers, ...(method === 'PUT' ? { 'Content-Length': String(body?.length ?? 0) } : {}) };
+    const all = { 'x-ms-date': new Date().toUTCString(), 'x-ms-version': '2021-08-06', ...headers,
+        ...(method === 'PUT' ? { 'Content-Length': String(body?.length ?? 0) } : {}) };
     all.Authorization = sharedKey(storage.account, storage.key, method, url, all);
     return ask(url, { method, headers: all, body });
 }

@@ -15,7 +15,8 @@ export class Tokens {
     // identity: { name, clientId, objectId, tenant }
     give(identity, audience, seconds = this.lifetime, by = 'login') {
         const now = Math.floor(Date.now() / 1000);
-        const claims = { aud: audience, iss: `https://sts.windows.net/${identity.tenant}/`, iat: now, nbf: now, exp: now + seconds, appid: identity.clientId,
+        const claims = { aud: audience, iss: `https://sts.windows.net/${identity.tenant}/`, iat: now, nbf: now, exp: now + seconds,
+            appid: identity.clientId,
             oid: identity.objectId, tid: identity.tenant, uti: crypto.randomUUID(), xms_filler: crypto.randomBytes(600).toString('base64') };
         const text = `${b64({ typ: 'JWT', alg: 'RS256', kid: 'double' })}.${b64(claims)}.${crypto.randomBytes(256).toString('base64url')}`;
         const token = { text, identity, audience, by, givenAt: Date.now(), expiresAt: Date.now() + seconds * 1000, seconds, revoked: false, used: 0 };

@@ -81,18 +81,23 @@ export class World {
     // content: what the data behind the SAS is: { url, freeze() }, a page blob of the emulator; sizeBytes without the footer; bornAt and hydratedAt
     // (ms since 1970): a background copy is going on between them
     addDisk(o) {
-        return this.keep({ ...this.record('disks', o), sku: 'Premium_LRS', sizeBytes: GIB, os: null, generation: null, networkAccessPolicy: 'AllowAll',
+        return this.keep({ ...this.record('disks', o), sku: 'Premium_LRS', sizeBytes: GIB, os: null, generation: null,
+            networkAccessPolicy: 'AllowAll',
             publicNetworkAccess: 'Enabled', dataAccessAuthMode: null, sectorSize: null, encryption: 'EncryptionAtRestWithPlatformKey', ade: false,
-            securityType: null, zones: null, vm: null, content: null, guestState: null, uniqueId: crypto.randomUUID(), createOption: o.os ? 'FromImage' : 'Empty',
+            securityType: null, zones: null, vm: null, content: null, guestState: null, uniqueId: crypto.randomUUID(),
+            createOption: o.os ? 'FromImage' : 'Empty',
             provisioning: 'Succeeded', hydratedAt: 0, bornAt: 0, grant: null, ...o, ...this.plain(o) });
     }
     // The members that record() has settled.
-    plain(o) { return { tags: o.tags ?? {}, location: o.location ?? this.groups.get(key(o.subscription, o.group)).location, group: this.groups.get(key(o.subscription, o.group)).name }; }
+    plain(o) { return { tags: o.tags ?? {}, location: o.location ?? this.groups.get(key(o.subscription, o.group)).location,
+        group: this.groups.get(key(o.subscription, o.group)).name }; }
 
     // disks: [{ record } | { vhd: URL, name, os, sizeBytes }], the OS disk first
     addVm(o) {
-        const vm = this.keep({ ...this.record('virtualMachines', o), size: 'Standard_D2s_v5', power: 'running', generation: 2, os: 'Linux', vmId: crypto.randomUUID(),
-            provisioning: 'Succeeded', securityType: null, encryptionAtHost: false, bootDiagnostics: null, ephemeral: false, ade: false, etag: 1, agent: true, zones: null,
+        const vm = this.keep({ ...this.record('virtualMachines', o), size: 'Standard_D2s_v5', power: 'running', generation: 2, os: 'Linux',
+            vmId: crypto.randomUUID(),
+            provisioning: 'Succeeded', securityType: null, encryptionAtHost: false, bootDiagnostics: null, ephemeral: false, ade: false, etag: 1,
+            agent: true, zones: null,
             securityEncryption: null, disks: [], ...o, ...this.plain(o) });
         for (const d of vm.disks) if (d.record) d.record.vm = vm;
         return vm;
@@ -109,9 +114,12 @@ export class World {
     // As the gateway and the provider word it [R].
     get(type, subscription, group, name) {
         this.subscription(subscription);
-        if (!this.groups.has(key(subscription, group))) throw new Refusal(404, 'ResourceGroupNotFound', `Resource group '${group}' could not be found.`);
+        if (!this.groups.has(key(subscription, group)))
+            throw new Refusal(404, 'ResourceGroupNotFound', `Resource group '${group}' could not be found.`);
         const r = this.find(type, subscription, group, name);
-        if (!r) throw Object.assign(new Refusal(404, 'ResourceNotFound', `The Resource 'Microsoft.Compute/${type}/${name}' under resource group '${group}' was not found. For more details please go to https://aka.ms/ARMResourceNotFoundFix`), { gateway: true });
+        if (!r)
+            throw Object.assign(new Refusal(404, 'ResourceNotFound',
+                `The Resource 'Microsoft.Compute/${type}/${name}' under resource group '${group}' was not found. For more details please go to https://aka.ms/ARMResourceNotFoundFix`), { gateway: true });
         return r;
     }
     byId(text) {
@@ -120,7 +128,8 @@ export class World {
     }
     list(type, subscription, group) {
         this.subscription(subscription);
-        if (group && !this.groups.has(key(subscription, group))) throw new Refusal(404, 'ResourceGroupNotFound', `Resource group '${group}' could not be found.`);
+        if (group && !this.groups.has(key(subscription, group)))
+            throw new Refusal(404, 'ResourceGroupNotFound', `Resource group '${group}' could not be found.`);
         return [...this[kinds[type]].values()].filter((r) => same(r.subscription, subscription) && (!group || same(r.group, group)));
     }
 
@@ -155,24 +164,34 @@ export class World {
 
     checkAccess(r, body) {
         const what = r.type === 'disks' ? 'disk' : 'snapshot';
-        if (!body || typeof body !== 'object') throw new Refusal(400, 'InvalidRequestContent', 'The request content was invalid and could not be deserialized.');
-        if (!['Read', 'Write', 'None'].includes(body.access)) throw new Refusal(400, 'InvalidParameter', `The value of parameter access is invalid: '${body.access}'.`, { target: 'access' });
+        if (!body || typeof body !== 'object')
+            throw new Refusal(400, 'InvalidRequestContent', 'The request content was invalid and could not be deserialized.');
+        if (!['Read', 'Write', 'None'].includes(body.access))
+            throw new Refusal(400, 'InvalidParameter', `The value of parameter access is invalid: '${body.access}'.`, { target: 'access' });
         const s = body.durationInSeconds;
         if (!Number.isInteger(s) || s < 1 || s > ACCESS_MAX_S)
-            throw new Refusal(400, 'InvalidParameter', `The value '${s}' of parameter 'durationInSeconds' is out of range. The value must be between 1 and ${ACCESS_MAX_S}.`, { target: 'durationInSeconds' });
+            throw new Refusal(400, 'InvalidParameter',
+                `The value '${s}' of parameter 'durationInSeconds' is out of range. The value must be between 1 and ${ACCESS_MAX_S}.`,
+                { target: 'durationInSeconds' });
         if (r.type === 'disks' && r.vm && this.isAllocated(r.vm))
             throw new Refusal(409, 'Conflict', `Access not permitted because ${what} ${r.name} is currently attached to running VM ${r.vm.name}.`);
-        if (body.access !== 'Read') throw new Refusal(409, 'OperationNotAllowed', `Access ${body.access} is not allowed for ${what} ${r.name} in its current state '${this.state(r)}'.`);
+        if (body.access !== 'Read')
+            throw new Refusal(409, 'OperationNotAllowed',
+                `Access ${body.access} is not allowed for ${what} ${r.name} in its current state '${this.state(r)}'.`);
         if ((body.fileFormat === 'VHDX') !== (r.sectorSize === 4096))
-            throw new Refusal(400, 'InvalidParameter', `The value '${body.fileFormat ?? 'VHD'}' of parameter 'fileFormat' does not fit ${what} ${r.name}.`, { target: 'fileFormat' });
+            throw new Refusal(400, 'InvalidParameter',
+                `The value '${body.fileFormat ?? 'VHD'}' of parameter 'fileFormat' does not fit ${what} ${r.name}.`, { target: 'fileFormat' });
         if ((this.percent(r) ?? 100) < 100)
-            throw new Refusal(409, 'Conflict', `Access not permitted because the background copy of ${what} ${r.name} is not complete: CompletionPercent is ${this.percent(r)}.`);
+            throw new Refusal(409, 'Conflict',
+                `Access not permitted because the background copy of ${what} ${r.name} is not complete: CompletionPercent is ${this.percent(r)}.`);
         if (body.getSecureVMGuestStateSAS && !r.securityType)
             throw new Refusal(400, 'BadRequest', `VM guest state SAS cannot be had for ${what} ${r.name}: it has no security type.`);
         if (r.incremental && !this.activeGrant(r)) {
-            const active = [...this.snapshots.values()].filter((o) => o.incremental && o.sourceUniqueId === r.sourceUniqueId && this.activeGrant(o)).length;
+            const active = [...this.snapshots.values()].filter((o) => o.incremental && o.sourceUniqueId === r.sourceUniqueId &&
+                this.activeGrant(o)).length;
             if (active >= this.options.activeSasPerFamily)
-                throw new Refusal(409, 'OperationNotAllowed', `The number of incremental snapshots of one family with an active shared access signature is limited to ${this.options.activeSasPerFamily}.`);
+                throw new Refusal(409, 'OperationNotAllowed',
+                    `The number of incremental snapshots of one family with an active shared access signature is limited to ${this.options.activeSasPerFamily}.`);
         }
     }
 
@@ -182,7 +201,8 @@ export class World {
         let g = this.activeGrant(r);
         r.counts.grantCalls++;
         if (!g) {
-            g = { si: crypto.randomUUID(), sig: crypto.randomBytes(32).toString('base64'), record: r, startedAt: Date.now(), ended: null, sent: 0, requests: 0,
+            g = { si: crypto.randomUUID(), sig: crypto.randomBytes(32).toString('base64'), record: r, startedAt: Date.now(), ended: null, sent: 0,
+                requests: 0,
                 host: `md-${r.sku?.startsWith('Standard_') && r.type === 'disks' ? 'hdd-' : ''}${crypto.randomBytes(6).toString('hex')}`,
                 path: `${crypto.randomBytes(6).toString('hex')}/abcd`, guest: Boolean(body.getSecureVMGuestStateSAS) };
             r.grant = g;
@@ -215,7 +235,8 @@ export class World {
     }
 
     head(r) {
-        return { name: r.name, id: this.id(r), type: `Microsoft.Compute/${r.type}`, location: r.location, ...(Object.keys(r.tags).length ? { tags: r.tags } : {}) };
+        return { name: r.name, id: this.id(r), type: `Microsoft.Compute/${r.type}`, location: r.location,
+            ...(Object.keys(r.tags).length ? { tags: r.tags } : {}) };
     }
 
     tier(sku) { return sku.replace(/_.*$/, ''); }
@@ -228,33 +249,46 @@ export class World {
             sku: { name: r.sku, tier: this.tier(r.sku) },
             properties: {
                 ...(r.os ? { osType: r.os } : {}), ...(r.generation ? { hyperVGeneration: `V${r.generation}` } : {}),
-                creationData: { createOption: r.createOption, ...(r.sourceId ? { sourceResourceId: r.sourceId, sourceUniqueId: r.sourceUniqueId } : {}),
+                creationData: { createOption: r.createOption, ...(r.sourceId ? { sourceResourceId: r.sourceId, sourceUniqueId: r.sourceUniqueId }
+                    : {}),
                     ...(r.sectorSize && !snapshot ? { logicalSectorSize: r.sectorSize } : {}),
-                    ...(r.createOption === 'FromImage' ? { imageReference: { id: `/Subscriptions/${r.subscription}/Providers/Microsoft.Compute/Locations/${r.location}/Publishers/Debian/ArtifactTypes/VMImage/Offers/debian-12/Skus/12-gen2/Versions/latest` } } : {}) },
+                    ...(r.createOption === 'FromImage'
+                        ? { imageReference: { id: `/Subscriptions/${r.subscription}/Providers/Microsoft.Compute/Locations/${r.location}/Publishers/Debian/ArtifactTypes/VMImage/Offers/debian-12/Skus/12-gen2/Versions/latest` } } : {}) },
                 diskSizeGB: Math.ceil(r.sizeBytes / GIB), diskSizeBytes: r.sizeBytes,
-                ...(snapshot ? { incremental: r.incremental, ...(r.incremental ? { incrementalSnapshotFamilyId: r.familyId } : {}) } : { diskIOPSReadWrite: 120, diskMBpsReadWrite: 25 }),
-                encryption: { type: r.encryption }, ...(r.ade ? { encryptionSettingsCollection: { enabled: true, encryptionSettingsVersion: '1.1', encryptionSettings: [
+                ...(snapshot ? { incremental: r.incremental, ...(r.incremental ? { incrementalSnapshotFamilyId: r.familyId } : {}) }
+                    : { diskIOPSReadWrite: 120, diskMBpsReadWrite: 25 }),
+                encryption: { type: r.encryption }, ...(r.ade ? { encryptionSettingsCollection: { enabled: true, encryptionSettingsVersion: '1.1',
+                    encryptionSettings: [
                     { diskEncryptionKey: { sourceVault: { id: `/subscriptions/${r.subscription}/resourceGroups/${r.group}/providers/Microsoft.KeyVault/vaults/kv` }, secretUrl: 'https://kv.vault.azure.net/secrets/x/1' } }] } } : {}),
-                ...(r.securityType ? { securityProfile: { securityType: r.securityType } } : {}), ...(r.dataAccessAuthMode ? { dataAccessAuthMode: r.dataAccessAuthMode } : {}),
+                ...(r.securityType ? { securityProfile: { securityType: r.securityType } } : {}),
+                ...(r.dataAccessAuthMode ? { dataAccessAuthMode: r.dataAccessAuthMode } : {}),
                 networkAccessPolicy: r.networkAccessPolicy, publicNetworkAccess: r.publicNetworkAccess, timeCreated: r.created.toISOString(),
-                provisioningState: r.provisioning, diskState: this.state(r), uniqueId: r.uniqueId, ...(percent === null ? {} : { completionPercent: percent }),
+                provisioningState: r.provisioning, diskState: this.state(r), uniqueId: r.uniqueId,
+                ...(percent === null ? {} : { completionPercent: percent }),
             },
         };
     }
 
     statuses(vm) {
-        const names = { running: 'VM running', stopped: 'VM stopped', starting: 'VM starting', stopping: 'VM stopping', deallocating: 'VM deallocating', deallocated: 'VM deallocated' };
-        return [{ code: `ProvisioningState/${vm.provisioning.toLowerCase()}`, level: 'Info', displayStatus: `Provisioning ${vm.provisioning.toLowerCase()}`, time: vm.created.toISOString() },
+        const names = { running: 'VM running', stopped: 'VM stopped', starting: 'VM starting', stopping: 'VM stopping',
+            deallocating: 'VM deallocating', deallocated: 'VM deallocated' };
+        return [{ code: `ProvisioningState/${vm.provisioning.toLowerCase()}`, level: 'Info',
+            displayStatus: `Provisioning ${vm.provisioning.toLowerCase()}`, time: vm.created.toISOString() },
             ...(vm.power ? [{ code: `PowerState/${vm.power}`, level: 'Info', displayStatus: names[vm.power] }] : [])];
     }
 
     instanceView(vm) {
         const runs = vm.power === 'running' && vm.agent;
         return {
-            ...(runs ? { computerName: vm.name, osName: vm.os === 'Windows' ? 'Windows Server 2022 Datacenter' : 'debian', osVersion: vm.os === 'Windows' ? '10.0.20348' : '12',
-                vmAgent: { vmAgentVersion: '2.11.1.4', statuses: [{ code: 'ProvisioningState/succeeded', level: 'Info', displayStatus: 'Ready', message: 'Guest Agent is running', time: vm.created.toISOString() }] } } : {}),
-            disks: vm.disks.map((d) => ({ name: d.record?.name ?? d.name, statuses: [{ code: 'ProvisioningState/succeeded', level: 'Info', displayStatus: 'Provisioning succeeded', time: vm.created.toISOString() }] })),
-            ...(vm.bootDiagnostics ? { bootDiagnostics: vm.bootDiagnostics.storageUri ? { consoleScreenshotBlobUri: `${vm.bootDiagnostics.storageUri}bootdiagnostics-x/screenshot.bmp`, serialConsoleLogBlobUri: `${vm.bootDiagnostics.storageUri}bootdiagnostics-x/serialconsole.log` } : {} } : {}),
+            ...(runs ? { computerName: vm.name, osName: vm.os === 'Windows' ? 'Windows Server 2022 Datacenter' : 'debian',
+                osVersion: vm.os === 'Windows' ? '10.0.20348' : '12',
+                vmAgent: { vmAgentVersion: '2.11.1.4', statuses: [{ code: 'ProvisioningState/succeeded', level: 'Info', displayStatus: 'Ready',
+                    message: 'Guest Agent is running', time: vm.created.toISOString() }] } } : {}),
+            disks: vm.disks.map((d) => ({ name: d.record?.name ?? d.name, statuses: [{ code: 'ProvisioningState/succeeded', level: 'Info',
+                displayStatus: 'Provisioning succeeded', time: vm.created.toISOString() }] })),
+            ...(vm.bootDiagnostics ? { bootDiagnostics: vm.bootDiagnostics.storageUri
+                ? { consoleScreenshotBlobUri: `${vm.bootDiagnostics.storageUri}bootdiagnostics-x/screenshot.bmp`,
+                serialConsoleLogBlobUri: `${vm.bootDiagnostics.storageUri}bootdiagnostics-x/serialconsole.log` } : {} } : {}),
             hyperVGeneration: `V${vm.generation}`, statuses: this.statuses(vm),
         };
     }
@@ -264,7 +298,8 @@ export class World {
         const r = d.record;
         const size = r?.sizeBytes ?? d.sizeBytes;
         return {
-            ...(i === 0 ? { osType: r?.os ?? vm.os } : { lun: d.lun ?? i - 1 }), name: r?.name ?? d.name, createOption: i === 0 && r ? 'FromImage' : 'Attach', caching: 'ReadWrite',
+            ...(i === 0 ? { osType: r?.os ?? vm.os } : { lun: d.lun ?? i - 1 }), name: r?.name ?? d.name, createOption: i === 0 && r ? 'FromImage'
+            : 'Attach', caching: 'ReadWrite',
             ...(d.vhd ? { vhd: { uri: d.vhd } } : { managedDisk: { id: this.id(r, true), ...(sized ? { storageAccountType: r.sku } : {}),
                 ...(vm.securityEncryption ? { securityProfile: { securityEncryptionType: vm.securityEncryption } } : {}) } }),
             ...(vm.ephemeral && i === 0 ? { diffDiskSettings: { option: 'Local', placement: 'CacheDisk' } } : {}),
@@ -275,17 +310,23 @@ export class World {
 
     vm(r, { view = false, statusOnly = false } = {}) {
         if (statusOnly)
-            return { ...this.head(r), properties: { vmId: r.vmId, hardwareProfile: { vmSize: r.size }, provisioningState: r.provisioning, timeCreated: r.created.toISOString(), instanceView: this.instanceView(r) } };
+            return { ...this.head(r), properties: { vmId: r.vmId, hardwareProfile: { vmSize: r.size }, provisioningState: r.provisioning,
+                timeCreated: r.created.toISOString(), instanceView: this.instanceView(r) } };
         const [os, ...data] = r.disks.map((d, i) => this.vmDisk(r, d, i));
         return {
             ...this.head(r), etag: `"${r.etag}"`, ...(r.zones ? { zones: r.zones } : {}),
             properties: {
                 hardwareProfile: { vmSize: r.size }, provisioningState: r.provisioning, vmId: r.vmId,
-                storageProfile: { imageReference: { publisher: 'Debian', offer: 'debian-12', sku: '12-gen2', version: 'latest', exactVersion: '0.20240717.1811' }, osDisk: os, dataDisks: data },
-                osProfile: { computerName: r.name, adminUsername: 'azureuser', secrets: [], allowExtensionOperations: true, requireGuestProvisionSignal: true },
+                storageProfile: { imageReference: { publisher: 'Debian', offer: 'debian-12', sku: '12-gen2', version: 'latest',
+                    exactVersion: '0.20240717.1811' }, osDisk: os, dataDisks: data },
+                osProfile: { computerName: r.name, adminUsername: 'azureuser', secrets: [], allowExtensionOperations: true,
+                    requireGuestProvisionSignal: true },
                 networkProfile: { networkInterfaces: [{ id: `/subscriptions/${r.subscription}/resourceGroups/${r.group}/providers/Microsoft.Network/networkInterfaces/${r.name}-nic` }] },
-                ...(r.bootDiagnostics ? { diagnosticsProfile: { bootDiagnostics: { enabled: true, ...(r.bootDiagnostics.storageUri ? { storageUri: r.bootDiagnostics.storageUri } : {}) } } } : {}),
-                ...(r.securityType || r.encryptionAtHost ? { securityProfile: { ...(r.securityType ? { securityType: r.securityType, uefiSettings: { secureBootEnabled: true, vTpmEnabled: true } } : {}),
+                ...(r.bootDiagnostics ? { diagnosticsProfile: { bootDiagnostics: { enabled: true, ...(r.bootDiagnostics.storageUri
+                    ? { storageUri: r.bootDiagnostics.storageUri } : {}) } } } : {}),
+                ...(r.securityType || r.encryptionAtHost
+                    ? { securityProfile: { ...(r.securityType ? { securityType: r.securityType, uefiSettings: { secureBootEnabled: true,
+                    vTpmEnabled: true } } : {}),
                     ...(r.encryptionAtHost ? { encryptionAtHost: true } : {}) } } : {}),
                 timeCreated: r.created.toISOString(), ...(view ? { instanceView: this.instanceView(r) } : {}),
             },

@@ -25,15 +25,18 @@ export class Azure {
         const pair = tls ? await certificate(a.dir, 'localhost') : null;
         a.ca = pair?.certFile;
         a.azurite = storage ? await Azurite.start() : null;
-        a.double = await AzureDouble.start({ storage: a.azurite && { url: a.azurite.url, account: a.azurite.account, key: a.azurite.key }, arcDir: a.arcDir, tls: pair, ...options });
+        a.double = await AzureDouble.start({ storage: a.azurite && { url: a.azurite.url, account: a.azurite.account, key: a.azurite.key },
+            arcDir: a.arcDir, tls: pair, ...options });
         for (const part of ['world', 'faults', 'arm', 'login', 'imds', 'arc', 'tokens', 'operations']) a[part] = a.double[part];
         a.hosts = a.double.disk;                     // of disk data
         // the user's storage account, by its front door: { base, name, key }
-        a.account = a.azurite && Object.assign(a.double.account, { name: a.azurite.account, key: a.azurite.key, base: `${a.double.account.url}/${a.azurite.account}` });
+        a.account = a.azurite && Object.assign(a.double.account, { name: a.azurite.account, key: a.azurite.key,
+            base: `${a.double.account.url}/${a.azurite.account}` });
         a.subscription = a.world.addSubscription({ name: 'Production' });
         a.tenant = a.subscription.tenant;
         a.identity = a.imds.addIdentity({ tenant: a.tenant });
-        a.arc.identity = { name: 'arc-host', tenant: a.tenant, clientId: '0a0a0a0a-0000-4000-8000-000000000001', objectId: '0a0a0a0a-0000-4000-8000-000000000002' };
+        a.arc.identity = { name: 'arc-host', tenant: a.tenant, clientId: '0a0a0a0a-0000-4000-8000-000000000001',
+            objectId: '0a0a0a0a-0000-4000-8000-000000000002' };
         a.serial = 0;
         return a;
     }
@@ -77,7 +80,8 @@ export class Azure {
     async disk({ file, name = `disk-${this.serial + 1}`, group = 'rg-prod', ...o }) {
         const content = file ? await this.content(file) : null;
         const size = file ? fs.statSync(file).size : GIB;
-        return this.world.addDisk({ subscription: this.subscription.id, group, name, location: 'westeurope', sizeBytes: size - (size % 4096 === 512 ? 512 : 0), content, ...o });
+        return this.world.addDisk({ subscription: this.subscription.id, group, name, location: 'westeurope', sizeBytes: size - (size % 4096 === 512
+            ? 512 : 0), content, ...o });
     }
 
     // A VM; disks: [{ file, name?, … }], the OS disk first; { file, unmanaged: true } is a page blob in the storage account instead.
@@ -88,7 +92,8 @@ export class Azure {
             if (unmanaged) {
                 const blob = await this.azurite.uploadPages('vhds', `${own.name}.vhd`, own.file);
                 await blob.client.getBlobLeaseClient().acquireLease(-1);     // as a VM holds it
-                made.push({ vhd: `${this.account.base}/vhds/${own.name}.vhd`, name: own.name, sizeBytes: fs.statSync(own.file).size - 512, client: blob.client });
+                made.push({ vhd: `${this.account.base}/vhds/${own.name}.vhd`, name: own.name, sizeBytes: fs.statSync(own.file).size - 512,
+                    client: blob.client });
             } else
                 made.push({ record: await this.disk(own), lun });
         }
@@ -114,7 +119,8 @@ export class Azure {
 
 async function certificate(dir, name) {
     const certFile = path.join(dir, `${name}.crt`), keyFile = path.join(dir, `${name}.key`);
-    await must('openssl', ['req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-sha256', '-days', '30', '-subj', `/CN=${name}`, '-addext', 'subjectAltName=DNS:localhost,IP:127.0.0.1',
+    await must('openssl', ['req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-sha256', '-days', '30', '-subj', `/CN=${name}`, '-addext',
+        'subjectAltName=DNS:localhost,IP:127.0.0.1',
         '-keyout', keyFile, '-out', certFile]);
     return { certFile, keyFile, cert: fs.readFileSync(certFile, 'utf8'), key: fs.readFileSync(keyFile, 'utf8') };
 }
