@@ -1,4 +1,4 @@
-// The Azure double itself (tests/doubles/arm): Microsoft's own clients work with it as with Azure, its rules are those of the facts, each fault
+// The Azure double itself (tests/doubles/arm): Microsoft's own clients work with it as with Azure, its rules hold, each fault
 // that it can make happens, and what keeps it honest can fail.
 import test, { after, before, beforeEach, describe } from 'node:test';
 import assert from 'node:assert/strict';
@@ -1007,6 +1007,7 @@ test('as a program, with its control', async () => {
         assert.equal((await list()).status, 401);
         const state = await control('state');
         assert.deepEqual([state.vms[0].state, state.disks[0].state, state.calls.Subscriptions_List, state.problems], ['running', 'Attached', 4, []]);
+        assert.deepEqual((await control('exchanges')).map((x) => x.status), [200, 200, 503, 200, 401]);
         assert.match((await control('nonsense', '')).error, /unknown control/);
         child.kill('SIGTERM');
         assert.equal((await child.exited).code, 0);

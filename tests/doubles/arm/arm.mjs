@@ -1,9 +1,11 @@
 // Azure Resource Manager: subscriptions, virtual machines, disks and snapshots over HTTP. State and its rules are world.mjs, long-running
-// operations are operations.mjs.
+// operations are operations.mjs. Marks of sources: double.mjs.
 //
-// Sources (facts azure.md): calls and their answers [2.2], errors of gateway and provider, throttling and its headers [2.4], ids [2.5], 401
-// with its challenge [1.7]. Lists are paged by opaque, absolute nextLinks. Paths are compared without regard to case. An api-version that
-// the specifications do not have is refused, as Azure refuses it.
+// Calls, parameters, bodies [S]. 202 with both headers and an empty body for actions, 202 with a body for PUT of disks [R]. Errors: the gateway's
+// 404 ResourceNotFound with x-ms-failure-cause, one shape for all [R]; 401 with its challenge and ExpiredAuthenticationToken [I]; wording and codes of
+// 403 and the other 401s [M]. Throttling: 429 with its body, Retry-After, x-ms-ratelimit-remaining-resource and its names for disks [R], sizes of
+// the budgets for virtual machines [D], their names [M]. Ids without regard to case [R, I]. Lists are paged by opaque, absolute nextLinks [S]. An
+// api-version that the specifications here do not have is refused.
 import crypto from 'node:crypto';
 import { HYDRATING, Refusal, parseId, same } from './world.mjs';
 import { throttled } from './faults.mjs';
@@ -74,7 +76,7 @@ export class Arm {
             enforceBudgets: false,                   // refuse with 429 when a budget is empty; the headers count down in any case
             budgets: {},                             // sizes of the first window by name, instead of Azure's
             reads: 11999, writes: 1199, deletes: 14999,
-            // how long each operation takes, in ms (real ones: 0.1 to 100 s, azure.md 2.3)
+            // how long each operation takes, in ms (real ones: 0.1 to 100 s [R])
             ms: { Disks_GrantAccess: 200, Snapshots_GrantAccess: 200, Disks_RevokeAccess: 150, Snapshots_RevokeAccess: 150,
                 Snapshots_CreateOrUpdate: 300,
                 VirtualMachines_Deallocate: 600, VirtualMachines_Start: 400, VirtualMachines_PowerOff: 300 },

@@ -1,10 +1,11 @@
 // The hosts behind a disk's SAS (md-….blob.storage.azure.net): a proxy in front of the storage emulator that lets through what such hosts do,
-// for as long as the access lasts.
+// for as long as the access lasts. Marks of sources: double.mjs.
 //
-// Sources (facts azure.md): SAS without se=, a stored policy instead, snapshot= inside the signature of an incremental snapshot [2.2]; bearer
-// token beside the SAS in AzureActiveDirectory mode, with the recorded challenge; private networks answer 403 [2.2]; HEAD, ranges and page
-// ranges alone, no condition headers, x-ms-version of the SAS, the diff of page ranges by header only [4.3]; errors [4.4]; 60 MiB/s a disk
-// when `rate` says so [4.4]. What such a host answers to a condition header is not recorded: here it is 400, so that a test sees one.
+// SAS without se=, a stored policy instead; snapshot= inside the signature of an incremental snapshot [R, I]. A bearer token beside the SAS in the
+// mode AzureActiveDirectory, with the recorded challenge [R]. Disks closed to the internet answer 403 [I]. HEAD, ranges and page ranges alone, no
+// condition headers, the diff of page ranges by header only [A, I]; x-ms-version of the SAS [R]. Page lists begin with a byte order mark [R]. Words
+// of an expired SAS [I], of one whose policy is gone [M]. 60 MiB a second and disk when `rate` says so [D]. What such a host answers to a
+// condition header is not known: here it is 400, so that a test sees one.
 import crypto from 'node:crypto';
 import { relay, sleep } from './service.mjs';
 import { signed, whole } from './storage_client.mjs';
@@ -129,7 +130,6 @@ export class DiskHost {
         return undefined;
     }
 
-    // The list begins with a byte order mark [R].
     async list(x, from) {
         const xml = Buffer.concat([Buffer.from('\uFEFF'), await whole(from)]);
         x.sent = xml.length;

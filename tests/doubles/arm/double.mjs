@@ -1,5 +1,7 @@
 // The Azure double: sign-in, Azure Resource Manager, instance metadata, Azure Arc, the hosts of disk data and a storage account, on free ports of
-// 127.0.0.1, one object that a test seeds, breaks and asks. What each part does and where that is known from stands at the top of its file.
+// 127.0.0.1, one object that a test seeds, breaks and asks. What each part does, and where that is known from, stands at the top of its file:
+// [R] recorded from the real service, [S] Microsoft's specifications, [D] its documentation, [A] the source of its clients (AzCopy, MSAL, azure-cli),
+// [I] answers that users quoted in reports, [M] from memory, checked nowhere.
 //
 //   const azure = await AzureDouble.start({ storage: azurite, arcDir, tls });
 //   azure.world     what exists: addSubscription, addDisk, addVm …, openGrants()          world.mjs
@@ -15,7 +17,8 @@
 // As a program: `node double.mjs [--seed FILE]` prints its endpoints as one line of JSON and serves until SIGTERM. SEED: JSON as for the control
 // call of the same name. Control, on the ARM port (no token, never subject to faults): GET /_control/state; POST /_control/faults (a list of rules
 // replaces all; `path` and `operation` may be { "regex": … }), /_control/seed, /_control/expire_tokens, /_control/revoke_tokens, /_control/approve
-// (text: the user code), /_control/decline, /_control/end (text: the id of a disk whose access ends), GET /_control/problems.
+// (text: the user code), /_control/decline, /_control/end (text: the id of a disk whose access ends), GET /_control/problems and
+// /_control/exchanges.
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
@@ -157,6 +160,9 @@ export class AzureDouble {
         try {
             if (what === 'state') { await this.checker?.settled(); return { status: 200, body: this.state() }; }
             if (what === 'problems') { await this.checker?.settled(); return { status: 200, body: this.problems }; }
+            if (what === 'exchanges')
+                return { status: 200, body: this.exchanges.map(({ n, at, service, method, url, operation, status, injected, ms }) =>
+                    ({ n, at, service, method, url, operation, status, injected, ms })) };
             if (x.method !== 'POST') throw new Error(`unknown control: ${what}`);
             if (what === 'faults') {
                 this.faults.clear();

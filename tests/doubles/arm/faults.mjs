@@ -1,4 +1,5 @@
-// What goes wrong, on request. Rules are looked at for every request of every service; each says which requests it means and what happens:
+// What goes wrong, on request. Rules are looked at for every request of every service; each says which requests it means and what happens (marks
+// of sources: double.mjs):
 //
 //   { on: 'arm',                     service, or a list of them: arm, login, imds, arc, disk, storage (default: any)
 //     operation: 'Disks_GrantAccess' its name, a RegExp over it, or a function of the exchange (default: any)
@@ -10,10 +11,10 @@
 //   lost: true                       it is done, and then a TCP reset instead of the answer
 //   cut: N                           the answer ends in a reset after N bytes of its body
 //   status: 503 [, code, message, body, retryAfter, headers]
-//                                    an answer instead of doing it. Without code and body: empty, as Azure's gateway was recorded [R, azure.md 2.3].
-//                                    429 gets the body and Retry-After of Compute throttling [2.4]; body: 'html' is a gateway's page
+//                                    an answer instead of doing it. Without code and body: empty, as Azure's gateway was recorded [R].
+//                                    429 gets the body and Retry-After of Compute throttling [R]; body: 'html' is a gateway's page
 //   fail: { code, message [, status: 'Canceled'] }
-//                                    (ARM) the operation is accepted and then ends Failed, told under HTTP 200 [2.3]
+//                                    (ARM) the operation is accepted and then ends Failed, told under HTTP 200 [R]
 //   wrong: (body) => body            the answer's body is changed: proves that the checker sees it
 //   revoke: true                     (disk) access has ended when this request comes (after so many bytes: DiskHost.endAt)
 //   rate: BYTES                      (disk, storage) bytes a second for one answer
@@ -90,7 +91,7 @@ export class Faults {
     }
 }
 
-// Compute's own throttling, as it was recorded [azure.md 2.4]; sign-in services and storage answer in their own ways.
+// Compute's own throttling, as it was recorded [R]; sign-in services and storage answer in their own ways.
 export function throttled(x, { retryAfter, rule = 'HighCostGet30Min', allowed = 900, measured = 954, headers = {} }) {
     const wait = { 'Retry-After': String(retryAfter), ...headers };
     if (x.service === 'login')

@@ -1,8 +1,9 @@
 // Microsoft Entra's token endpoint: service principals by secret, by certificate (assertion, PS256 checked against the registered certificate;
-// RS256 too, the old form) and by a federated token, refresh tokens, and the device code flow with a person who is an API call here.
+// RS256 too, the old form) and by a federated token, refresh tokens, and the device code flow with a person who is an API call here. Marks of
+// sources: double.mjs.
 //
-// Sources (facts azure.md): requests and answers [1.4], device code and its pending states, all of them HTTP 400 [1.6], audiences with a doubled
-// slash [1.1]. Error codes (AADSTS…) as Microsoft's reference lists them; their sentences are shortened.
+// Requests and answers, expires_in as a number, the certificate's assertion, device code and its pending states, all of them HTTP 400 [D].
+// Audiences with a doubled slash [A]. Error codes (AADSTS…) as Microsoft's reference lists them; their sentences are shortened [M].
 import crypto from 'node:crypto';
 import { URLSearchParams } from 'node:url';
 
@@ -22,7 +23,7 @@ export class Login {
     constructor(double, options = {}) {
         this.double = double;
         this.options = {
-            interval: 5, deviceLife: 900,            // seconds, of device codes [1.6]
+            interval: 5, deviceLife: 900,            // seconds, of device codes [D]
             enforceInterval: true,                   // slow_down for who polls faster
             ...options,
         };

@@ -1,9 +1,9 @@
 // What a host in Azure finds on itself: the instance metadata service (IMDS) with managed identities and the instance's region, and the
-// Azure Arc agent's token endpoint with its challenge file.
+// Azure Arc agent's token endpoint with its challenge file. Marks of sources: double.mjs.
 //
-// Sources (facts azure.md): IMDS [1.2]: the header Metadata: true is required, X-Forwarded-For is refused, numbers are strings, tokens live a
-// day and come from a cache; Arc [1.3]: 401 with "Basic realm=FILE", the file's content in the second request, a file for each challenge.
-// Instance metadata: shape of the IMDS specification, 2021-02-01 and later.
+// IMDS: the header Metadata: true is required, X-Forwarded-For is refused, numbers are strings, tokens live a day and come from a cache [D, S, A];
+// instance metadata 2021-02-01 and later [S]. Arc: 401 with "Basic realm=FILE", the file's content in the second request [A]; that a file is good
+// once is from memory [M].
 import crypto from 'node:crypto';
 import fs from 'node:fs';
 import path from 'node:path';

@@ -1,6 +1,6 @@
 // Long-running operations of Azure Resource Manager: accepted now, done later, told by poll URLs.
 //
-// Shapes of the first answer, all of them recorded or allowed by the contract [azure.md 2.2, 2.3]:
+// Shapes of the first answer, all of them recorded [R] or allowed by the contract [D] (marks of sources: double.mjs):
 //   both       202, Azure-AsyncOperation and Location (begin/endGetAccess, deallocate, start, PUT of disks, DELETE)
 //   async      200, Azure-AsyncOperation and no Location, the object in the body (PUT and PATCH of a virtual machine)
 //   location   202, Location alone

@@ -118,6 +118,18 @@ export class Service {
     }
 }
 
+function drained(res) {
+    return new Promise((done) => {
+        const over = () => {
+            res.off('drain', over);
+            res.off('close', over);
+            done();
+        };
+        res.on('drain', over);
+        res.on('close', over);
+    });
+}
+
 // Sends what `from` gives as the body of the answer, with the faults that hit this exchange. hooks: allow(n) → how many of the next n bytes
 // go out (fewer: the connection is reset behind them), sent(n), pace(n): a promise to wait for.
 export async function relay(x, from, hooks = {}) {
@@ -136,7 +148,7 @@ export async function relay(x, from, hooks = {}) {
         if (res.destroyed) break;
         n += part.length;
         hooks.sent?.(part.length);
-        if (!res.write(part)) await new Promise((over) => { res.once('drain', over); res.once('close', over); });
+        if (!res.write(part)) await drained(res);
         if (rate) await sleep(Math.max(0, began + (n / rate.rate) * 1000 - Date.now()));
         await hooks.pace?.(part.length);
         if (ends || n >= stop) {

@@ -1,10 +1,10 @@
 // The user's storage account: the emulator, behind what it lacks. Everything passes through except
 //   bearer tokens      checked here (audience and rights), then signed with the account's key: the emulator takes them over https alone
-//   Copy Blob          from another host, such as a disk's SAS: done here, page by page, through that host's front door
+//   Copy Blob          from another host, such as a disk's SAS: done here, page by page, through that host's front door; the emulator copies
+//                      inside itself only
 //
-// Sources (facts azure.md): Copy Blob answers 202 with x-ms-copy-id, HEAD tells x-ms-copy-status and -progress, the SAS must outlive the copy
-// [4.3]; the emulator copies inside itself only [4.5]; SharedKey [4.1]. Abort, 409 PendingCopyOperation and what is said of a failed copy: Azure
-// Storage REST reference, from memory.
+// Marks of sources: double.mjs. Copy Blob answers 202 with x-ms-copy-id, HEAD tells x-ms-copy-status and -progress, the SAS must outlive the copy [D].
+// Abort, 409 PendingCopyOperation, and what is said of a failed copy [M].
 import crypto from 'node:crypto';
 import { relay, sleep } from './service.mjs';
 import { ask, sharedKey, signed, whole } from './storage_client.mjs';

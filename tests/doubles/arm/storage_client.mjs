@@ -4,13 +4,16 @@ import http from 'node:http';
 
 const agent = new http.Agent({ keepAlive: true, maxSockets: 64 });
 
-// Opens a request; resolves to the answer's stream. body: a Buffer, or nothing.
+// Opens a request; resolves to the answer's stream. body: a Buffer, or nothing. A connection that was kept and is closed by now is no error.
 export function ask(url, { method = 'GET', headers = {}, body } = {}) {
+    const length = method === 'PUT' || method === 'POST' ? { 'Content-Length': String(body?.length ?? 0) } : {};
     return new Promise((done, fail) => {
-        const req = http.request(url, { method, agent, headers: { ...headers, ...(method === 'PUT' || method === 'POST'
-            ? { 'Content-Length': String(body?.length ?? 0) } : {}) } }, done);
-        req.on('error', fail);
-        req.end(body);
+        const once = () => {
+            const req = http.request(url, { method, agent, headers: { ...headers, ...length } }, done);
+            req.on('error', (e) => (req.reusedSocket && ['ECONNRESET', 'EPIPE'].includes(e.code) ? once() : fail(e)));
+            req.end(body);
+        };
+        once();
     });
 }
 
@@ -20,7 +23,7 @@ export async function whole(stream) {
     return Buffer.concat(parts);
 }
 
-// SharedKey [azure.md 4.1].
+// SharedKey authorization, as the REST reference of Azure Storage tells it.
 export function sharedKey(account, key, method, url, headers) {
     const h = Object.fromEntries(Object.entries(headers).map(([k, v]) => [k.toLowerCase(), String(v)]));
     const u = new URL(url);

@@ -1,4 +1,4 @@
-// Errors of Azure Storage: the code in a header and in a body with a byte order mark [facts azure.md 4.4]. HEAD has the header alone.
+// Errors of Azure Storage: the code in a header and in a body with a byte order mark, as recorded. HEAD has the header alone.
 import crypto from 'node:crypto';
 
 const messages = {

@@ -5,7 +5,7 @@ import crypto from 'node:crypto';
 const b64 = (v) => Buffer.from(typeof v === 'string' ? v : JSON.stringify(v)).toString('base64url');
 
 export class Tokens {
-    // lifetime: seconds of tokens from sign-in, metadataLifetime: from IMDS and Arc (numbers as documented, azure.md 1.2 and 1.4)
+    // lifetime: seconds of tokens from sign-in, metadataLifetime: from IMDS and Arc (as documented)
     constructor({ lifetime = 3599, metadataLifetime = 86399 } = {}) {
         Object.assign(this, { lifetime, metadataLifetime });
         this.all = new Map();                        // text → token

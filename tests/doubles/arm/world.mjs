@@ -4,10 +4,10 @@
 //   VM power   running ──deallocate──► deallocated ──start──► running      stopped: powered off inside, still allocated
 //   disk       Unattached · Attached (its VM is allocated) · Reserved (deallocated) ──beginGetAccess──► ActiveSAS ──endGetAccess──► as before
 //
-// Sources (facts azure.md): disk states, Conflict for a running VM's disk, start refused while a SAS is active, 60 days at most [2.2];
-// snapshots: limits of incremental ones, background copies of PremiumV2 and Ultra disks, families [2.2]; ids whose resource group is in
-// capitals [2.5]. From memory (marked [M] there or not told at all): a deallocated VM's model has no disk sizes; statusOnly=true leaves the
-// model out; a snapshot with an active SAS cannot be deleted; PUT of an existing snapshot with another source is PropertyChangeNotAllowed; a disk with
+// Marks of sources: double.mjs. Disk states [S, D]; Conflict for a running VM's disk [I]; start refused while a SAS is active [D]; 60 days at most
+// [I]; limits of incremental snapshots, background copies of PremiumV2 and Ultra disks, families [D]; ids whose resource group is in capitals [R, I].
+// From memory [M]: a deallocated VM's model has no disk sizes; statusOnly=true leaves the model out; a snapshot with an active SAS cannot be
+// deleted; access asked for again is the same access; PUT of an existing snapshot with another source is PropertyChangeNotAllowed; a disk with
 // sectors of 4096 bytes is VHDX and its access must say so.
 import crypto from 'node:crypto';
 
