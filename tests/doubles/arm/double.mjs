@@ -55,6 +55,7 @@ export class AzureDouble {
         d.arm = new Arm(d, options.arm);
         d.login = new Login(d, options.login);
         d.imds = new Imds(d, options.imds);
+        d.ownArcDir = !arcDir;
         d.arcDir = arcDir ?? fs.mkdtempSync(path.join(os.tmpdir(), 'azure-arc-'));
         d.arc = new Arc(d, { dir: d.arcDir });
         d.disk = new DiskHost(d, options.disk);
@@ -186,6 +187,7 @@ export class AzureDouble {
         await this.operations.stop();
         this.account.stop();
         await Promise.all(this.services.map((s) => s.close()));
+        if (this.ownArcDir) fs.rmSync(this.arcDir, { recursive: true, force: true });
     }
 }
 
@@ -196,7 +198,6 @@ async function main() {
     process.stdout.write(`${JSON.stringify(d.config())}\n`);
     const over = async () => {
         await d.stop();
-        fs.rmSync(d.arcDir, { recursive: true, force: true });
         process.exit(0);
     };
     process.on('SIGTERM', over);
