@@ -173,8 +173,9 @@ int daemon_run(const struct config *cfg, const struct daemon_front *front, struc
     AUTO(os_file_close_ptr) struct os_file *lock = NULL;
     AUTO_FREE struct worker *workers = calloc(WORKERS_MAX, sizeof *workers);
     void *serving = NULL;
-    pthread_t cleaner;
-    bool cleaner_runs = false;
+    static void *(*const keepers[])(void *) = {cleaner_main, giveback_main};
+    pthread_t threads[ARRAY_LEN(keepers)];
+    size_t n_threads = 0;
     size_t n = 0;
     AUTO_STRBUF struct strbuf addresses = {0};
     int r = workers ? http_init(e) : err_oom(e);
@@ -185,10 +186,11 @@ int daemon_run(const struct config *cfg, const struct daemon_front *front, struc
     if (r == 0)
         r = start_workers(&d, workers, &n, e);
     if (r == 0) {
-        int rc = pthread_create(&cleaner, NULL, cleaner_main, &d);
-        cleaner_runs = rc == 0;
+        int rc = 0;
+        while (n_threads < ARRAY_LEN(keepers) && !(rc = pthread_create(&threads[n_threads], NULL, keepers[n_threads], &d)))
+            n_threads++;
         if (rc)
-            r = err_os(e, ERR_INTERNAL, rc, "cannot start the cleaner thread");
+            r = err_os(e, ERR_INTERNAL, rc, "cannot start a thread that cleans up");
     }
     if (r == 0)
         r = start_front(&d, front, &serving, &addresses, e);
@@ -204,8 +206,8 @@ int daemon_run(const struct config *cfg, const struct daemon_front *front, struc
     front->stop(serving);
     for (size_t i = 0; i < n; i++)
         pthread_join(workers[i].thread, NULL);
-    if (cleaner_runs)
-        pthread_join(cleaner, NULL);
+    for (size_t i = 0; i < n_threads; i++)
+        pthread_join(threads[i], NULL);
     close_parts(&d);
     pthread_cond_destroy(&d.bell);
     pthread_mutex_destroy(&d.lock);

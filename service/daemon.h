@@ -44,6 +44,8 @@ int daemon_run(const struct config *cfg, const struct daemon_front *front, struc
 
 /* cleaner.c: undoes and forgets deleted jobs, prunes events; the thread's function. */
 void *cleaner_main(void *daemon);
+/* giveback.c: gives back what exports borrowed in Azure; the thread's function. */
+void *giveback_main(void *daemon);
 /* worker.c */
 struct worker { struct daemon *d; enum task_lane lane; unsigned index; pthread_t thread; };
 void *worker_main(void *worker);

@@ -50,6 +50,7 @@ struct compute_disk {
     char *managed_by;                                /* id of the VM, or NULL */
     char *job_tag;                                   /* value of our tag, see COMPUTE_JOB_TAG; or NULL */
     int64_t created_at_ms;                           /* 0: not said */
+    int64_t owned_at_ms;                             /* disk: when it was last attached or detached, or its VM started or deallocated; 0: not said */
 };
 #define COMPUTE_JOB_TAG "vmrecover-job"              /* the tag that names the job that made a snapshot */
 void compute_disk_free(struct compute_disk *d);

@@ -102,6 +102,7 @@ int compute_parse_disk(const json_t *o, struct compute_disk *ret, struct err *e)
     COMPUTE_COPY(d.unique_id, o, "properties.uniqueId");
     COMPUTE_COPY(d.source_unique_id, o, "properties.creationData.sourceUniqueId");
     clock_parse(compute_text(o, "properties.timeCreated"), &d.created_at_ms);
+    clock_parse(compute_text(o, "properties.LastOwnershipUpdateTime"), &d.owned_at_ms);
     if (failed || !d.name || (tag && !d.job_tag && strlen(tag) <= 256)) {
         compute_disk_clear(&d);
         return err_oom(e);
