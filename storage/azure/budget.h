@@ -15,6 +15,7 @@ void budget_kind(const char *method, const char *path, char ret[BUDGET_KIND_MAX]
 struct budgets;
 struct budgets *budgets_new(void);                   /* NULL when memory ran out */
 void budgets_free(struct budgets *b);
+DEFINE_AUTO(struct budgets, budgets_free)
 /* Milliseconds from now until a request of this kind should go out; the place is taken, so that the next caller waits longer. */
 unsigned budgets_take(struct budgets *b, const char *kind, int64_t now_ms);
 /* What an answer said. remaining: lines "x-ms-ratelimit-remaining-…: value"; retry_after_ms counts for 429 alone. now_ms: monotonic. */

@@ -175,8 +175,11 @@ static enum err_code code_of(int status, const char *word)
     return status >= 400 ? ERR_CREDENTIAL : ERR_UPSTREAM_FINAL;
 }
 
-static void copy_word(const char *from, char *to, size_t size)
+/* Never with the secret in it, wherever a service repeats it. */
+static void copy_word(const char *from, const char *secret, char *to, size_t size)
 {
+    if (from && secret && *secret && strstr(from, secret))
+        from = NULL;
     size_t n = from ? strspn(from, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-.") : 0;
     snprintf(to, size, "%.*s", n < size ? (int)n : (int)size - 1, from ? from : "");
 }
@@ -186,10 +189,10 @@ int token_refusal(const struct token_ask *ask, const char *service, const struct
     json_error_t ignored;
     json_t *o = a->body.len ? json_loadb(a->body.data, a->body.len, 0, &ignored) : NULL;
     char word[64], text[300], request[96];
-    copy_word(member(o, "error", NULL), word, sizeof word);
+    copy_word(member(o, "error", NULL), ask->id->secret, word, sizeof word);
     const char *description = member(o, "error_description", NULL);
     rest_text(description ? description : "", ask->id->secret, text, sizeof text);
-    copy_word(member(o, "correlation_id", "trace_id"), request, sizeof request);
+    copy_word(member(o, "correlation_id", "trace_id"), ask->id->secret, request, sizeof request);
     json_decref(o);
     cut_ids(text);
     const char *hint = hint_of(word, text);

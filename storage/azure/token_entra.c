@@ -227,7 +227,7 @@ static int64_t member_number(const json_t *o, const char *key, int64_t def, int6
     return v < 1 ? def : v > max ? max : v;
 }
 
-static int parse_code(const struct rest_answer *a, struct token_pending *ret, struct err *e)
+int token_parse_code(const struct rest_answer *a, struct token_pending *ret, struct err *e)
 {
     json_error_t ignored;
     json_t *o = a->body.len ? json_loadb(a->body.data, a->body.len, 0, &ignored) : NULL;
@@ -271,7 +271,7 @@ int token_code_start(const struct token_ask *ask, struct token_pending *ret, str
     int r = post(ask, "devicecode", fields, ARRAY_LEN(fields), &a, e);
     if (r < 0)
         return r;
-    return a.headers.status == 200 ? parse_code(&a, ret, e) : token_refusal(ask, "entra", &a, NULL, e);
+    return a.headers.status == 200 ? token_parse_code(&a, ret, e) : token_refusal(ask, "entra", &a, NULL, e);
 }
 
 int token_code_poll(const struct token_ask *ask, struct token_pending *p, struct token_got *ret, struct err *e)

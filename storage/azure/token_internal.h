@@ -54,6 +54,7 @@ struct token_pending {                               /* a code that somebody may
     int64_t expires_at_ms;                           /* monotonic */
 };
 void token_pending_clear(struct token_pending *p);
+int token_parse_code(const struct rest_answer *a, struct token_pending *ret, struct err *e);    /* the answer that holds a code */
 int token_code_start(const struct token_ask *ask, struct token_pending *ret, struct err *e);
 /* 1: a token; 0: not yet (p->interval_ms may have grown); negative: an error. */
 int token_code_poll(const struct token_ask *ask, struct token_pending *p, struct token_got *ret, struct err *e);
