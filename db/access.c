@@ -87,13 +87,13 @@ int job_access_get(struct db *db, const char *id, unsigned disk, struct job_acce
     return r;
 }
 
-int job_access_ended(struct db *db, const char *id, unsigned disk, struct err *e)
+int job_access_ended(struct db *db, const char *id, unsigned disk, const char *ident, struct err *e)
 {
     AUTO_TX struct sql_tx tx = {0};
     int64_t seq;
     int r;
     if ((r = sql_begin(db, &tx, e)) < 0 || (r = job_seq(db, id, &seq, e)) < 0 ||
-        (r = sql_run(db, e, "UPDATE disk SET sealed_url = NULL WHERE job = ?1 AND disk = ?2 AND access IS NOT NULL", SI(seq), SI(disk))) < 0)
+        (r = sql_run(db, e, "UPDATE disk SET sealed_url = NULL WHERE job = ?1 AND disk = ?2 AND access ->> '$.ident' = ?3", SI(seq), SI(disk), SS(ident))) < 0)
         return r;
     return sql_commit(&tx, e);
 }

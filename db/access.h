@@ -21,7 +21,7 @@ void job_access_free(struct job_access *a);
 DEFINE_AUTO(struct job_access, job_access_free)
 int job_access_put(struct db *db, const char *id, unsigned disk, const struct job_access *a, struct err *e);
 int job_access_get(struct db *db, const char *id, unsigned disk, struct job_access **ret, struct err *e);   /* ERR_NOT_FOUND: none is known */
-/* The URL is not good any more; what tells the content stays. */
-int job_access_ended(struct db *db, const char *id, unsigned disk, struct err *e);
+/* The URL is not good any more, if it is that of an access to `ident`; what tells the content stays. */
+int job_access_ended(struct db *db, const char *id, unsigned disk, const char *ident, struct err *e);
 
 #endif

@@ -112,7 +112,7 @@ static int give_back(struct giver *g, const struct resource *r, struct err *e)
     if (x < 0)
         return x;
     if (!strcmp(r->kind, "sas") || !strcmp(r->kind, "blob"))
-        x = job_access_ended(g->env.db, g->job->id, (unsigned)r->disk, e);
+        x = job_access_ended(g->env.db, g->job->id, (unsigned)r->disk, r->ident, e);
     if (x < 0 || (x = resource_returned(g->env.db, r, e)) < 0)
         return x;
     log_info("given back", KS("kind", r->kind), KS("what", r->ident));

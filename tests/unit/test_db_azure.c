@@ -193,7 +193,11 @@ static void test_access(void **state)
     assert_string_equal(got->identity, "i");
     AUTO_FREE char *all = dump_all(f->path);
     assert_null(strstr(all, "PLANTED"));
-    ok(job_access_ended(f->db, id, 0, &err));
+    ok(job_access_ended(f->db, id, 0, ARM "disks/other", &err));
+    ok(job_access_get(f->db, id, 0, &later, &err));
+    assert_non_null(later->url);
+    job_access_free(STEAL(later));
+    ok(job_access_ended(f->db, id, 0, a.ident, &err));
     ok(job_access_get(f->db, id, 0, &later, &err));
     assert_null(later->url);
     assert_string_equal(later->identity, "i");
