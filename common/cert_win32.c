@@ -94,9 +94,10 @@ static int import_blob(struct crypto_cert *c, const BYTE *blob, DWORD n, struct 
     BCRYPT_RSAKEY_BLOB out = {.Magic = BCRYPT_RSAPRIVATE_MAGIC, .BitLength = head.bitlen, .cbPublicExp = 4, .cbModulus = size, .cbPrime1 = size / 2,
                               .cbPrime2 = size / 2};
     ULONG total = (ULONG)(sizeof out + 4 + 2 * (size_t)size);
-    BYTE *copy = malloc(total), *to = copy + sizeof out;
+    BYTE *copy = malloc(total);
     if (!copy)
         return err_oom(e);
+    BYTE *to = copy + sizeof out;
     memcpy(copy, &out, sizeof out);
     add_reversed(&to, (const BYTE *)&head.pubexp, 4);
     add_reversed(&to, modulus, size);
