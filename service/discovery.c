@@ -23,9 +23,13 @@ static int open_client(const struct azure_view *v, struct arm **ret, struct err 
     return request_arm_open(v->d, v->db, v->credential ? v->credential : only, v->stop, v->arg, ret, e);
 }
 
+/* Takes the reference of value. */
 static int set_or_oom(json_t *o, const char *key, json_t *value, struct err *e)
 {
-    return o && json_object_set_new(o, key, value) == 0 ? 0 : err_oom(e);
+    if (o)
+        return json_object_set_new(o, key, value) == 0 ? 0 : err_oom(e);
+    json_decref(value);
+    return err_oom(e);
 }
 
 /* ---- subscriptions ---- */
@@ -193,10 +197,8 @@ static int reasons_json(json_t *vm_json, const struct compute_vm *vm, const stru
     struct exportable_question q = {.vm = vm, .disks = disks, .n = n, .data_disks = true, .inside_azure = inside_azure};
     AUTO(exportable_free) struct exportable x;
     int r = exportable_judge(&q, &x, e);
-    if (r < 0) {
-        x = (struct exportable){0};
+    if (r < 0)
         return r;
-    }
     json_t *list = json_array();
     const char *os = vm->n_disks && vm->disks[0].os ? vm->disks[0].name : NULL;
     bool recoverable = true, failed = !list;
@@ -211,7 +213,8 @@ static int reasons_json(json_t *vm_json, const struct compute_vm *vm, const stru
         json_decref(list);
         return err_oom(e);
     }
-    return (r = set_or_oom(vm_json, "recoverable", json_boolean(recoverable), e)) < 0 ? (json_decref(list), r) : set_or_oom(vm_json, "reasons", list, e);
+    r = set_or_oom(vm_json, "reasons", list, e);
+    return r < 0 ? r : set_or_oom(vm_json, "recoverable", json_boolean(recoverable), e);
 }
 
 static int vm_json(const struct compute_vm *vm, const struct disks *all, bool inside_azure, json_t **ret, struct err *e)
