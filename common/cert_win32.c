@@ -248,7 +248,8 @@ static int open_pkcs12(struct crypto_cert *c, const void *data, size_t n, const 
     c->store = PFXImportCertStore(&blob, wide, PKCS12_NO_PERSIST_KEY | PKCS12_ALWAYS_CNG_KSP);
     mem_wipe(wide, wcslen(wide) * sizeof *wide);
     if (!c->store)
-        return err_set(e, ERR_VALUE, "the PKCS#12 cannot be opened %s (error 0x%08lX)", password ? "with this password" : "without a password", GetLastError());
+        return err_set(e, ERR_VALUE, "the PKCS#12 cannot be opened %s (error 0x%08lX)", password ? "with this password" : "without a password",
+                       GetLastError());
     DWORD spec = 0, bits = 0, size = sizeof bits;
     BOOL own = FALSE;
     HCRYPTPROV_OR_NCRYPT_KEY_HANDLE key = 0;

@@ -179,7 +179,8 @@ static json_t *disk_json(const struct compute_vm_disk *v, const struct compute_d
                   json_object_set_new(o, "azure_disk_encryption", json_boolean(v->ade || (d && d->ade))) < 0;
     const struct { const char *key, *value; } texts[] = {
         {"sku", d && *d->sku ? d->sku : v->storage_type}, {"state", d ? d->state : NULL}, {"encryption", d ? d->encryption : NULL},
-        {"security_type", d && *d->security_type ? d->security_type : v->security_encryption}, {"data_access_auth_mode", d ? d->data_access_auth_mode : NULL},
+        {"security_type", d && *d->security_type ? d->security_type : v->security_encryption},
+        {"data_access_auth_mode", d ? d->data_access_auth_mode : NULL},
         {"network_access_policy", d ? d->network_access_policy : NULL}, {"public_network_access", d ? d->public_network_access : NULL},
     };
     for (size_t i = 0; i < ARRAY_LEN(texts) && !failed; i++)
@@ -279,7 +280,8 @@ static int list_subscription(struct listing *l, const char *subscription, struct
 static int note_unreadable(struct listing *l, const char *subscription, const struct err *why, struct err *e)
 {
     json_t *problem = json_from_err(why);
-    return problem && json_array_append_new(l->unreadable, json_pack("{s:s, s:o}", "subscription_id", subscription, "error", problem)) == 0 ? 0 : err_oom(e);
+    json_t *o = problem ? json_pack("{s:s, s:o}", "subscription_id", subscription, "error", problem) : NULL;
+    return o && json_array_append_new(l->unreadable, o) == 0 ? 0 : err_oom(e);
 }
 
 static int list_all(struct listing *l, struct err *e)

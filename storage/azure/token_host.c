@@ -150,7 +150,8 @@ int token_from_arc(const struct token_ask *ask, struct token_got *ret, struct er
                              .stop = ask->stop, .arg = ask->arg};
     int r = token_request(ask, &policy, &q, &a, e);
     if (r == -ERR_UNREACHABLE || r == -ERR_TIMEOUT)
-        return err_hint(e, "A credential of type arc needs the Azure Connected Machine agent on this host: see `azcmagent show`, and [azure] arc_endpoint.");
+        return err_hint(e, "A credential of type arc needs the Azure Connected Machine agent on this host: see `azcmagent show`, and "
+                           "[azure] arc_endpoint.");
     if (r < 0)
         return r;
     if (a.headers.status != 401)
