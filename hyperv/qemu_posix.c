@@ -384,7 +384,7 @@ static int drv_vm_delete(struct hv *hv, const char *id, struct err *e)
     struct qemu_vm *vm;
     struct qemu_claim c;
     claim(q, &c, id);                                  /* a create of the same id must not begin in the middle */
-    int r = qemu_op_begin(q, id, &vm, e);
+    int r = qemu_op_begin_end(q, id, &vm, e);
     if (r == -ERR_NOT_FOUND) {
         r = delete_folder(q, id, e);
         unclaim(q, &c);
@@ -509,11 +509,6 @@ static int start(struct qemu_vm *vm, struct err *e)
     return r;
 }
 
-static int stop(struct qemu_vm *vm, struct err *e)
-{
-    return qemu_vm_power_off(vm, e);
-}
-
 static int shutdown_guest(struct qemu_vm *vm, struct err *e)
 {
     int r = qemu_vm_need_on(vm, "shut down", e);
@@ -550,7 +545,13 @@ static int drv_vm_start(struct hv *hv, const char *id, struct err *e)
 
 static int drv_vm_stop(struct hv *hv, const char *id, struct err *e)
 {
-    return with_vm(hv, id, stop, e);
+    struct qemu_vm *vm;
+    int r = qemu_op_begin_end(self(hv), id, &vm, e);
+    if (r < 0)
+        return r;
+    r = qemu_vm_power_off(vm, e);
+    qemu_op_end(vm);
+    return r;
 }
 
 static int drv_vm_shutdown(struct hv *hv, const char *id, struct err *e)
