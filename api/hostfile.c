@@ -61,6 +61,11 @@ int hostfile_new(struct request *rq, const char *path, struct err *e)
         return r;
     if (os_stat(path, &st, &why) < 0)
         return err_field(e, ERR_VALUE, FIELD, "%s", why.msg);
+    if (!st.exists && os_dir_writable(real, &why) < 0) {
+        r = err_field(e, ERR_VALUE, FIELD, "the daemon cannot write to the folder of the path: %s", why.msg);
+        err_hint(e, "%s", os_write_hint());
+        return r;
+    }
     if (st.exists) {
         r = err_field(e, ERR_WRONG_STATE, FIELD, "there is something at this path already");
         err_hint(e, "Choose another path, or move the file away.");

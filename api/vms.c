@@ -254,6 +254,10 @@ int vm_post_export(struct request *rq, struct err *e)
         r = hv_vm_get(hv, rq->id, &vm, e);
     if (r == 0 && !(hv_capabilities(hv) & HV_CAP_EXPORT))
         r = err_set(e, ERR_UNSUPPORTED, "this hypervisor cannot export disks");
+    if (r == 0 && vm->state != HV_OFF && vm->state != HV_FAILED) {
+        err_set(e, ERR_WRONG_STATE, "the VM %s is %s; it must be off to export a disk of it", rq->id, hv_state_name(vm->state));
+        r = err_hint(e, "Shut it down or stop it first.");
+    }
     if (r == 0 && ((size_t)slot >= vm->spec.n_disks || !vm->spec.disks[slot].path))
         r = err_field(e, ERR_VALUE, "/slot", "the VM has no disk in slot %lld", slot);
     if (r == 0 && !path) {

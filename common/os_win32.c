@@ -74,6 +74,12 @@ static void find_places(void)
 
 static pthread_once_t places = PTHREAD_ONCE_INIT;
 
+const char *os_write_hint(void)
+{
+    return "Leave \"path\" out (the file then goes to the folder exports of the data folder), or let the account of the service (SYSTEM) write to "
+           "that folder.";
+}
+
 const char *os_config_path(void)
 {
     pthread_once(&places, find_places);

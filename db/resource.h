@@ -10,7 +10,7 @@ struct resource {
     int64_t id;
     char kind[24];                                   /* "file", "folder" (ident: path), "vm" (ident: vm id), later "snapshot", "sas", "volume" */
     char *ident;
-    char *proof;                                     /* of a file outside our folders: its os_file_id; NULL: needs none */
+    char *proof;                                     /* of an export: its os_file_id; NULL: of a file in our own folders */
     int disk;                                        /* -1: of the job */
     bool user_data;                                  /* a disk that disks=keep spares */
     enum resource_state state;

@@ -410,7 +410,10 @@ int task_add_export_vm(struct db *db, const char *job_id, json_t *params, int64_
     if (!sql_i64(q, 0))
         return err_set(e, ERR_WRONG_STATE, "the job %s has no VM whose disk could be exported", job_id);
     if (sql_i64(q, 1) || sql_i64(q, 2))
-        return err_set(e, ERR_WRONG_STATE, "the job %s is cancelled or being deleted", job_id);
+    {
+        err_set(e, ERR_WRONG_STATE, "the job %s is cancelled or being deleted", job_id);
+        return err_hint(e, "Wait until what was cancelled has ended; a job that stays cancelled must be retried first.");
+    }
     sql_done(&q);
     r = sql_int(db, &busy, e, "SELECT state IN ('pending', 'running') FROM task WHERE job = ?1 AND kind = 'export_vm' AND disk = -1", SI(seq));
     if (r < 0)

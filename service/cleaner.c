@@ -1,4 +1,4 @@
-/* The cleaner: undoes what deleted jobs made, in reverse order, and forgets them; prunes old events. */
+/* The cleaner: undoes what deleted jobs made, in reverse order, and forgets them; prunes old events. Finished exports stay. */
 #include <string.h>
 
 #include "common/clock.h"
@@ -11,27 +11,14 @@
 #define IDLE_MS 30000
 #define PRUNE_MS 3600000
 
-/* A file at a place of the user's: only if it is still the one that was made. */
-static int remove_proven(const struct resource *res, struct err *e)
-{
-    char now[OS_FILE_ID];
-    int r = os_file_id(res->ident, now, e);
-    if (r < 0 || !now[0])
-        return r;
-    if (!strcmp(now, res->proof))
-        return os_remove(res->ident, e);
-    log_warning("another file lies where this job had put one; it stays", KS("path", res->ident));
-    return 0;
-}
-
 static int undo(struct daemon *d, const struct resource *res, bool keep, struct err *e)
 {
     if (!strcmp(res->kind, "vm"))
         return d->hv ? hv_vm_delete(d->hv, res->ident, e) : err_set(e, ERR_HYPERVISOR, "the VM %s stays until there is a hypervisor", res->ident);
     if (!strcmp(res->kind, "folder"))
         return os_remove_tree(res->ident, e);
-    if (!strcmp(res->kind, "file") && res->proof)
-        return keep && res->user_data ? 0 : remove_proven(res, e);
+    if (!strcmp(res->kind, "file") && res->proof)     /* a finished export is what all was done for: it is the user's, whatever goes */
+        return 0;
     if (!strcmp(res->kind, "file")) {
         int r = transfer_discard(res->ident, e);      /* a part of a disk is of no use without its job */
         return r < 0 || (keep && res->user_data && res->state == RESOURCE_MADE) ? r : os_remove(res->ident, e);

@@ -195,6 +195,7 @@ const rows = [
     ['a relative ISO', () => ({ method: 'PUT', path: `/v1/vms/${vm}/dvd`, json: { path: 'x.iso' } }), 400, 'invalid_value', '/path'],
     ['a disk without a path', () => ({ method: 'PUT', path: `/v1/vms/${vm}/disks/1`, json: {} }), 400, 'missing_field', '/path'],
     ['a checkpoint with a bad name', () => vmPost('/checkpoints', { name: 'a\nb' }), 400, 'invalid_value', '/name'],
+    ['an export to a folder that only reads', () => vmPost('/export', { path: '/proc/x.vhd' }), 400, 'invalid_value', '/path'],
     ['an export to an unknown format', () => vmPost('/export', { format: 'floppy' }), 400, 'invalid_value', '/format'],
     ['a picture of width 0', () => get(`/v1/vms/${vm}/screen?width=0`), 400, 'invalid_value', '?width'],
     // ---- credentials ----
