@@ -123,6 +123,8 @@ int qemu_disk_make_overlay(struct qemu *q, const char *dir, const struct hv_disk
 void qemu_disk_remove_overlay(const char *dir, unsigned slot);
 int qemu_disk_make_vars(struct qemu *q, const char *dir, struct err *e);     /* vars.qcow2 from the firmware's template */
 json_t *qemu_disk_vars_node(const char *dir);
+/* The last line with something in it, where these programs say what is wrong; cuts text into lines. */
+const char *qemu_last_line(char *text);
 /* qemu-img with these arguments (NULL-terminated, without argv[0]); as the VM account unless own_account. */
 int qemu_img(struct qemu *q, const char *const *args, bool own_account, unsigned timeout_ms, hv_stop_fn *stop, void *arg, char **ret_out,
              struct err *e);

@@ -78,7 +78,10 @@ int qemu_disk_check(const struct hv_disk *d, struct err *e)
     if (r < 0)
         return r;
     if (!st.exists)
-        return err_set(e, ERR_NOT_FOUND, "the disk image %s does not exist", d->path);
+    {
+        err_set(e, ERR_IMAGE_DAMAGED, "the disk image %s is not there", d->path);
+        return err_hint(e, "Put the file back at this path and try again.");
+    }
     if (!st.is_file)
         return err_set(e, ERR_VALUE, "the disk image %s is not a file", d->path);
     uint64_t need = d->format == HV_RAW ? d->virtual_size : d->format == HV_VHD ? d->virtual_size + 512 : 512;
@@ -88,8 +91,7 @@ int qemu_disk_check(const struct hv_disk *d, struct err *e)
     return 0;
 }
 
-/* The last line with something in it is where qemu-img says what is wrong. */
-static const char *last_line(char *text)
+const char *qemu_last_line(char *text)
 {
     char *line = text;
     for (char *p = text, *next; p && *p; p = next) {
@@ -128,7 +130,7 @@ int qemu_img(struct qemu *q, const char *const *args, bool own_account, unsigned
         return 0;
     }
     enum err_code code = strstr(out, "No space left on device") ? ERR_DISK_FULL : strstr(out, "Permission denied") ? ERR_PERMISSION : ERR_VM;
-    err_set(e, code, "qemu-img %s failed: %s", args[0], last_line(out));
+    err_set(e, code, "qemu-img %s failed: %s", args[0], qemu_last_line(out));
     snprintf(e->upstream.service, sizeof e->upstream.service, "qemu");
     if (code == ERR_PERMISSION && x.run_as)
         err_hint(e, "Let the account %s, under which virtual machines run, read the image and search the folders above it.", q->run_as);

@@ -202,6 +202,19 @@ static void drv_close(struct hv *hv)
     free(q);
 }
 
+/* The VM account reaches its folders and the images through the data folder: it may search it, not list it. Rights set by hand stay. */
+static int let_through(const struct qemu *q, const char *dir, struct err *e)
+{
+    struct stat st;
+    if (stat(dir, &st) < 0)
+        return err_os(e, ERR_IO, errno, "cannot look at %s", dir);
+    if (st.st_uid != geteuid() || (st.st_mode & 0777) != 0700)
+        return 0;
+    if (lchown(dir, (uid_t)-1, q->gid) < 0 || chmod(dir, 0710) < 0)
+        return err_os(e, ERR_IO, errno, "cannot let the account %s through %s", q->run_as, dir);
+    return 0;
+}
+
 /* QEMU itself need not be there yet: the report says what is missing, and it may be installed while we run. */
 static int drv_open(const struct hv_config *cfg, struct hv **ret, struct err *e)
 {
@@ -232,6 +245,8 @@ static int drv_open(const struct hv_config *cfg, struct hv **ret, struct err *e)
         r = find_account(q, e);
     if (r == 0)
         r = os_mkdirs(q->vms_dir, OS_PRIVATE, e);
+    if (r == 0 && q->as_other)
+        r = let_through(q, cfg->data_dir, e);
     if (r == 0 && q->as_other && chmod(q->vms_dir, 0711) < 0)           /* the VM account must reach its folders, not list them */
         r = err_os(e, ERR_IO, errno, "cannot set the rights of %s", q->vms_dir);
     if (r == 0)

@@ -123,7 +123,7 @@ static int run(int argc, char **argv)
     if (r == 0 && log_parse_level(cfg->log_level, &level))
         log_set_level(level);
     if (r == 0)
-        r = host_init(&e);
+        r = host_init(cfg->run_as, &e);
     if (r == 0)
         r = daemon_run(cfg, &front, &e);
     int status = r < 0 ? fail(&e) : 0;
