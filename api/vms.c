@@ -78,6 +78,19 @@ static int reply_vm(struct request *rq, unsigned status, struct err *e)
     return reply_json(rq, status, &w, e);
 }
 
+int vm_explain_missing(struct request *rq, struct err *e)
+{
+    struct hv *hv = NULL;
+    struct db *db = NULL;
+    AUTO(hv_vm_free_ptr) struct hv_vm *vm = NULL;
+    AUTO(job_free_ptr) struct job *job = NULL;
+    struct err why;
+    if (!crypto_is_uuid(rq->id) || request_hv(rq, &hv, &why) < 0 || hv_vm_get(hv, rq->id, &vm, &why) != -ERR_NOT_FOUND ||
+        request_db(rq, &db, &why) < 0 || job_get(db, rq->id, &job, &why) < 0 || !job->vm_id)
+        return -(int)e->code;
+    return err_set(e, ERR_VM_GONE, "the VM %s, which the job of this id made, is not there any more", rq->id);
+}
+
 int vm_get_one(struct request *rq, struct err *e)
 {
     return reply_vm(rq, 200, e);

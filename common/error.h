@@ -62,7 +62,7 @@
     X(ERR_CRED_IN_USE, "credential_in_use", 409, false, "A job that is not finished uses the credential", "Finish or delete the jobs first.") \
     X(ERR_HYPERVISOR, "hypervisor_unavailable", 503, false, "The hypervisor cannot be used", "GET /v1/host says what is missing and how to get it.") \
     X(ERR_VM, "vm_failed", 500, false, "The virtual machine failed", "Read the message; the VM's log lies in its folder.") \
-    X(ERR_VM_GONE, "vm_gone", 410, false, "The virtual machine was removed behind our back", "Retry the job to make it again.") \
+    X(ERR_VM_GONE, "vm_gone", 410, false, "The virtual machine was removed behind our back, or its definition is damaged", "Delete the job (its images stay unless disks=delete is asked for), then submit one with the image as a file source.") \
     X(ERR_DB, "database_error", 500, true, "The database could not be used", "Check free space and rights of the data folder.") \
     X(ERR_DB_DAMAGED, "database_damaged", 500, false, "The database file is damaged", "Restore it from a backup or move it away; it is not overwritten.") \
     X(ERR_DB_NEWER, "database_newer", 500, false, "The database was written by a newer version", "Install that version again or use another data folder.") \

@@ -377,3 +377,16 @@ int job_set_vm(struct db *db, const char *id, const char *vm_id, unsigned genera
         return r;
     return sql_commit(&tx, e);
 }
+
+int job_with_image(struct db *db, const char *path, const char *except_id, char ret[UUID_LEN], struct err *e)
+{
+    AUTO_STMT sqlite3_stmt *q = NULL;
+    ret[0] = 0;
+    int r = sql_query(db, &q, e, "SELECT job.id FROM disk JOIN job ON job.seq = disk.job WHERE disk.path = ?1 AND job.id <> ?2 LIMIT 1", SS(path),
+                      SS(except_id));
+    if (r < 0 || (r = sql_step(db, q, e)) < 0)
+        return r;
+    if (r)
+        sql_copy(q, 0, ret, UUID_LEN);
+    return 0;
+}

@@ -72,6 +72,8 @@ int job_delete(struct db *db, const char *id, enum job_delete how, struct err *e
 
 /* For the service. */
 int job_set_disk(struct db *db, const char *id, unsigned disk, const char *path, enum disk_format format, uint64_t virtual_size, struct err *e);
+/* Another job that names the file as a disk, downloaded or given: its id, or "". */
+int job_with_image(struct db *db, const char *path, const char *except_id, char ret[UUID_LEN], struct err *e);
 int job_set_vm(struct db *db, const char *id, const char *vm_id, unsigned generation, struct err *e);   /* vm_id NULL: no VM any more */
 /* Ids of jobs to be deleted of which no task runs. Caller frees each and the array. */
 int job_list_deletable(struct db *db, char ***ret, size_t *ret_n, struct err *e);

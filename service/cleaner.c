@@ -4,6 +4,7 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "db/event.h"
+#include "db/reserve.h"
 #include "db/resource.h"
 #include "service/daemon.h"
 #include "storage/transfer/transfer.h"
@@ -60,9 +61,12 @@ static void delete_jobs(struct daemon *d, struct db *db)
     }
     for (size_t i = 0; i < n; i++) {
         log_context(ids[i], "delete");
-        if (daemon_stopping(d))
+        int r = daemon_stopping(d) ? -ERR_STOPPING : delete_job(d, db, ids[i], &e);
+        if (r == -ERR_DISK_FULL && reserve_release(db))
+            r = delete_job(d, db, ids[i], &e);
+        if (r == -ERR_STOPPING)
             ;
-        else if (delete_job(d, db, ids[i], &e) == 0)
+        else if (r == 0)
             log_info("job deleted");
         else
             log_err(LOG_LEVEL_ERROR, "the job is not deleted yet, it is tried again", &e);
@@ -90,6 +94,8 @@ void *cleaner_main(void *arg)
                 log_err(LOG_LEVEL_WARNING, "old events are not pruned", &e);
             next_prune = clock_mono_ms() + PRUNE_MS;
         }
+        if (reserve_keep(d->db_path, &e) < 0)
+            log_err(LOG_LEVEL_DEBUG, "no space is kept for a full disk", &e);
         daemon_wait(d, seen, IDLE_MS);
     }
     return NULL;

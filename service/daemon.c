@@ -7,6 +7,7 @@
 #include "common/cond.h"
 #include "common/log.h"
 #include "db/event.h"
+#include "db/reserve.h"
 #include "service/host.h"
 #include "service/logs.h"
 #include "storage/http.h"
@@ -101,6 +102,9 @@ static int open_parts(struct daemon *d, struct os_file **ret_lock, struct err *e
     AUTO(db_close_ptr) struct db *db = NULL;
     if ((r = db_create(d->db_path, d->box, &db, e)) < 0)
         return r;
+    struct err why;
+    if (reserve_keep(d->db_path, &why) < 0)
+        log_err(LOG_LEVEL_WARNING, "no space is kept for a full disk", &why);
     size_t recovered;
     if ((r = task_recover(db, &recovered, e)) < 0)
         return r;
