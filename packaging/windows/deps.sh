@@ -45,7 +45,7 @@ flock 9                                              # two builds may share the 
 # --- how everything is compiled: for the universal C runtime, which Windows has since version 10 (the compiler's default is the old
 # msvcrt). libmingwex and the start code of mingw-w64 are the same for both; only the import library decides.
 crt=$cache/crt
-cflags="-O2 -g -D_UCRT -D_WIN32_WINNT=0x0A00 -fstack-protector-strong -fno-ident"
+cflags="-O2 -g -D_UCRT -D_WIN32_WINNT=0x0A00 -fstack-protector-strong -fno-ident -ffile-prefix-map=$cache/work="
 ldflags="-L$crt -static"
 jobs=$(nproc)
 compiler=$($host-gcc --version | head -n 1)

@@ -15,13 +15,13 @@ windows-deps: deps
 	@packaging/windows/deps.sh $(WIN64_CACHE)
 
 windows-programs: windows-deps
-	@$(WIN64_MAKE) all
+	+@$(WIN64_MAKE) all
 
 windows: windows-programs
-	@$(WIN64_MAKE) windows-packages
+	+@$(WIN64_MAKE) windows-packages
 
 windows-unit: windows-deps
-	@$(WIN64_MAKE) unit-programs
+	+@$(WIN64_MAKE) unit-programs
 
 # The tests of the Windows build, under Wine where they run something
 check-windows: windows windows-unit
@@ -36,7 +36,7 @@ WIN64_ROOT := $(WIN64_CACHE)/root
 GEN       := $(BUILD)/gen
 
 # Windows 10 and Server 2016 (0x0A00) and their C runtime (UCRT); printf and its like are mingw-w64's, which know C's formats
-DEFS      += -D_UCRT -D_WIN32_WINNT=0x0A00 -D__USE_MINGW_ANSI_STDIO=1 -DCURL_STATICLIB -DXML_STATIC -I$(GEN)
+DEFS      += -ffile-prefix-map=$(CURDIR)=. -D_UCRT -D_WIN32_WINNT=0x0A00 -D__USE_MINGW_ANSI_STDIO=1 -DCURL_STATICLIB -DXML_STATIC -I$(GEN)
 PKGFLAGS  := -isystem $(WIN64_ROOT)/include
 HARDEN    := -D_FORTIFY_SOURCE=2 -fstack-protector-strong
 LINKFLAGS  = -static -fstack-protector-strong -L$(WIN64_ROOT)/lib -Wl,--dynamicbase,--nxcompat,--high-entropy-va,--no-insert-timestamp $(LDFLAGS)
