@@ -81,7 +81,7 @@ judge()                                              # MSI: prints what is wrong
     order="StopServices DeleteServices RemoveData RemoveFiles InstallFiles InstallServices ConfigureService StartServices InstallFinalize"
     last=0
     for action in $order; do
-        at=$(sequence "$1" $action) || { echo "no action $action"; continue; }
+        at=$(sequence "$1" "$action") || { echo "no action $action"; continue; }
         [ "$at" -gt "$last" ] || echo "$action comes too early"
         last=$at
     done
