@@ -27,6 +27,7 @@ windows-unit: windows-deps
 check-windows: windows windows-unit
 	@sh tests/windows/executables.sh $(WIN64)
 	@sh tests/windows/packages.sh $(WIN64) $(VERSION)
+	@bash tests/windows/service.sh $(WIN64)
 
 ifeq ($(OS),win32)
 CROSS     := $(patsubst %gcc,%,$(CC))
@@ -72,6 +73,12 @@ $(PACKAGES) &: $(BUILD)/vmrecoverd.exe $(BUILD)/vmrecover.exe $(wildcard packagi
 
 $(BUILD)/vmrecoverd.exe: $(call resource,vmrecoverd)
 $(BUILD)/vmrecover.exe: $(call resource,vmrecover)
+
+# A service for tests/windows/service.sh
+unit-programs: $(BUILD)/late_service.exe
+$(BUILD)/late_service.exe: $(BUILD)/obj/tests/windows/late_service.o $(BUILD)/libvmrecover.a
+	@echo '  LINK  $@'
+	$(Q)$(CC) $(LINKFLAGS) $^ $(LIBS) -o $@
 
 # What is shipped is stripped; the debug information stays beside it (NAME.exe.debug), where gdb and winedbg look for it.
 FINISH     = $(CROSS)objcopy --only-keep-debug $@ $@.debug && $(CROSS)objcopy --strip-all --add-gnu-debuglink=$@.debug $@
