@@ -264,10 +264,10 @@ LIST
 rm -f "$cache/root.new/VERSION" "$cache/root.new/key"
 ln -s "$(readlink "$crt/libmsvcrt.a")" "$cache/root.new/lib/libmsvcrt.a"
 if [ -n "$changed" ]; then
-    rm -rf "$cache/root.old"
+    rm -rf "$cache/root.old" "$cache/root.copy"
+    cp -a "$cache/root.new" "$cache/root.copy"       # no links: who replaces a library there changes nothing in built/
     [ ! -e "$cache/root" ] || mv "$cache/root" "$cache/root.old"
-    mv "$cache/root.new" "$cache/root"
+    mv "$cache/root.copy" "$cache/root"
     rm -rf "$cache/root.old"
-else
-    rm -rf "$cache/root.new"
 fi
+rm -rf "$cache/root.new"

@@ -80,6 +80,7 @@ $(BUILD)/late_service.exe: $(BUILD)/obj/tests/windows/late_service.o $(BUILD)/li
 	@echo '  LINK  $@'
 	$(Q)$(CC) $(LINKFLAGS) $^ $(LIBS) -o $@
 
-# What is shipped is stripped; the debug information stays beside it (NAME.exe.debug), where gdb and winedbg look for it.
-FINISH     = $(CROSS)objcopy --only-keep-debug $@ $@.debug && $(CROSS)objcopy --strip-all --add-gnu-debuglink=$@.debug $@
+# What is shipped is stripped; the debug information stays beside it (NAME.exe.debug), where gdb and winedbg look for it. No times in
+# either: the same sources give the same files.
+FINISH     = export SOURCE_DATE_EPOCH=0; $(CROSS)objcopy --only-keep-debug $@ $@.debug && $(CROSS)objcopy --strip-all --add-gnu-debuglink=$@.debug $@
 endif
