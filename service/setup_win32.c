@@ -89,10 +89,12 @@ static int take_options(int argc, char **argv, struct options *o, struct err *e)
     for (int i = used; i < argc; i++)
         o->argv[o->argc++] = argv[i];
     int r = config_load_args(o->argc, o->argv, &o->cfg, e);
-    if (r == 0 && !os_path_is_absolute(o->cfg->data_dir))
-        r = err_set(e, ERR_CONFIG, "data_dir must be an absolute path for a service, not %s", o->cfg->data_dir);
-    if (r == 0 && *o->cfg->ca_file && !os_path_is_absolute(o->cfg->ca_file))
-        r = err_set(e, ERR_CONFIG, "ca_file must be an absolute path for a service, not %s", o->cfg->ca_file);
+    const struct { const char *key, *path; } paths[] = {{"data_dir", r == 0 ? o->cfg->data_dir : ""}, {"ca_file", r == 0 ? o->cfg->ca_file : ""}};
+    for (size_t i = 0; i < ARRAY_LEN(paths) && r == 0; i++) {
+        const char *why = *paths[i].path ? os_path_refuse(paths[i].path) : NULL;
+        if (why)
+            r = err_set(e, ERR_CONFIG, "%s of a service %s: %s", paths[i].key, why, paths[i].path);
+    }
     return r;
 }
 

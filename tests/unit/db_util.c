@@ -260,7 +260,7 @@ static int look_into(void *arg, const char *name)
     size_t len;
     struct err err;
     ok(os_read_file(path, 64u << 20, &data, &len, &err));
-    if (memmem(data, len, n->secret, strlen(n->secret)))
+    if (tmp_contains(data, len, n->secret))
         fail_msg("a secret lies in %s", name);
     return 0;
 }

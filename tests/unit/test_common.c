@@ -4,7 +4,6 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -26,9 +25,9 @@ static void test_error(void **state)
     assert_string_equal(err_hint_text(&e), err_info(ERR_VALUE)->hint);
     assert_int_equal(err_prefix(&e, "disk %d", 1), -ERR_VALUE);
     assert_string_equal(e.msg, "disk 1: x is 7");
-    assert_int_equal(err_os(&e, ERR_IO, ENOSPC, "writing"), -ERR_DISK_FULL);
-    assert_int_equal(e.os_code, ENOSPC);
-    assert_non_null(strstr(e.msg, "No space left"));
+    assert_int_equal(err_os(&e, ERR_IO, tmp_disk_full, "writing"), -ERR_DISK_FULL);
+    assert_int_equal(e.os_code, tmp_disk_full);
+    assert_true(str_starts(e.msg, "writing: ") && !strpbrk(e.msg, "\r\n") && !str_ends(e.msg, ".") && strlen(e.msg) > 15);
     for (int i = 1; i < ERR_CODES; i++) {
         assert_int_equal(err_from_word(err_info(i)->word), i);       /* words are unique */
         assert_true(err_info(i)->http_status >= 400 && err_info(i)->http_status < 600);
@@ -143,7 +142,7 @@ static void test_secret(void **state)
     AUTO_FREE uint8_t *sealed = NULL;
     size_t n;
     assert_int_equal(secret_seal(box, "credential/prod", "hunter2", &sealed, &n, &e), 0);
-    assert_null(memmem(sealed, n, "hunter2", 7));
+    assert_false(tmp_contains(sealed, n, "hunter2"));
     assert_int_equal(secret_open(dir, &again, &e), 0);               /* the key survives a restart */
     char *plain = NULL;
     assert_int_equal(secret_unseal(again, "credential/prod", sealed, n, &plain, &e), 0);

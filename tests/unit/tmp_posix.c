@@ -5,6 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include <errno.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <sys/mount.h>
@@ -15,6 +16,7 @@
 #include "common/os.h"
 
 const char tmp_root[] = "", tmp_device[] = "/dev/null";
+const long tmp_disk_full = ENOSPC;
 
 char *tmp_base(void)
 {

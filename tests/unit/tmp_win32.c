@@ -14,6 +14,7 @@
 #include "tests/unit/helper_win32.h"
 
 const char tmp_root[] = "C:", tmp_device[] = "C:/NUL";
+const long tmp_disk_full = ERROR_DISK_FULL;
 
 char *tmp_base(void)
 {
