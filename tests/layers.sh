@@ -28,7 +28,7 @@ png.h               : api/*
 expat.h             : storage/azure/*
 openssl/*           : common/*
 unistd.h            : *_posix.c
-fcntl.h             : *_posix.c
+fcntl.h             : *_posix.c *_win32.c
 poll.h              : *_posix.c
 dirent.h            : *_posix.c
 signal.h            : *_posix.c
@@ -36,8 +36,8 @@ sys/*               : *_posix.c
 netinet/*           : *_posix.c
 arpa/*              : *_posix.c
 netdb.h             : *_posix.c
-windows.h           : *_win32.c
-winsock2.h          : *_win32.c
+windows.h           : *_win32.c *_win32.h
+winsock2.h          : *_win32.c *_win32.h
 '
 
 judge()
@@ -82,7 +82,7 @@ judge()
             if (!ok) bad("<" target "> belongs in" owner[s])
         }
     }
-    /^[ \t]*#[ \t]*(if|ifdef|ifndef|elif).*(_WIN32|__linux__|__unix__)/ { bad("platforms are split by file (_posix.c, _win32.c), not by #if") }
+    /^[ \t]*#[ \t]*(if|ifdef|ifndef|elif).*[^A-Za-z0-9_](_WIN32|__linux__|__unix__)/ { bad("platforms are split by file (_posix.c, _win32.c), not by #if") }
     END {
         if (!seen) { print "layers: no sources found"; exit 2 }
         exit wrong
