@@ -2,6 +2,7 @@
 import test, { before, after } from 'node:test';
 import assert from 'node:assert/strict';
 import net from 'node:net';
+import path from 'node:path';
 import { Daemon } from './lib/daemon.mjs';
 
 const MIB = 1 << 20;
@@ -195,6 +196,8 @@ const rows = [
     ['a relative ISO', () => ({ method: 'PUT', path: `/v1/vms/${vm}/dvd`, json: { path: 'x.iso' } }), 400, 'invalid_value', '/path'],
     ['a disk without a path', () => ({ method: 'PUT', path: `/v1/vms/${vm}/disks/1`, json: {} }), 400, 'missing_field', '/path'],
     ['a checkpoint with a bad name', () => vmPost('/checkpoints', { name: 'a\nb' }), 400, 'invalid_value', '/name'],
+    ["the daemon's token as a DVD", () => submit({ disks: [blank], vm: { dvd: daemon.tokenFile } }), 400, 'invalid_value', '/vm/dvd'],
+    ["the daemon's database as a disk", () => submit({ disks: [{ source: { type: 'file', path: path.join(daemon.dir, 'vmrecover.db') }, format: 'raw' }] }), 400, 'invalid_value', '/disks/0/source/path'],
     ['an export to a folder that only reads', () => vmPost('/export', { path: '/proc/x.vhd' }), 400, 'invalid_value', '/path'],
     ['an export to an unknown format', () => vmPost('/export', { format: 'floppy' }), 400, 'invalid_value', '/format'],
     ['a picture of width 0', () => get(`/v1/vms/${vm}/screen?width=0`), 400, 'invalid_value', '?width'],

@@ -289,6 +289,31 @@ test('disk full: half-way; with space again, retry goes on where it stopped', as
         } finally { await server.stop(); }
     });
 });
+test('disk full to the last byte: a job can still be deleted, and its disk gives the space back', async (t) => {
+    if (!await canMount()) return t.skip('file systems cannot be mounted here');
+    const home = tempDir('brim');
+    await must('mount', ['-t', 'tmpfs', '-o', 'size=400m', 'none', home]);
+    let d;
+    try {
+        d = await Daemon.start({ dir: home, backoff_ms: 50 });
+        const id = await submit(goodUrl, {}, d.api);
+        await d.api.waitJob(id);
+        assert.ok(fs.existsSync(path.join(home, 'vmrecover.db.reserve')), 'space is kept back');
+        await run('dd', ['if=/dev/zero', `of=${path.join(home, 'filler')}`, 'bs=1M']);
+        await run('dd', ['if=/dev/zero', `of=${path.join(home, 'filler')}`, 'bs=512', 'oflag=append', 'conv=notrunc']);
+        // the queue itself has no room left: a new job is refused
+        await waitFor('the queue is full', async () =>
+            (await d.api.request({ method: 'POST', path: '/v1/jobs', json: { disks: [{ source: { type: 'blank', size: MIB } }], until: 'download' } })).status === 507, { timeout: 30_000 });
+        await d.api.deleteJob(id);
+        assert.deepEqual(d.files('disks'), []);
+        const { id: next } = await d.api.submit({ disks: [{ source: { type: 'blank', size: MIB } }], until: 'download' });
+        fs.rmSync(path.join(home, 'filler'));
+        await d.api.waitJob(next);
+    } finally {
+        await d?.stop();
+        await must('umount', ['-l', home]);
+    }
+});
 test('disk full: a limit of the size of files', async () => {
     const d = await Daemon.start({ wrapper: ['prlimit', `--fsize=${16 * MIB}`], backoff_ms: 50 });
     try {
