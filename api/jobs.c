@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "api/internal.h"
+#include "common/json.h"
 #include "db/job.h"
 #include "db/reserve.h"
 
@@ -191,9 +192,36 @@ int job_post_cancel(struct request *rq, struct err *e)
     return change(rq, job_cancel, e);
 }
 
+/* {"sources": [{"disk": 0, "url": "…with a new SAS"}]}, or nothing. */
+static int read_renewals(json_t *body, struct job_renewal *list, size_t *ret_n, struct err *e)
+{
+    struct json_in in = json_in_root(body, e);
+    *ret_n = json_array_size(json_in_array(&in, "sources", 1, SPEC_DISKS_MAX));
+    for (size_t i = 0; i < *ret_n; i++) {
+        struct json_in one = json_in_element(&in, "sources", i);
+        json_in_require(&one, "disk");
+        json_in_require(&one, "url");
+        list[i] = (struct job_renewal){.disk = (unsigned)json_in_int(&one, "disk", 0, 0, SPEC_DISKS_MAX - 1),
+                                       .url = json_in_string(&one, "url", NULL, SPEC_URL_MAX)};
+        json_in_end(&one);
+    }
+    return json_in_end(&in);
+}
+
 int job_post_retry(struct request *rq, struct err *e)
 {
-    return change(rq, job_retry, e);
+    struct job_renewal list[SPEC_DISKS_MAX];
+    struct db *db = NULL;
+    size_t n = 0;
+    int r = read_renewals(rq->json, list, &n, e);
+    if (r == 0)
+        r = request_db(rq, &db, e);
+    if (r == 0)
+        r = job_retry_with(db, rq->id, list, n, e);
+    if (r < 0)
+        return r;
+    request_changed(rq);
+    return reply_job(rq, 202, rq->id, e);
 }
 
 static int image_in_use(struct err *e, const char *path, const char *what, const char *id)

@@ -68,6 +68,10 @@ int job_pause(struct db *db, const char *id, struct err *e);
 int job_resume(struct db *db, const char *id, struct err *e);
 int job_cancel(struct db *db, const char *id, struct err *e);
 int job_retry(struct db *db, const char *id, struct err *e);
+/* The same with new SAS for sources whose URL holds one: each must name the blob that the job has, and only its query may differ. ERR_VALUE
+ * with field /sources/<i>/… otherwise; nothing has changed then. */
+struct job_renewal { unsigned disk; const char *url; };
+int job_retry_with(struct db *db, const char *id, const struct job_renewal *list, size_t n, struct err *e);
 int job_delete(struct db *db, const char *id, enum job_delete how, struct err *e);
 
 /* For the service. */

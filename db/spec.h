@@ -9,6 +9,7 @@
 #include "common/error.h"
 #include "common/mem.h"
 
+#define SPEC_URL_MAX 4096                              /* bytes of a source's URL, SAS included */
 #define SPEC_DISKS_MAX 4
 
 enum source_type { SOURCE_BLOB, SOURCE_FILE, SOURCE_BLANK, SOURCE_TYPES };

@@ -15,7 +15,7 @@ static const struct command {
     {"pause", "JOB", "hold a job", cmd_pause},
     {"resume", "JOB", "go on with a paused job", cmd_resume},
     {"cancel", "JOB", "give a job up; retry can take it up again", cmd_cancel},
-    {"retry", "JOB", "run what failed or was cancelled again", cmd_retry},
+    {"retry", "JOB [--url-file FILE [--disk N]]", "run what failed or was cancelled again; FILE holds the blob's URL with a new SAS", cmd_retry},
     {"delete", "JOB [--disks keep|delete] [--no-wait]", "remove a job, its VM and, if asked, its disks", cmd_delete},
     {"vm", "list | show VM | start VM | stop VM | shutdown VM | reset VM | dvd VM ISO|--eject\n"
      "                 | checkpoint VM [list | create NAME | restore ID | delete ID]\n"
