@@ -48,7 +48,7 @@ include packaging/windows/rules.mk
 all: $(BUILD)/vmrecoverd$(EXE) $(BUILD)/vmrecover$(EXE)
 
 help:
-	@sed -n 's/^## //p' $(firstword $(MAKEFILE_LIST))
+	@sed -n 's/^## //p' $(firstword $(MAKEFILE_LIST)) | sed 's/$$(VERSION)/$(VERSION)/g'
 
 ## make                  build/vmrecoverd and build/vmrecover
 ## make deps             install what building and testing need (Debian)

@@ -185,15 +185,18 @@ int config_load(const char *file, int argc, char **argv, struct config **ret, st
 int config_load_args(int argc, char **argv, struct config **ret, struct err *e)
 {
     const char *file = NULL;
-    int used = 0;
-    if (argc >= 2 && !strcmp(argv[0], "--config")) {
-        file = argv[1];
-        used = 2;
-    } else if (argc >= 1 && str_starts(argv[0], "--config=")) {
-        file = argv[0] + strlen("--config=");
-        used = 1;
-    }
-    return config_load(file, argc - used, argv + used, ret, e);
+    AUTO_FREE char **rest = calloc((size_t)argc + 1, sizeof *rest);
+    int n = 0;
+    if (!rest)
+        return err_oom(e);
+    for (int i = 0; i < argc; i++)
+        if (!strcmp(argv[i], "--config") && i + 1 < argc)
+            file = argv[++i];
+        else if (str_starts(argv[i], "--config="))
+            file = argv[i] + strlen("--config=");
+        else
+            rest[n++] = argv[i];
+    return config_load(file, n, rest, ret, e);
 }
 
 void config_free(struct config *c)

@@ -157,6 +157,9 @@ int main(int argc, char **argv)
     struct err e;
     if (os_main_args(&argc, &argv, &e) < 0)
         return fail(&e);
+    for (int i = 2; i < argc; i++)
+        if (!strcmp(argv[i], "--help"))
+            return usage(stdout, 0);
     for (size_t i = 0; i < ARRAY_LEN(commands); i++)
         if (argc >= 2 && !strcmp(argv[1], commands[i].word))
             return commands[i].fn(argc - 2, argv + 2);

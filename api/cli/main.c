@@ -44,7 +44,10 @@ static void help(FILE *f)
           "and for the disk before them: --credential NAME, --format auto|vhd|vhd_dynamic|vhdx|raw, --skip-free-space yes|no.\n"
           "  --name NAME  --until TASK  --max-rate SIZE  --allow-cross-region  --wait  --idempotency-key KEY\n"
           "  --generation auto|1|2  --memory MIB  --cpus N  --network none|nat|switch:NAME  --no-start  --dvd ISO\n"
-          "  --json-body FILE          the whole request as JSON instead ('-': standard input)\n\n"
+          "  --json-body FILE          the whole request as JSON instead ('-': standard input)\n"
+          "TASK is preflight, export, download, create_vm or start_vm (the default). SIZE takes K, M, G or T.\n\n"
+          "T of a credential is account_key (with --account) or sas. F of an image is vhd, vhd_dynamic, vhdx or raw.\n"
+          "KEYS are pressed together with '+': F8, Ctrl+Alt+Delete, or any W3C code name (NumpadEnter).\n\n"
           "--json prints the API's own JSON. VMRECOVER_URL names the daemon (http://127.0.0.1:8480), VMRECOVER_TOKEN_FILE the file with\n"
           "its token", f);
     fprintf(f, " (`token` in %s).\n\n"
