@@ -170,7 +170,7 @@ int config_load(const char *file, int argc, char **argv, struct config **ret, st
     if (c->backoff_max_ms < c->backoff_ms)
         return err_set(e, ERR_CONFIG, "backoff_max_ms (%llu) must not be less than backoff_ms (%llu)", (unsigned long long)c->backoff_max_ms,
                        (unsigned long long)c->backoff_ms);
-    if (strcmp(c->proxy, "none") && (r = proxy_check(c->proxy, e)) < 0)
+    if (strcmp(c->proxy, "none") && proxy_check(c->proxy, e) < 0)
         return err_prefix(e, "[network] proxy");
     if (*c->ca_file) {
         if ((r = os_stat(c->ca_file, &st, e)) < 0)
