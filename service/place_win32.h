@@ -1,6 +1,6 @@
 /* Where the program lies: a service of SYSTEM must not be a file that any user can replace. */
-#ifndef VMR_SERVICE_PLACE_WINDOWS_H
-#define VMR_SERVICE_PLACE_WINDOWS_H
+#ifndef VMR_SERVICE_PLACE_WIN32_H
+#define VMR_SERVICE_PLACE_WIN32_H
 
 #include <stdbool.h>
 #include <wchar.h>
