@@ -6,6 +6,7 @@
 #include "common/os.h"
 #include "storage/image/image.h"
 
+#define STEP_BYTES ((uint64_t)64 << 20)
 #define VHD_EPOCH_MS INT64_C(946684800000)           /* 2000-01-01 UTC */
 
 static void put32(uint8_t *p, uint32_t v)
