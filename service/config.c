@@ -159,7 +159,7 @@ int config_load(const char *file, int argc, char **argv, struct config **ret, st
             return r;
     const char *usual = os_config_path();
     struct os_stat st = {0};
-    if (!file && (r = os_stat(usual, &st, e)) < 0)
+    if (!file && ((r = os_stat(usual, &st, e)) < 0 || (st.exists && (r = os_check_owner(usual, e)) < 0)))
         return r;
     if ((file || st.exists) && (r = ini_read(file ? file : usual, on_value, c, e)) < 0)
         return r;
