@@ -156,9 +156,24 @@ static void test_secret(void **state)
         sealed[i] ^= 1;
         assert_int_equal(secret_unseal(again, "credential/prod", sealed, i, &plain, &e), -ERR_SECRET);
     }
+    AUTO_FREE uint8_t *twice = NULL, *empty = NULL;
+    size_t twice_n, empty_n;
+    assert_int_equal(secret_seal(box, "credential/prod", "hunter2", &twice, &twice_n, &e), 0);
+    assert_true(twice_n != n || memcmp(sealed, twice, n) != 0);      /* the same text twice does not look the same */
+    assert_int_equal(secret_seal(box, "", "", &empty, &empty_n, &e), 0);
+    assert_int_equal(secret_unseal(again, "", empty, empty_n, &plain, &e), 0);
+    assert_string_equal(plain, "");
+    mem_free_secret(plain);
+    plain = NULL;
+    secret_close(again);
+    char *elsewhere = tmp_make();                                    /* another key file on the same machine */
+    assert_int_equal(secret_open(elsewhere, &again, &e), 0);
+    assert_int_equal(secret_unseal(again, "credential/prod", sealed, n, &plain, &e), -ERR_SECRET);
     secret_close(box);
     secret_close(again);
+    tmp_remove(elsewhere);
     char *key = tmp_path(dir, "secret.key");
+    tmp_assert_private(key);
     assert_int_equal(os_write_file(key, "short", 5, OS_PRIVATE, &e), 0);
     assert_int_equal(secret_open(dir, &box, &e), -ERR_SECRET);
     free(key);
