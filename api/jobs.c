@@ -4,6 +4,7 @@
 
 #include "api/internal.h"
 #include "common/json.h"
+#include "db/credential.h"
 #include "db/job.h"
 #include "db/reserve.h"
 
@@ -47,6 +48,21 @@ static int body_hash(json_t *body, uint8_t ret[SHA256_LEN], struct err *e)
     return text ? crypto_sha256(text, strlen(text), ret, e) : err_oom(e);
 }
 
+/* A source in Azure that names no credential means the only one that signs in. */
+static int fill_credentials(struct db *db, struct spec *s, struct err *e)
+{
+    for (size_t i = 0; i < s->n_disks; i++) {
+        if (!source_is_arm(s->disks[i].type) || s->disks[i].credential)
+            continue;
+        int r = credential_only_sign_in(db, &s->disks[i].credential, e);
+        if (r == -ERR_MISSING)
+            snprintf(e->field, sizeof e->field, "/disks/%zu/source/credential", i);
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
 int jobs_post(struct request *rq, struct err *e)
 {
     struct db *db = NULL;
@@ -70,10 +86,12 @@ int jobs_post(struct request *rq, struct err *e)
     if (r == 0)
         r = request_db(rq, &db, e);
     if (r == 0)
+        r = fill_credentials(db, s, e);
+    if (r == 0)
         r = job_create(db, s, key, hash, id, &existing, e);
     if (r == -ERR_CREDENTIAL && e->field[0]) {       /* in a request, a name that is none is a wrong value */
         e->code = ERR_VALUE;
-        return err_hint(e, "PUT the credential first; GET /v1/credentials lists those that there are.");
+        return e->hint[0] ? -(int)e->code : err_hint(e, "PUT the credential first; GET /v1/credentials lists those that there are.");
     }
     if (r < 0)
         return r;

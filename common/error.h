@@ -58,6 +58,10 @@
     X(ERR_VHD_DAMAGED, "vhd_damaged", 422, false, "The disk image is damaged", "Export the disk again; the original may be good.") \
     X(ERR_IMAGE_DAMAGED, "image_damaged", 500, false, "The local image does not match its journal", "Delete the job with disks=delete and submit it again.") \
     X(ERR_CREDENTIAL, "credential_unusable", 422, false, "The named credential cannot be used", "GET /v1/credentials lists the credentials; PUT the right one.") \
+    X(ERR_SIGN_IN, "sign_in_needed", 409, false, "A person must sign in", "Sign in with `vmrecover credential sign-in NAME`, then try again.") \
+    X(ERR_NOT_EXPORTABLE, "not_exportable", 422, false, "The disk cannot be brought here", "`vmrecover azure vms` says for each VM what stands in the way.") \
+    X(ERR_CROSS_REGION, "cross_region", 409, false, "The disk is in another region than this host", "Submit with \"allow_cross_region\": true to go on all the same.") \
+    X(ERR_TOO_MANY_DISKS, "too_many_disks", 422, false, "The VM has more disks than a recovered VM takes", "Submit its disks one by one.") \
     X(ERR_SECRET, "secret_unreadable", 500, false, "A stored secret cannot be opened with this host's key", "Restore the key file, or put the credential again and submit the job again.") \
     X(ERR_CRED_IN_USE, "credential_in_use", 409, false, "A job that is not finished uses the credential", "Finish or delete the jobs first.") \
     X(ERR_HYPERVISOR, "hypervisor_unavailable", 503, false, "The hypervisor cannot be used", "GET /v1/host says what is missing and how to get it.") \

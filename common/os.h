@@ -126,6 +126,7 @@ bool os_is_admin(void);                              /* root, or an elevated adm
 const char *os_write_hint(void);
 const char *os_config_path(void);
 const char *os_data_path(void);
+const char *os_arc_token_dir(void);                  /* where the Azure Arc agent writes its challenge files */
 
 /* ---- child processes: argv, never a shell ---- */
 struct os_exec {

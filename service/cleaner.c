@@ -29,15 +29,23 @@ static int undo(struct daemon *d, const struct resource *res, bool keep, struct 
     return err_set(e, ERR_INTERNAL, "a resource of the unknown kind %s", res->kind);
 }
 
-static int delete_job(struct daemon *d, struct db *db, const char *id, struct err *e)
+/* *ret: the job is gone; false: not yet. */
+static int delete_job(struct daemon *d, struct db *db, const char *id, bool *ret, struct err *e)
 {
+    *ret = false;
     AUTO(job_free_ptr) struct job *job = NULL;
     struct resource *list = NULL;
     size_t n = 0;
     int r = job_get(db, id, &job, e);
     if (r < 0 || (r = resource_list(db, id, &list, &n, e)) < 0)
         return r;
-    bool keep = job->delete_requested == DELETE_KEEP_DISKS;
+    bool keep = job->delete_requested == DELETE_KEEP_DISKS, borrowed = false;
+    for (size_t i = 0; i < n; i++)
+        borrowed |= resource_is_borrowed(&list[i]);
+    if (borrowed) {                                   /* giveback.c is at it, and rings when it is done */
+        resource_list_free(list, n);
+        return 0;
+    }
     for (size_t i = 0; i < n && r == 0; i++)
         if ((r = undo(d, &list[i], keep, e)) == 0)
             r = resource_forget(db, list[i].id, e);
@@ -47,9 +55,10 @@ static int delete_job(struct daemon *d, struct db *db, const char *id, struct er
     AUTO_FREE char *dir = os_path_join(d->disks_dir, id);
     if (!dir)
         return err_oom(e);
-    if ((r = os_remove_empty_dir(dir, e)) < 0)
+    if ((r = os_remove_empty_dir(dir, e)) < 0 || (r = job_forget(db, id, e)) < 0)
         return r;
-    return job_forget(db, id, e);
+    *ret = true;
+    return 0;
 }
 
 /* Clients cannot read the log: what keeps a job from being deleted is told once by an event, and again when it is something else. */
@@ -81,16 +90,15 @@ static void delete_jobs(struct daemon *d, struct db *db)
     }
     for (size_t i = 0; i < n; i++) {
         log_context(ids[i], "delete");
-        int r = daemon_stopping(d) ? -ERR_STOPPING : delete_job(d, db, ids[i], &e);
+        bool gone = false;
+        int r = daemon_stopping(d) ? 0 : delete_job(d, db, ids[i], &gone, &e);
         if (r == -ERR_DISK_FULL && reserve_release(db))
-            r = delete_job(d, db, ids[i], &e);
-        if (r == -ERR_STOPPING)
-            ;
-        else if (r == 0)
-            log_info("job deleted");
-        else {
+            r = delete_job(d, db, ids[i], &gone, &e);
+        if (r < 0) {
             log_err(LOG_LEVEL_ERROR, "the job is not deleted yet, it is tried again", &e);
             tell(db, ids[i], &e);
+        } else if (gone) {
+            log_info("job deleted");
         }
         log_context(NULL, NULL);
         free(ids[i]);

@@ -22,6 +22,7 @@ struct key {
 
 static const char *const levels[] = {"error", "warning", "info", "debug", NULL};
 static const char *const accels[] = {"auto", "kvm", "tcg", NULL};
+static const char *const clouds[] = {"public", "china", "usgov", "custom", NULL};
 static const char *const scopes[] = {"auto", "none", NULL};
 static const char *const log_files[] = {"auto", "on", "off", NULL};
 
@@ -55,6 +56,14 @@ static const struct key keys[] = {
     N(api, max_streams, "64", 1, 5000, "open event streams"),
     N(api, max_body_kib, "1024", 16, 16384, "largest request body, in KiB"),
     {"events", "keep_days", NUMBER, offsetof(struct config, event_days), "30", 1, 3650, NULL, "days that events are kept"},
+    T(azure, cloud, "public", clouds, "public, china, usgov or custom"),
+    T(azure, arm_endpoint, "", NULL, "URL of Azure Resource Manager; empty: the cloud's"),
+    T(azure, login_endpoint, "", NULL, "URL of the sign-in service; empty: the cloud's"),
+    T(azure, imds_endpoint, "", NULL, "URL of the instance metadata service; empty: http://169.254.169.254"),
+    T(azure, arc_endpoint, "", NULL, "URL of the Azure Arc agent; empty: what IDENTITY_ENDPOINT says, else http://127.0.0.1:40342"),
+    T(azure, arc_token_dir, "", NULL, "folder of the Arc agent's challenge files; empty: where the agent has it"),
+    T(azure, blob_suffix, "", NULL, "end of the names of storage hosts; empty: the cloud's"),
+    T(azure, disk_sas_suffix, "", NULL, "end of the names of hosts that disks are exported from; empty: the cloud's"),
     T(tls, ca_file, "", NULL, "further CA certificates for outgoing https, in PEM"),
 };
 #undef T

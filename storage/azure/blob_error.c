@@ -191,6 +191,11 @@ int blob_error(struct blob *b, const char *what, const struct http_headers *h, c
     return -(int)e->code;
 }
 
+bool blob_error_is_refusal(const struct err *e)
+{
+    return (e->code == ERR_SOURCE_DENIED || e->code == ERR_SAS_EXPIRED) && (e->upstream.status == 401 || e->upstream.status == 403);
+}
+
 bool blob_error_is_transient(const struct err *e)
 {
     return e->code == ERR_THROTTLED || e->code == ERR_UPSTREAM || e->code == ERR_UNREACHABLE || e->code == ERR_TIMEOUT;

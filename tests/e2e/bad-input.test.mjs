@@ -39,6 +39,7 @@ const vmPost = (tail, json) => ({ method: 'POST', path: `/v1/vms/${vm}${tail}`, 
 const keys = (sequence) => () => vmPost('/keys', { sequence });
 const deep = '['.repeat(5000) + ']'.repeat(5000);
 const KEY = Buffer.alloc(64, 1).toString('base64');
+const GUID = '0aa1bb22-1111-2222-3333-444455556666';
 
 // what, request (or a function that makes it), status, code, field (undefined: there must be none)
 const rows = [
@@ -206,7 +207,12 @@ const rows = [
     ['a hidden name', put('.hidden', { type: 'sas', sas: 'sv=1&sig=x' }), 404, 'not_found'],
     ['no type', put('c', {}), 400, 'missing_field', '/type'],
     ['an unknown type', put('c', { type: 'password' }), 400, 'invalid_value', '/type'],
-    ['a type of a later version', put('c', { type: 'arc' }), 400, 'invalid_value', '/type'],
+    ['a client_id that is no GUID', put('c', { type: 'managed_identity', client_id: 'web' }), 400, 'invalid_value', '/client_id'],
+    ['a service principal without proof', put('c', { type: 'service_principal', tenant_id: 't', client_id: GUID }), 400, 'missing_field', '/client_secret'],
+    ['a service principal with two proofs', put('c', { type: 'service_principal', tenant_id: 't', client_id: GUID, client_secret: 'x', token_file: '/t' }),
+        400, 'invalid_value', '/token_file'],
+    ['a certificate that is none', put('c', { type: 'service_principal', tenant_id: 't', client_id: GUID, certificate: 'x' }), 400, 'invalid_value', '/certificate'],
+    ['a tenant that leads elsewhere', put('c', { type: 'az_cli', tenant_id: '../common' }), 400, 'invalid_value', '/tenant_id'],
     ['a key without account', put('c', { type: 'account_key', key: KEY }), 400, 'missing_field', '/account'],
     ['an account without key', put('c', { type: 'account_key', account: 'acct' }), 400, 'missing_field', '/key'],
     ['a key that is no base64', put('c', { type: 'account_key', account: 'acct', key: 'no base64!' }), 400, 'invalid_value', '/key'],

@@ -40,7 +40,7 @@ static void test_made(void **state)
     struct err err;
     tmp_assert_private(f->path);
     assert_ask(f->path, "PRAGMA journal_mode", "wal");
-    assert_ask(f->path, "PRAGMA user_version", "2");
+    assert_ask(f->path, "PRAGMA user_version", "4");
     assert_ask(f->path, "PRAGMA application_id", "1986884214");
     assert_ask(f->path, "SELECT count(*) FROM pragma_table_list WHERE schema = 'main' AND type = 'table' AND name NOT LIKE 'sqlite%' AND NOT strict", "0");
     int64_t v;
@@ -78,7 +78,7 @@ static void test_newer(void **state)
 {
     struct fixture *f = *state;
     close_db(f);
-    change(f->path, "PRAGMA user_version = 3");
+    change(f->path, "PRAGMA user_version = 5");
     refused(f, ERR_DB_NEWER, ERR_DB_NEWER);
 }
 
@@ -93,16 +93,21 @@ static void test_version_1(void **state)
     change(f->path, migrate_schema_sql);
     change(f->path, "PRAGMA user_version = 1; PRAGMA journal_mode = wal;"
                     "INSERT INTO job (id, spec, state, created_at_ms, updated_at_ms) VALUES ('11111111-2222-4333-8444-555555555555', '{}', 'queued', 1, 1);"
-                    "INSERT INTO resource (job, disk, kind, ident, user_data, made) VALUES (1, 0, 'file', '/d/x.vhd', 1, 1)");
+                    "INSERT INTO resource (job, disk, kind, ident, user_data, made) VALUES (1, 0, 'file', '/d/x.vhd', 1, 1);"
+                    "INSERT INTO credential (name, type, account, sealed, updated_at_ms) VALUES ('prod', 'account_key', 'acct', x'00', 1)");
     fails(db_open(f->path, f->box, &f->db, &err), ERR_DB);              /* the daemon migrates first */
     ok(db_create(f->path, f->box, &f->db, &err));
-    assert_ask(f->path, "PRAGMA user_version", "2");
+    assert_ask(f->path, "PRAGMA user_version", "4");
     struct resource *list;
     size_t n;
     ok(resource_list(f->db, "11111111-2222-4333-8444-555555555555", &list, &n, &err));
     assert_int_equal(n, 1);
     assert_true(list[0].state == RESOURCE_MADE && !list[0].proof && !strcmp(list[0].ident, "/d/x.vhd"));
     resource_list_free(list, n);
+    struct credential *creds;
+    ok(credential_list(f->db, &creds, &n, &err));
+    assert_true(n == 1 && creds[0].type == CREDENTIAL_ACCOUNT_KEY && !strcmp(creds[0].account, "acct") && !creds[0].client_id && !creds[0].signed_in);
+    credential_list_free(creds, n);
 }
 
 static void test_foreign(void **state)
