@@ -24,8 +24,9 @@ bool crypto_base64_decode(const char *s, uint8_t **ret, size_t *ret_len);
 /* RFC 4648 section 5 without padding, as JSON Web Tokens want it; heap or NULL. */
 char *crypto_base64url(const void *data, size_t n);
 
-/* An X.509 certificate with its RSA private key (2048 bits or more), to sign assertions with. `data` is PEM text with both (any order, further
- * certificates are ignored) or PKCS#12; password opens the key, NULL when it has none. ERR_VALUE saying what is missing or wrong; no message repeats data. */
+/* An X.509 certificate with its RSA private key (2048 bits or more), to sign assertions with (cert_posix.c, cert_win32.c). `data` is PEM
+ * text with both (any order, further certificates are ignored) or PKCS#12; password opens the key (on Windows that of a PKCS#12 alone), NULL
+ * when it has none. ERR_VALUE saying what is missing or wrong; no message repeats data. */
 struct crypto_cert;
 int crypto_cert_open(const void *data, size_t n, const char *password, struct crypto_cert **ret, struct err *e);
 void crypto_cert_close(struct crypto_cert *c);                           /* NULL is a no-op */

@@ -221,11 +221,18 @@ static int add_targets(struct finding *f, struct err *e)
     return r;
 }
 
-/* An unmanaged disk is read where it lies; a copy of it in another account would bring nothing. */
-static int check_unmanaged(const struct entry *x, struct err *e)
+/* What Azure does not copy into a storage account: an unmanaged disk lies in one already, and data that asks for a token is shown to nobody else. */
+static int check_route(const struct entry *x, struct err *e)
 {
+    if (!x->spec->via.url)
+        return 0;
+    for (size_t i = 0; i < x->n; i++)
+        if (str_ieq(x->disks[i]->data_access_auth_mode, "AzureActiveDirectory")) {
+            err_set(e, ERR_NOT_EXPORTABLE, "%s: reading the disk's data needs a Microsoft Entra token, which Azure does not use when it copies", x->disks[i]->name);
+            return err_hint(e, "Submit without \"via_storage_account\", or set the disk's data access authentication mode to None.");
+        }
     for (size_t i = 0; x->vm && i < x->vm->n_disks; i++)
-        if (wanted(x, &x->vm->disks[i]) && !x->vm->disks[i].id && x->spec->via.url) {
+        if (wanted(x, &x->vm->disks[i]) && !x->vm->disks[i].id) {
             err_set(e, ERR_NOT_EXPORTABLE, "%s: the disk is a page blob in a storage account already", x->vm->disks[i].name ? x->vm->disks[i].name : x->vm->name);
             return err_hint(e, "Submit without \"via_storage_account\".");
         }
@@ -239,7 +246,7 @@ static int find(struct finding *f, unsigned origin, struct err *e)
     f->entry.origin = origin;
     f->entry.spec = &f->t->job->spec->disks[origin];
     int r = task_arm_open(f->t, f->entry.spec->credential, &arm, e);
-    if (r < 0 || (r = read_entry(f, arm, e)) < 0 || (r = judge(f, e)) < 0 || (r = check_unmanaged(&f->entry, e)) < 0)
+    if (r < 0 || (r = read_entry(f, arm, e)) < 0 || (r = judge(f, e)) < 0 || (r = check_route(&f->entry, e)) < 0)
         return r;
     return add_targets(f, e);
 }

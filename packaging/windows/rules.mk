@@ -41,7 +41,7 @@ DEFS      += -ffile-prefix-map=$(CURDIR)=. -D_UCRT -D_WIN32_WINNT=0x0A00 -D__USE
 PKGFLAGS  := -isystem $(WIN64_ROOT)/include
 HARDEN    := -D_FORTIFY_SOURCE=2 -fstack-protector-strong
 LINKFLAGS  = -static -fstack-protector-strong -L$(WIN64_ROOT)/lib -Wl,--dynamicbase,--nxcompat,--high-entropy-va,--no-insert-timestamp $(LDFLAGS)
-SYSLIBS   := -lole32 -loleaut32 -lwbemuuid -luuid -lwinhttp -lshell32 -lws2_32 -lsecur32 -lcrypt32 -lbcrypt -ladvapi32 -lpthread
+SYSLIBS   := -lole32 -loleaut32 -lwbemuuid -luuid -lwinhttp -lshell32 -lws2_32 -lsecur32 -lcrypt32 -lbcrypt -lncrypt -ladvapi32 -lpthread
 LIBS      := -lmicrohttpd -lcurl -ljansson -lsqlite3 -lpng16 -lz -lexpat $(SYSLIBS)
 CLILIBS   := -lcurl -ljansson $(SYSLIBS)
 

@@ -1,4 +1,4 @@
-/* Certificates and their signatures, and base64url. */
+/* Certificates and their signatures on every system, with certificates that are always the same; and base64url. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -6,96 +6,78 @@
 #include <cmocka.h>
 #include <string.h>
 
-#include "common/clock.h"
 #include "common/crypto.h"
-#include "tests/unit/cert_util.h"
+#include "tests/unit/cert_vectors.h"
+#include "tests/unit/cert_verify.h"
 #include "tests/unit/db_util.h"
 
-static struct test_cert plain, locked;
-
-static int setup(void **state)
-{
-    (void)state;
-    plain = test_cert_make(2048, 30, "");
-    locked = test_cert_make(2048, 30, "pass word");
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    test_cert_free(&plain);
-    test_cert_free(&locked);
-    return 0;
-}
-
-static void assert_signs(const struct crypto_cert *c, const struct test_cert *with)
+static void assert_signs(const struct crypto_cert *c)
 {
     struct err err;
-    uint8_t *sig, digest[SHA256_LEN], want[32];
+    uint8_t *sig, digest[SHA256_LEN];
+    char hex[HEX_LEN(SHA256_LEN)];
     size_t n;
-    unsigned m;
-    ok(crypto_cert_sign_ps256(c, "header.claims", 13, &sig, &n, &err));
-    assert_int_equal(n, 256);
-    assert_true(test_cert_verify(with, "header.claims", 13, sig, n));
-    assert_false(test_cert_verify(with, "header.claimt", 13, sig, n));
-    free(sig);
+    for (int i = 0; i < 3; i++) {
+        ok(crypto_cert_sign_ps256(c, "header.claims", 13, &sig, &n, &err));
+        assert_int_equal(n, 256);
+        assert_true(cert_verify_ps256(VECTOR_CERT, "header.claims", 13, sig, n));
+        assert_false(cert_verify_ps256(VECTOR_CERT, "header.claimt", 13, sig, n));
+        assert_false(cert_verify_ps256(VECTOR_OTHER_CERT, "header.claims", 13, sig, n));
+        free(sig);
+    }
     ok(crypto_cert_sha256(c, digest, &err));
-    assert_int_equal(X509_digest(with->x509, EVP_sha256(), want, &m), 1);
-    assert_memory_equal(digest, want, 32);
-    int64_t days = (crypto_cert_expires_ms(c) - clock_now_ms()) / 86400000;
-    assert_in_range(days, 29, 30);
+    crypto_hex(digest, sizeof digest, hex);
+    assert_string_equal(hex, VECTOR_SHA256);
+    assert_int_equal(crypto_cert_expires_ms(c), VECTOR_EXPIRES_MS);
 }
 
 static void test_forms(void **state)
 {
     (void)state;
-    AUTO_FREE char *reversed = str_printf("%s%s", plain.cert_pem, plain.key_pem), *chain = str_printf("%s%s%s", locked.cert_pem, plain.cert_pem, plain.key_pem);
-    AUTO_FREE char *crlf = str_printf("Bag Attributes\r\n%s\r\n%s", plain.key_pem, plain.cert_pem);
-    const struct { const void *data; size_t n; const char *password; const struct test_cert *cert; } rows[] = {
-        {plain.pem, strlen(plain.pem), NULL, &plain}, {reversed, strlen(reversed), NULL, &plain}, {chain, strlen(chain), NULL, &plain},
-        {crlf, strlen(crlf), NULL, &plain}, {plain.pfx, plain.pfx_len, NULL, &plain}, {locked.pem, strlen(locked.pem), "pass word", &locked},
-        {locked.pfx, locked.pfx_len, "pass word", &locked}, {plain.pem, strlen(plain.pem), "not needed", &plain},
-    };
+    AUTO_FREE char *plain = str_printf("%s%s", VECTOR_KEY, VECTOR_CERT), *pkcs1 = str_printf("%s%s", VECTOR_KEY_PKCS1, VECTOR_CERT);
+    AUTO_FREE char *reversed = str_printf("%s%s", VECTOR_CERT, VECTOR_KEY), *chain = str_printf("words\r\n%s%s\n%s", VECTOR_OTHER_CERT, VECTOR_CERT, VECTOR_KEY);
+    const char *const rows[] = {plain, pkcs1, reversed, chain};
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         struct err err;
         AUTO(crypto_cert_close_ptr) struct crypto_cert *c = NULL;
-        if (crypto_cert_open(rows[i].data, rows[i].n, rows[i].password, &c, &err) < 0)
+        if (crypto_cert_open(rows[i], strlen(rows[i]), NULL, &c, &err) < 0)
             fail_msg("row %zu: %s", i, err.msg);
-        assert_signs(c, rows[i].cert);
+        assert_signs(c);
     }
+}
+
+static void test_pkcs12(void **state)
+{
+    (void)state;
+    struct err err;
+    uint8_t *raw;
+    size_t n;
+    if (!cert_verify_has_pkcs12())
+        skip();
+    AUTO(crypto_cert_close_ptr) struct crypto_cert *c = NULL, *none = NULL;
+    assert_true(crypto_base64_decode(VECTOR_PFX, &raw, &n));
+    ok(crypto_cert_open(raw, n, VECTOR_PASSWORD, &c, &err));
+    assert_signs(c);
+    fails(crypto_cert_open(raw, n, "wrong", &none, &err), ERR_VALUE);
+    assert_null(strstr(err.msg, "wrong"));
+    fails(crypto_cert_open(raw, n, NULL, &none, &err), ERR_VALUE);
+    free(raw);
 }
 
 static void test_refused(void **state)
 {
     (void)state;
-    struct test_cert small = test_cert_make(1024, 30, ""), curve = test_cert_make(0, 30, "");
-    AUTO_FREE char *other = str_printf("%s%s", plain.key_pem, locked.cert_pem), *cut = str_ndup(plain.pem, strlen(plain.pem) / 2);
-    const struct { const void *data; size_t n; const char *password; const char *says; } rows[] = {
-        {"", 0, NULL, "neither PEM"}, {"x", 1, NULL, "neither PEM"}, {plain.pfx, plain.pfx_len - 1, NULL, "neither PEM"},
-        {plain.key_pem, strlen(plain.key_pem), NULL, "no certificate"}, {plain.cert_pem, strlen(plain.cert_pem), NULL, "no private key"},
-        {other, strlen(other), NULL, "no certificate that belongs"}, {cut, strlen(cut), NULL, "no private key"},
-        {locked.pem, strlen(locked.pem), NULL, "without a password"}, {locked.pem, strlen(locked.pem), "wrong", "with this password"},
-        {locked.pfx, locked.pfx_len, NULL, "without a password"}, {locked.pfx, locked.pfx_len, "wrong", "with this password"},
-        {small.pem, strlen(small.pem), NULL, "no RSA key of 2048"}, {curve.pem, strlen(curve.pem), NULL, "no RSA key"},
-        {curve.pfx, curve.pfx_len, NULL, "no RSA key"},
-    };
+    AUTO_FREE char *other = str_printf("%s%s", VECTOR_KEY, VECTOR_OTHER_CERT), *cut = str_ndup(VECTOR_KEY, strlen(VECTOR_KEY) / 2);
+    AUTO_FREE char *encrypted = str_printf("%s%s", VECTOR_KEY_ENCRYPTED, VECTOR_CERT), *curve = str_printf("%s%s", VECTOR_EC_KEY, VECTOR_CERT);
+    AUTO_FREE char *small = str_printf("%s%s", VECTOR_SMALL_KEY, VECTOR_CERT);
+    const char *const rows[] = {"", "x", "PLANTED -----BEGIN ", "-----BEGIN PRIVATE KEY-----\nPLANTED!\n-----END PRIVATE KEY-----\n", VECTOR_KEY, VECTOR_CERT, other, cut, encrypted, curve, small};
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         struct err err;
         struct crypto_cert *c = NULL;
-        int r = crypto_cert_open(rows[i].data, rows[i].n, rows[i].password, &c, &err);
-        if (r != -ERR_VALUE || c || !strstr(err.msg, rows[i].says))
+        int r = crypto_cert_open(rows[i], strlen(rows[i]), NULL, &c, &err);
+        if (r != -ERR_VALUE || c || !err.msg[0] || strstr(err.msg, "PLANTED"))
             fail_msg("row %zu: %d %s", i, r, r ? err.msg : "accepted");
-        assert_null(strstr(err.msg, "wrong"));
     }
-    test_cert_free(&small);
-    test_cert_free(&curve);
-    struct test_cert old = test_cert_make(2048, -1, "");
-    struct err err;
-    AUTO(crypto_cert_close_ptr) struct crypto_cert *c = NULL;
-    ok(crypto_cert_open(old.pem, strlen(old.pem), NULL, &c, &err));      /* the caller judges the date */
-    assert_true(crypto_cert_expires_ms(c) < clock_now_ms());
-    test_cert_free(&old);
 }
 
 static void test_base64url(void **state)
@@ -112,6 +94,6 @@ static void test_base64url(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_forms), cmocka_unit_test(test_refused), cmocka_unit_test(test_base64url)};
-    return cmocka_run_group_tests(tests, setup, teardown);
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_forms), cmocka_unit_test(test_pkcs12), cmocka_unit_test(test_refused), cmocka_unit_test(test_base64url)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -13,7 +13,7 @@
 #include "common/crypto.h"
 #include "common/os.h"
 #include "storage/azure/token_internal.h"
-#include "tests/unit/cert_util.h"
+#include "tests/unit/cert_util_posix.h"
 #include "tests/unit/db_util.h"
 #include "tests/unit/script_server_posix.h"
 #include "tests/unit/tmp.h"

@@ -1,6 +1,6 @@
 /* Certificates for tests, made anew each run. Any failure fails the test. */
-#ifndef VMR_TESTS_UNIT_CERT_UTIL_H
-#define VMR_TESTS_UNIT_CERT_UTIL_H
+#ifndef VMR_TESTS_UNIT_CERT_UTIL_POSIX_H
+#define VMR_TESTS_UNIT_CERT_UTIL_POSIX_H
 
 #include <openssl/evp.h>
 #include <openssl/x509.h>

@@ -1,4 +1,4 @@
-#include "tests/unit/cert_util.h"
+#include "tests/unit/cert_util_posix.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
