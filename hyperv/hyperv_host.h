@@ -1,0 +1,34 @@
+/* What the Hyper-V driver wants of the host beside WMI: facts about files, rights for the VM's account, the clock. hyperv_host_win32.c has the
+ * real one; the tests' double of Hyper-V brings its own, so that a file can be "sparse" and an hour can pass at once.
+ *
+ * Threads: any at once. `arg` is what came with the table in struct hyperv_platform (hyperv.h). */
+#ifndef VMR_HYPERV_HOST_H
+#define VMR_HYPERV_HOST_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/error.h"
+
+struct hyperv_file {
+    bool sparse, compressed, encrypted;                /* FILE_ATTRIBUTE_…: Hyper-V refuses such files with 0xC03A001A */
+    bool recalled;                                     /* FILE_ATTRIBUTE_OFFLINE, RECALL_ON_…: contents lie elsewhere */
+    char file_system[16];                              /* "NTFS", "ReFS", "FAT32"; empty: not known */
+};
+
+struct hyperv_host_ops {
+    /* ERR_NOT_FOUND when there is no such file or folder. */
+    int (*file)(void *arg, const char *path, struct hyperv_file *ret, struct err *e);
+    /* Lets a VM's process use a file or folder: an entry in its ACL for NT VIRTUAL MACHINE\<vm_guid> (S-1-5-83-1-…), or with NULL for the
+     * group of all VMs (S-1-5-83-0): read, or with `write` read and write. An entry that is there is left as it is. */
+    int (*grant)(void *arg, const char *path, const char *vm_guid, bool write, struct err *e);
+    /* New files in this folder are not compressed, whatever the folder inherited (FSCTL_SET_COMPRESSION). */
+    int (*uncompressed_folder)(void *arg, const char *path, struct err *e);
+    /* Does the hypervisor run, and are we its root partition (CPUID 0x40000003, EBX bit 0)? */
+    bool (*hypervisor_runs)(void *arg);
+    /* Milliseconds on a monotonic clock, and waiting on that clock. */
+    int64_t (*now_ms)(void *arg);
+    void (*sleep_ms)(void *arg, unsigned ms);
+};
+
+#endif
