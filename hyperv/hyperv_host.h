@@ -22,10 +22,14 @@ struct hyperv_host_ops {
     /* Lets a VM's process use a file or folder: an entry in its ACL for NT VIRTUAL MACHINE\<vm_guid> (S-1-5-83-1-…), or with NULL for the
      * group of all VMs (S-1-5-83-0): read, or with `write` read and write. An entry that is there is left as it is. */
     int (*grant)(void *arg, const char *path, const char *vm_guid, bool write, struct err *e);
+    /* Takes that entry away again; one that is not there, or a path that is not, is 0. */
+    int (*revoke)(void *arg, const char *path, const char *vm_guid, struct err *e);
     /* New files in this folder are not compressed, whatever the folder inherited (FSCTL_SET_COMPRESSION). */
     int (*uncompressed_folder)(void *arg, const char *path, struct err *e);
     /* Does the hypervisor run, and are we its root partition (CPUID 0x40000003, EBX bit 0)? */
     bool (*hypervisor_runs)(void *arg);
+    /* Memory in bytes, and logical processors: the VM must fit in. */
+    void (*size)(void *arg, uint64_t *ret_total, uint64_t *ret_available, unsigned *ret_cpus);
     /* Milliseconds on a monotonic clock, and waiting on that clock. */
     int64_t (*now_ms)(void *arg);
     void (*sleep_ms)(void *arg, unsigned ms);
