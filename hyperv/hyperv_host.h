@@ -8,7 +8,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "common/error.h"
+#include "hyperv/hypervisor.h"
+#include "hyperv/wmi.h"
 
 struct hyperv_file {
     bool sparse, compressed, encrypted;                /* FILE_ATTRIBUTE_…: Hyper-V refuses such files with 0xC03A001A */
@@ -34,5 +35,19 @@ struct hyperv_host_ops {
     int64_t (*now_ms)(void *arg);
     void (*sleep_ms)(void *arg, unsigned ms);
 };
+
+/* What a Hyper-V driver stands on. Borrowed for as long as it is open. */
+struct hyperv_platform {
+    const struct wmi_ops *wmi;
+    void *wmi_arg;
+    const struct hyperv_host_ops *host;
+    void *host_arg;
+    wmi_trace_fn *trace;                               /* told of every call; NULL: nobody is */
+    void *trace_arg;
+};
+/* hv_open of hv_hyperv is this with the platform of the system that we run on. */
+int hyperv_open_on(const struct hyperv_platform *p, const struct hv_config *cfg, struct hv **ret, struct err *e);
+/* NULL where there is no Hyper-V. hyperv_host_win32.c, hyperv_host_posix.c */
+const struct hyperv_platform *hyperv_platform_here(void);
 
 #endif

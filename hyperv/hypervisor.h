@@ -146,6 +146,7 @@ struct hv_ops {
 struct hv { const struct hv_ops *ops; };
 
 extern const struct hv_ops hv_qemu;
+extern const struct hv_ops hv_hyperv;
 
 int hv_open(const struct hv_ops *ops, const struct hv_config *cfg, struct hv **ret, struct err *e);
 void hv_close(struct hv *hv);

@@ -168,11 +168,24 @@ struct wmi_ops {
     int (*text)(const struct wmi_object *o, char **ret, struct err *e);
 };
 
+/* One call across the seam, for a record of them. */
+struct wmi_call {
+    const char *ns, *kind;                             /* "query", "get", "spawn", "method", "exec", "put", "delete", "open", "reconnect" */
+    const char *target;                                /* WQL, path or class */
+    const char *method;                                /* exec, method; else NULL */
+    uint32_t hresult;                                  /* 0: the call came through */
+    int64_t return_value;                              /* of exec; -1: none */
+    int64_t took_us;
+};
+typedef void wmi_trace_fn(void *arg, const struct wmi_call *c);          /* any thread */
+
 /* Every back end embeds these as the first member of its structures. */
 struct wmi {
     const struct wmi_ops *ops;
     char ns[64];                                       /* as given to wmi_open */
     unsigned connection;                               /* counts reconnects; read and written atomically */
+    wmi_trace_fn *trace;                               /* wmi.c's */
+    void *trace_arg;
 };
 struct wmi_object {
     const struct wmi_ops *ops;
@@ -194,6 +207,8 @@ uint32_t wmi_hresult(const struct err *e);             /* of a failure of this m
 bool wmi_was_cut_off(const struct err *e);
 
 int wmi_open(const struct wmi_ops *ops, void *arg, const char *ns, const struct wmi_wait *w, struct wmi **ret, struct err *e);
+/* Before the first call of another thread. */
+void wmi_set_trace(struct wmi *wmi, wmi_trace_fn *fn, void *arg);
 void wmi_close(struct wmi *wmi);                       /* NULL is a no-op */
 DEFINE_AUTO(struct wmi, wmi_close)
 int wmi_query(struct wmi *wmi, const char *wql, size_t max, const struct wmi_wait *w, struct wmi_rows *ret, struct err *e);
