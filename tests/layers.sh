@@ -26,7 +26,7 @@ microhttpd.h        : api/*
 curl/*              : storage/* api/cli/* common/url.c
 ini.h               : service/config.c
 png.h               : api/*
-expat.h             : storage/azure/*
+expat.h             : storage/azure/* hyperv/wmi_text.c
 openssl/*           : common/*
 unistd.h            : *_posix.c
 fcntl.h             : *_posix.c
