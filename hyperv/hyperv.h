@@ -75,14 +75,20 @@ int hyperv_query_one(struct hyperv *h, const struct wmi_wait *w, struct wmi_obje
 
 /* ---- hyperv_job.c: calls that may become jobs ---- */
 struct hyperv_call {
-    const char *path, *method;
-    struct wmi_object *in;                             /* borrowed */
-    const char *what;                                  /* what did not work, when it fails: "cannot start the VM x" */
+    const char *path, *method;                         /* borrowed */
+    struct wmi_object *in;                             /* owned; NULL: the method takes nothing */
+    const char *what;                                  /* borrowed: what did not work, when it fails: "cannot start the VM x" */
     unsigned job_ms;                                   /* 0: HYPERV_JOB_MS */
     bool once;                                         /* 32775 means something here: do not wait it out */
     void (*progress)(void *arg, unsigned percent);     /* NULL: none */
     void *progress_arg;
 };
+void hyperv_call_clear(struct hyperv_call *c);
+/* Gets ready to call a method of a service, or of an instance of a class: in-parameters are then put into ret->in. */
+int hyperv_prepare(struct hyperv *h, enum hyperv_service s, const char *method, const char *what, const struct wmi_wait *w, struct hyperv_call *ret,
+                   struct err *e);
+int hyperv_prepare_at(struct hyperv *h, const char *class_name, const char *path, const char *method, const char *what, const struct wmi_wait *w,
+                      struct hyperv_call *ret, struct err *e);
 struct hyperv_result { struct wmi_object *out; char *job; };              /* job: NULL when it was done at once */
 void hyperv_result_clear(struct hyperv_result *r);
 /* Returns when it is done. A failed job is an error with the job's words and code. ERR_CANCELLED ends a job that can be ended. *ret may be NULL. */
@@ -111,7 +117,6 @@ struct hyperv_record {
     char guid[UUID_LEN];                               /* Hyper-V's name of it, upper case; empty: not defined yet */
     char mark[UUID_LEN];
     bool complete;                                     /* false: the intent; something may be left in Hyper-V */
-    bool own_nat;                                      /* connected to the NAT that we made */
     int64_t started_at_ms;                             /* the last start */
     unsigned next_file;                                /* number of the next layer or base */
     struct hyperv_layer layers[HV_DISKS_MAX];
@@ -135,6 +140,8 @@ struct hyperv_vm {
     unsigned refs;                                     /* under h->lock */
     struct hyperv_serial *serial;
     pthread_mutex_t keys;
+    char *keyboard;                                    /* under keys: path of its keyboard; NULL: not looked up */
+    int64_t keys_proven_until_ms;                      /* under keys: that it is ours was seen a moment ago */
 
     pthread_mutex_t lock;
     const char *busy_with;                             /* op: what is being done; NULL: nothing */
@@ -176,6 +183,7 @@ void hyperv_unclaim(struct hyperv *h, struct hyperv_claim *c);
  * begin needs its end. */
 int hyperv_op_begin(struct hyperv *h, const char *id, const char *doing, struct hyperv_vm **ret, struct err *e);
 void hyperv_op_end(struct hyperv_vm *vm);
+void hyperv_guid_of(struct hyperv_vm *vm, char ret[UUID_LEN]);          /* without op: as it is at this moment */
 int hyperv_no_vm(const char *id, struct err *e);       /* ERR_NOT_FOUND */
 /* Under op: changes the record through `r` (a copy whose ownership passes on), on disk first. */
 int hyperv_commit(struct hyperv_vm *vm, struct hyperv_record *r, struct err *e);
@@ -187,9 +195,12 @@ struct hyperv_machine {
     struct wmi_object *settings;
 };
 void hyperv_machine_clear(struct hyperv_machine *m);
+char *hyperv_short_name(const char *name);             /* the 100 characters that Hyper-V takes; heap or NULL */
 bool hyperv_is_guid(const char *s);                    /* with dashes, without braces, in either case */
 /* ERR_VM_GONE: Hyper-V does not know it any more. ERR_WRONG_STATE: its notes do not carry the record's mark: it is not to be touched. */
 int hyperv_machine_open(struct hyperv *h, const struct hyperv_record *r, const struct wmi_wait *w, struct hyperv_machine *ret, struct err *e);
+/* The same without op, of the record as it is at this moment. */
+int hyperv_machine_of(struct hyperv_vm *vm, const struct wmi_wait *w, struct hyperv_machine *ret, struct err *e);
 /* The VM whose notes carry this id, and with `mark` not NULL this mark. ERR_NOT_FOUND. */
 int hyperv_machine_search(struct hyperv *h, const char *id, const char *mark, const struct wmi_wait *w, char ret_guid[UUID_LEN], struct err *e);
 int hyperv_machine_define(struct hyperv *h, const struct hyperv_record *r, const char *dir, const struct wmi_wait *w, char ret_guid[UUID_LEN],
@@ -246,6 +257,7 @@ int hyperv_disk_grant(struct hyperv *h, const char *dir, const struct hyperv_rec
 void hyperv_disk_revoke(struct hyperv *h, const struct hyperv_record *rec);          /* on files that are not ours to remove */
 /* Removes layers and bases that neither the VM nor a checkpoint needs. */
 void hyperv_disk_sweep(const char *dir, const struct hyperv_record *rec);
+void hyperv_disk_forget(const char *dir, const char *name);             /* removes one file of the VM's folder; "" is none */
 /* Caller frees; NULL: no memory. */
 char *hyperv_disk_path(const char *dir, const struct hyperv_record *rec, unsigned slot);
 /* Copies a disk with all below it into a new file. */
@@ -253,12 +265,12 @@ int hyperv_disk_copy(struct hyperv *h, const char *from, const char *to, enum hv
                      void *arg, uint64_t size, struct err *e);
 
 /* ---- hyperv_network.c, hyperv_nat.c ---- */
-/* Connects the VM as its specification says; sets rec->own_nat. VM off. */
-int hyperv_network_plug(struct hyperv *h, const struct hyperv_machine *m, struct hyperv_record *rec, const struct wmi_wait *w, struct err *e);
-/* The switch whose guests get out. *ret_own: it is the one that we made. Caller frees *ret_switch, its path. */
-int hyperv_nat_get(struct hyperv *h, const struct wmi_wait *w, char **ret_switch, bool *ret_own, struct err *e);
-/* Removes what we made when no VM uses it any more; `but` does not count. */
-int hyperv_nat_release(struct hyperv *h, const char *but, const struct wmi_wait *w, struct err *e);
+/* Connects the VM as its specification says; VM off. */
+int hyperv_network_plug(struct hyperv *h, const struct hyperv_machine *m, const struct hv_vm_spec *s, const struct wmi_wait *w, struct err *e);
+/* The switch whose guests get out, made if there is none, and used by the VM `id` from now on. Caller frees *ret_switch, its path. */
+int hyperv_nat_get(struct hyperv *h, const char *id, const struct wmi_wait *w, char **ret_switch, struct err *e);
+/* The VM uses it no more; removes what we made with the last user. A VM that used none is fine. */
+int hyperv_nat_release(struct hyperv *h, const char *id, const struct wmi_wait *w, struct err *e);
 /* "192.168.200.0/24" of our own NAT; false: there is none now. */
 bool hyperv_nat_prefix(struct hyperv *h, char *ret, size_t size);
 
@@ -280,7 +292,7 @@ int hyperv_state_settle(struct hyperv *h, const char *guid, unsigned timeout_ms,
 int hyperv_power_on(struct hyperv_vm *vm, const struct wmi_wait *w, struct err *e);
 int hyperv_power_off(struct hyperv *h, const struct hyperv_machine *m, const struct wmi_wait *w, struct err *e);
 int hyperv_need_off(struct hyperv_vm *vm, const char *what, const struct wmi_wait *w, struct hyperv_machine *ret, struct err *e);
-int hyperv_exporting(const struct hyperv_vm *vm, struct err *e);        /* ERR_WRONG_STATE while a disk is exported */
+int hyperv_exporting(struct hyperv_vm *vm, struct err *e);        /* ERR_WRONG_STATE while a disk is exported */
 /* Is the guest's heartbeat there? */
 bool hyperv_heartbeat(struct hyperv *h, const char *guid, const struct wmi_wait *w);
 void hyperv_vm_seen(struct hyperv_vm *vm, const struct hyperv_state *st, bool alive);   /* what was learnt */
@@ -289,6 +301,7 @@ void hyperv_vm_seen(struct hyperv_vm *vm, const struct hyperv_state *st, bool al
 struct hyperv_log;
 int hyperv_log_open(const char *dir, struct hyperv_log **ret, struct err *e);
 void hyperv_log_close(struct hyperv_log *l);
+void hyperv_log_let_go(struct hyperv_log *l);          /* closes its file until the next append */
 int hyperv_log_append(struct hyperv_log *l, const void *p, size_t n, struct err *e);
 int hyperv_log_read(struct hyperv_log *l, uint64_t offset, void *buf, size_t n, size_t *ret_n, uint64_t *ret_size, struct err *e);
 int hyperv_serial_new(const char *id, const char *dir, struct hyperv_serial **ret, struct err *e);
@@ -296,6 +309,7 @@ void hyperv_serial_free(struct hyperv_serial *s);      /* NULL is a no-op; waits
 /* A reader is there from now on, until the VM is seen off for a while. */
 int hyperv_serial_listen(struct hyperv_serial *s, struct err *e);
 void hyperv_serial_off(struct hyperv_serial *s);       /* the VM is off: nobody need wait for its pipe */
+void hyperv_serial_silence(struct hyperv_serial *s);   /* ends the reader for good and closes the log's file */
 /* \\.\pipe\vmrecover-<id>. Connects the first serial port of the machine to it. */
 int hyperv_serial_plug(struct hyperv *h, const struct hyperv_machine *m, const char *id, const struct wmi_wait *w, struct err *e);
 

@@ -17,6 +17,35 @@
 
 enum { JOB_COMPLETED = 7, JOB_TERMINATED = 8, JOB_KILLED = 9, JOB_EXCEPTION = 10, JOB_WARNINGS = 32768 };
 
+void hyperv_call_clear(struct hyperv_call *c)
+{
+    wmi_object_free(c->in);
+    *c = (struct hyperv_call){0};
+}
+
+int hyperv_prepare_at(struct hyperv *h, const char *class_name, const char *path, const char *method, const char *what, const struct wmi_wait *w,
+                      struct hyperv_call *ret, struct err *e)
+{
+    struct wmi *wmi;
+    int r = what ? hyperv_wmi(h, w, &wmi, e) : err_oom(e);            /* `what` is formatted by every caller */
+    if (r == 0)
+        r = wmi_method(wmi, class_name, method, w, &ret->in, e);
+    if (r == 0) {
+        ret->path = path;
+        ret->method = method;
+        ret->what = what;
+    }
+    return r;
+}
+
+int hyperv_prepare(struct hyperv *h, enum hyperv_service s, const char *method, const char *what, const struct wmi_wait *w, struct hyperv_call *ret,
+                   struct err *e)
+{
+    const char *path;
+    int r = hyperv_service(h, s, w, &path, e);
+    return r < 0 ? r : hyperv_prepare_at(h, hyperv_service_class(s), path, method, what, w, ret, e);
+}
+
 void hyperv_result_clear(struct hyperv_result *r)
 {
     wmi_object_free(r->out);

@@ -81,25 +81,40 @@ static int open_settings(struct hyperv *h, const char *guid, const struct wmi_wa
     return r;
 }
 
-int hyperv_machine_open(struct hyperv *h, const struct hyperv_record *rec, const struct wmi_wait *w, struct hyperv_machine *ret, struct err *e)
+static int open_machine(struct hyperv *h, const char *id, const char *guid, const char *mark, const struct wmi_wait *w, struct hyperv_machine *ret,
+                        struct err *e)
 {
     struct hyperv_machine m = {0};
     const char *unused;
     int r = hyperv_service(h, HYPERV_VMS, w, &unused, e);          /* without rights all VMs look removed */
-    if (r == 0 && !rec->guid[0])
-        r = err_set(e, ERR_VM_GONE, "the virtual machine of %s is not in Hyper-V", rec->spec.id);
+    if (r == 0 && !guid[0])
+        r = err_set(e, ERR_VM_GONE, "the virtual machine of %s is not in Hyper-V", id);
     if (r == 0)
-        r = open_settings(h, rec->guid, w, &m, e);
-    if (r == 0 && !notes_say(m.settings, rec->spec.id, rec->mark)) {
-        err_set(e, ERR_WRONG_STATE, "the notes of the virtual machine %s do not say that it is ours; it is not touched", rec->guid);
-        r = err_hint(e, "Make '" MARK " %s %s' the first line of its notes again, or remove the virtual machine in Hyper-V Manager.", rec->spec.id,
-                     rec->mark);
+        r = open_settings(h, guid, w, &m, e);
+    if (r == 0 && !notes_say(m.settings, id, mark)) {
+        err_set(e, ERR_WRONG_STATE, "the notes of the virtual machine %s do not say that it is ours; it is not touched", guid);
+        r = err_hint(e, "Make '" MARK " %s %s' the first line of its notes again, or remove the virtual machine in Hyper-V Manager.", id, mark);
     }
     if (r < 0)
         hyperv_machine_clear(&m);
     else
         *ret = m;
     return r;
+}
+
+int hyperv_machine_open(struct hyperv *h, const struct hyperv_record *rec, const struct wmi_wait *w, struct hyperv_machine *ret, struct err *e)
+{
+    return open_machine(h, rec->spec.id, rec->guid, rec->mark, w, ret, e);
+}
+
+int hyperv_machine_of(struct hyperv_vm *vm, const struct wmi_wait *w, struct hyperv_machine *ret, struct err *e)
+{
+    char guid[UUID_LEN], mark[UUID_LEN];
+    pthread_mutex_lock(&vm->lock);
+    memcpy(guid, vm->rec.guid, sizeof guid);
+    memcpy(mark, vm->rec.mark, sizeof mark);
+    pthread_mutex_unlock(&vm->lock);
+    return open_machine(vm->h, vm->id, guid, mark, w, ret, e);
 }
 
 int hyperv_machine_search(struct hyperv *h, const char *id, const char *mark, const struct wmi_wait *w, char ret_guid[UUID_LEN], struct err *e)
@@ -126,8 +141,8 @@ int hyperv_machine_search(struct hyperv *h, const char *id, const char *mark, co
 
 /* ---- define ---- */
 
-/* At most so many characters, whole ones. */
-static char *short_name(const char *name)
+/* Whole characters. */
+char *hyperv_short_name(const char *name)
 {
     size_t n = 0, chars = 0;
     for (; name[n]; n++) {
@@ -162,7 +177,7 @@ static int put_folders(struct wmi_object *o, const char *dir, struct err *e)
 static int put_settings(struct wmi_object *o, const struct hyperv_record *rec, const char *dir, struct err *e)
 {
     const struct hv_vm_spec *s = &rec->spec;
-    AUTO_FREE char *name = short_name(s->name && *s->name ? s->name : s->id), *notes = notes_for(rec);
+    AUTO_FREE char *name = hyperv_short_name(s->name && *s->name ? s->name : s->id), *notes = notes_for(rec);
     const char *list[] = {notes};
     if (!name || !notes)
         return err_oom(e);
@@ -208,28 +223,23 @@ int hyperv_machine_define(struct hyperv *h, const struct hyperv_record *rec, con
                           struct err *e)
 {
     struct wmi *wmi;
-    const char *service;
-    AUTO(wmi_object_free_ptr) struct wmi_object *settings = NULL, *in = NULL;
-    AUTO_FREE char *what = str_printf("cannot define the VM %s", rec->spec.id);
-    int r = what ? hyperv_wmi(h, w, &wmi, e) : err_oom(e);
-    if (r == 0)
-        r = hyperv_service(h, HYPERV_VMS, w, &service, e);
+    AUTO(wmi_object_free_ptr) struct wmi_object *settings = NULL;
+    AUTO(hyperv_call_clear) struct hyperv_call c = {0};
+    AUTO(hyperv_result_clear) struct hyperv_result result = {0};
+    AUTO_FREE char *what = str_printf("cannot define the VM %s", rec->spec.id), *path = NULL;
+    int r = hyperv_wmi(h, w, &wmi, e);
     if (r == 0)
         r = wmi_spawn(wmi, "Msvm_VirtualSystemSettingData", w, &settings, e);
     if (r == 0)
         r = put_settings(settings, rec, dir, e);
     if (r == 0)
-        r = wmi_method(wmi, hyperv_service_class(HYPERV_VMS), "DefineSystem", w, &in, e);
+        r = hyperv_prepare(h, HYPERV_VMS, "DefineSystem", what, w, &c, e);
     if (r == 0)
-        r = wmi_put_instance_in(in, "SystemSettings", settings, e);
+        r = wmi_put_instance_in(c.in, "SystemSettings", settings, e);
+    if (r == 0)
+        r = hyperv_invoke(h, &c, w, &result, e);
     if (r < 0)
         return r;
-    AUTO(hyperv_result_clear) struct hyperv_result result = {0};
-    struct hyperv_call c = {.path = service, .method = "DefineSystem", .in = in, .what = what};
-    r = hyperv_invoke(h, &c, w, &result, e);
-    if (r < 0)
-        return r;
-    AUTO_FREE char *path = NULL;
     struct err ignored;
     if (hyperv_made(h, &result, "ResultingSystem", "Msvm_ComputerSystem", w, &path, &ignored) == 0 && guid_of(path, ret_guid))
         return 0;
@@ -238,34 +248,20 @@ int hyperv_machine_define(struct hyperv *h, const struct hyperv_record *rec, con
 
 int hyperv_machine_destroy(struct hyperv *h, const struct hyperv_machine *m, const struct wmi_wait *w, struct err *e)
 {
-    struct wmi *wmi;
-    const char *service;
-    AUTO(wmi_object_free_ptr) struct wmi_object *in = NULL;
+    AUTO(hyperv_call_clear) struct hyperv_call c = {0};
     AUTO_FREE char *what = str_printf("cannot remove the VM %s", m->guid);
-    int r = what ? hyperv_wmi(h, w, &wmi, e) : err_oom(e);
+    int r = hyperv_prepare(h, HYPERV_VMS, "DestroySystem", what, w, &c, e);
     if (r == 0)
-        r = hyperv_service(h, HYPERV_VMS, w, &service, e);
-    if (r == 0)
-        r = wmi_method(wmi, hyperv_service_class(HYPERV_VMS), "DestroySystem", w, &in, e);
-    if (r == 0)
-        r = wmi_put_str(in, "AffectedSystem", m->path, e);
-    struct hyperv_call c = {.path = service, .method = "DestroySystem", .in = in, .what = what};
+        r = wmi_put_str(c.in, "AffectedSystem", m->path, e);
     return r < 0 ? r : hyperv_invoke(h, &c, w, NULL, e);
 }
 
 int hyperv_machine_modify(struct hyperv *h, struct wmi_object *settings, const char *what, const struct wmi_wait *w, struct err *e)
 {
-    struct wmi *wmi;
-    const char *service;
-    AUTO(wmi_object_free_ptr) struct wmi_object *in = NULL;
-    int r = hyperv_wmi(h, w, &wmi, e);
+    AUTO(hyperv_call_clear) struct hyperv_call c = {0};
+    int r = hyperv_prepare(h, HYPERV_VMS, "ModifySystemSettings", what, w, &c, e);
     if (r == 0)
-        r = hyperv_service(h, HYPERV_VMS, w, &service, e);
-    if (r == 0)
-        r = wmi_method(wmi, hyperv_service_class(HYPERV_VMS), "ModifySystemSettings", w, &in, e);
-    if (r == 0)
-        r = wmi_put_instance_in(in, "SystemSettings", settings, e);
-    struct hyperv_call c = {.path = service, .method = "ModifySystemSettings", .in = in, .what = what};
+        r = wmi_put_instance_in(c.in, "SystemSettings", settings, e);
     return r < 0 ? r : hyperv_invoke(h, &c, w, NULL, e);
 }
 

@@ -165,7 +165,6 @@ static bool read_record(json_t *o, struct hyperv_record *r)
     r->started_at_ms = started;
     r->next_file = (unsigned)next;
     r->complete = json_is_true(json_object_get(o, "complete"));
-    r->own_nat = json_is_true(json_object_get(o, "own_nat"));
     r->created = json_incref(json_object_get(o, "created"));
     if (!json_is_array(checkpoints) || !(r->checkpoints = calloc(HV_CHECKPOINTS_MAX, sizeof *r->checkpoints)))
         return false;
@@ -208,8 +207,8 @@ int hyperv_record_save(const char *dir, const struct hyperv_record *r, struct er
     json_t *checkpoints = json_array();
     for (size_t i = 0; i < r->n_checkpoints; i++)
         json_array_append_new(checkpoints, checkpoint_json(&r->checkpoints[i]));
-    json_t *o = json_pack("{s:i, s:s, s:s, s:b, s:b, s:I, s:i, s:o, s:O, s:o, s:o}", "version", VERSION, "guid", r->guid, "mark", r->mark,
-                          "complete", (int)r->complete, "own_nat", (int)r->own_nat, "started_at_ms", (json_int_t)r->started_at_ms, "next_file",
+    json_t *o = json_pack("{s:i, s:s, s:s, s:b, s:I, s:i, s:o, s:O, s:o, s:o}", "version", VERSION, "guid", r->guid, "mark", r->mark,
+                          "complete", (int)r->complete, "started_at_ms", (json_int_t)r->started_at_ms, "next_file",
                           (int)r->next_file, "vm", vmspec_json(&r->spec), "created", r->created, "layers", layers_json(r->layers),
                           "checkpoints", checkpoints);
     AUTO_FREE char *text = o ? json_dumps(o, JSON_INDENT(2)) : NULL, *path = os_path_join(dir, "vm.json");

@@ -24,58 +24,35 @@ int hyperv_resources(struct hyperv *h, const struct hyperv_machine *m, const cha
 int hyperv_add(struct hyperv *h, const struct hyperv_machine *m, struct wmi_object *settings, const char *what, const struct wmi_wait *w,
                char **ret_path, struct err *e)
 {
-    struct wmi *wmi;
-    const char *service;
-    AUTO(wmi_object_free_ptr) struct wmi_object *in = NULL;
-    int r = hyperv_wmi(h, w, &wmi, e);
-    if (r == 0)
-        r = hyperv_service(h, HYPERV_VMS, w, &service, e);
-    if (r == 0)
-        r = wmi_method(wmi, hyperv_service_class(HYPERV_VMS), "AddResourceSettings", w, &in, e);
-    if (r == 0)
-        r = wmi_put_str(in, "AffectedConfiguration", m->settings_path, e);
-    if (r == 0)
-        r = wmi_put_instances_in(in, "ResourceSettings", &settings, 1, e);
-    if (r < 0)
-        return r;
+    AUTO(hyperv_call_clear) struct hyperv_call c = {0};
     AUTO(hyperv_result_clear) struct hyperv_result result = {0};
-    struct hyperv_call c = {.path = service, .method = "AddResourceSettings", .in = in, .what = what};
-    r = hyperv_invoke(h, &c, w, &result, e);
-    if (r == 0 && ret_path) {
-        AUTO_FREE char *class_name = wmi_str(settings, "__CLASS");
-        r = class_name ? hyperv_made(h, &result, "ResultingResourceSettings", class_name, w, ret_path, e) : err_oom(e);
-    }
-    return r;
+    int r = hyperv_prepare(h, HYPERV_VMS, "AddResourceSettings", what, w, &c, e);
+    if (r == 0)
+        r = wmi_put_str(c.in, "AffectedConfiguration", m->settings_path, e);
+    if (r == 0)
+        r = wmi_put_instances_in(c.in, "ResourceSettings", &settings, 1, e);
+    if (r == 0)
+        r = hyperv_invoke(h, &c, w, &result, e);
+    if (r < 0 || !ret_path)
+        return r;
+    AUTO_FREE char *class_name = wmi_str(settings, "__CLASS");
+    return class_name ? hyperv_made(h, &result, "ResultingResourceSettings", class_name, w, ret_path, e) : err_oom(e);
 }
 
 int hyperv_modify(struct hyperv *h, struct wmi_object *settings, const char *what, const struct wmi_wait *w, struct err *e)
 {
-    struct wmi *wmi;
-    const char *service;
-    AUTO(wmi_object_free_ptr) struct wmi_object *in = NULL;
-    int r = hyperv_wmi(h, w, &wmi, e);
+    AUTO(hyperv_call_clear) struct hyperv_call c = {0};
+    int r = hyperv_prepare(h, HYPERV_VMS, "ModifyResourceSettings", what, w, &c, e);
     if (r == 0)
-        r = hyperv_service(h, HYPERV_VMS, w, &service, e);
-    if (r == 0)
-        r = wmi_method(wmi, hyperv_service_class(HYPERV_VMS), "ModifyResourceSettings", w, &in, e);
-    if (r == 0)
-        r = wmi_put_instances_in(in, "ResourceSettings", &settings, 1, e);
-    struct hyperv_call c = {.path = service, .method = "ModifyResourceSettings", .in = in, .what = what};
+        r = wmi_put_instances_in(c.in, "ResourceSettings", &settings, 1, e);
     return r < 0 ? r : hyperv_invoke(h, &c, w, NULL, e);
 }
 
 int hyperv_remove(struct hyperv *h, const char *path, const char *what, const struct wmi_wait *w, struct err *e)
 {
-    struct wmi *wmi;
-    const char *service;
-    AUTO(wmi_object_free_ptr) struct wmi_object *in = NULL;
-    int r = hyperv_wmi(h, w, &wmi, e);
+    AUTO(hyperv_call_clear) struct hyperv_call c = {0};
+    int r = hyperv_prepare(h, HYPERV_VMS, "RemoveResourceSettings", what, w, &c, e);
     if (r == 0)
-        r = hyperv_service(h, HYPERV_VMS, w, &service, e);
-    if (r == 0)
-        r = wmi_method(wmi, hyperv_service_class(HYPERV_VMS), "RemoveResourceSettings", w, &in, e);
-    if (r == 0)
-        r = wmi_put_strs(in, "ResourceSettings", &path, 1, e);
-    struct hyperv_call c = {.path = service, .method = "RemoveResourceSettings", .in = in, .what = what};
+        r = wmi_put_strs(c.in, "ResourceSettings", &path, 1, e);
     return r < 0 ? r : hyperv_invoke(h, &c, w, NULL, e);
 }

@@ -12,6 +12,13 @@ int hyperv_no_vm(const char *id, struct err *e)
     return err_set(e, ERR_NOT_FOUND, "there is no virtual machine with the id '%s'", id);
 }
 
+void hyperv_guid_of(struct hyperv_vm *vm, char ret[UUID_LEN])
+{
+    pthread_mutex_lock(&vm->lock);
+    memcpy(ret, vm->rec.guid, UUID_LEN);
+    pthread_mutex_unlock(&vm->lock);
+}
+
 int hyperv_vm_add(struct hyperv *h, const char *id, const char *dir, struct hyperv_record *rec, struct err *e)
 {
     struct hyperv_vm *vm = calloc(1, sizeof *vm);
@@ -87,6 +94,7 @@ void hyperv_vm_unref(struct hyperv_vm *vm)
     hyperv_record_clear(&vm->rec);
     pthread_mutex_destroy(&vm->keys);
     pthread_mutex_destroy(&vm->lock);
+    free(vm->keyboard);
     free(vm->dir);
     free(vm);
 }

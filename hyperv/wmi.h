@@ -137,7 +137,7 @@ struct wmi_ops {
      * another thread has reconnected since. */
     int (*reconnect)(struct wmi *wmi, unsigned seen, const struct wmi_wait *w, struct err *e);
     /* WQL, forward only. At most max rows; more is ERR_UPSTREAM_FINAL, nothing of them is returned. Rows hold the properties that SELECT named
-     * (the others are NULL), and the system properties. */
+     * (the others are NULL); they have a __PATH when all keys are among them. */
     int (*query)(struct wmi *wmi, const char *wql, size_t max, const struct wmi_wait *w, struct wmi_rows *ret, struct err *e);
     /* An instance by its path (__PATH or relative), or a class definition by the name of the class. */
     int (*get)(struct wmi *wmi, const char *path, const struct wmi_wait *w, struct wmi_object **ret, struct err *e);
