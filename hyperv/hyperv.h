@@ -40,6 +40,8 @@
 #define HYPERV_GLANCE_MS 5000                          /* one call of who only wants to look */
 #define HYPERV_JOB_MS (10u * 60 * 1000)                /* a job, unless it copies a disk */
 #define HYPERV_COPY_MS (24u * 60 * 60 * 1000)
+#define HYPERV_SETTLE_MS 60000u                        /* after a change, until the state says so */
+#define HYPERV_MERGE_MS (2u * 60 * 60 * 1000)          /* until the disks of deleted checkpoints are merged */
 #define HYPERV_VMS_MAX 1000
 
 struct hyperv;
@@ -291,7 +293,8 @@ int hyperv_state_settle(struct hyperv *h, const char *guid, unsigned timeout_ms,
 /* Under op. */
 int hyperv_power_on(struct hyperv_vm *vm, const struct wmi_wait *w, struct err *e);
 int hyperv_power_off(struct hyperv *h, const struct hyperv_machine *m, const struct wmi_wait *w, struct err *e);
-int hyperv_need_off(struct hyperv_vm *vm, const char *what, const struct wmi_wait *w, struct hyperv_machine *ret, struct err *e);
+/* settle_ms: how long Hyper-V may be at work on it before. */
+int hyperv_need_off(struct hyperv_vm *vm, const char *what, unsigned settle_ms, const struct wmi_wait *w, struct hyperv_machine *ret, struct err *e);
 int hyperv_exporting(struct hyperv_vm *vm, struct err *e);        /* ERR_WRONG_STATE while a disk is exported */
 /* Is the guest's heartbeat there? */
 bool hyperv_heartbeat(struct hyperv *h, const char *guid, const struct wmi_wait *w);

@@ -219,7 +219,7 @@ static int create(struct hyperv_vm *vm, const char *name, const struct wmi_wait 
     if (r == 0)
         r = may_create(vm, e);
     if (r == 0)
-        r = hyperv_state_settle(h, m.guid, 60000, w, &st, e);
+        r = hyperv_state_settle(h, m.guid, HYPERV_SETTLE_MS, w, &st, e);
     if (r == 0)
         r = write_intent(vm, &m, name, st.state == HV_RUNNING || st.state == HV_PAUSED, w, &c, e);
     if (r < 0)
@@ -356,7 +356,7 @@ static int restore(struct hyperv_vm *vm, const char *checkpoint, const struct wm
     if (r == 0)
         r = go_back(vm, i, e);
     if (r == 0)
-        r = hyperv_state_settle(h, m.guid, 60000, w, &st, e);
+        r = hyperv_state_settle(h, m.guid, HYPERV_SETTLE_MS, w, &st, e);
     if (r < 0)
         return r;
     hyperv_vm_seen(vm, &st, false);

@@ -91,7 +91,7 @@ static int attach(struct hyperv_vm *vm, unsigned slot, const struct hv_disk *dis
     struct hyperv *h = vm->h;
     AUTO(hyperv_machine_clear) struct hyperv_machine m = {0};
     struct hyperv_record rec = {0};
-    int r = hyperv_need_off(vm, "attach a disk", w, &m, e);
+    int r = hyperv_need_off(vm, "attach a disk", HYPERV_SETTLE_MS, w, &m, e);
     if (r == 0)
         r = check_slot(vm, slot, disk, e);
     if (r == 0)
@@ -139,7 +139,7 @@ static int detach(struct hyperv_vm *vm, unsigned slot, const struct wmi_wait *w,
     struct hyperv *h = vm->h;
     AUTO(hyperv_machine_clear) struct hyperv_machine m = {0};
     struct hyperv_record rec;
-    int r = hyperv_need_off(vm, "detach a disk", w, &m, e);
+    int r = hyperv_need_off(vm, "detach a disk", HYPERV_SETTLE_MS, w, &m, e);
     if (r == 0 && !vm->rec.spec.disks[slot].path)
         r = err_set(e, ERR_NOT_FOUND, "slot %u of the VM %s is empty", slot, vm->id);
     if (r == 0)
@@ -245,7 +245,7 @@ static int export_to(struct hyperv *h, const char *from, const char *path, enum 
 static int begin_export(struct hyperv_vm *vm, unsigned slot, const struct wmi_wait *w, char **ret_from, uint64_t *ret_size, struct err *e)
 {
     AUTO(hyperv_machine_clear) struct hyperv_machine m = {0};
-    int r = hyperv_need_off(vm, "export a disk", w, &m, e);              /* and until its checkpoints are merged */
+    int r = hyperv_need_off(vm, "export a disk", HYPERV_MERGE_MS, w, &m, e);              /* and until its checkpoints are merged */
     if (r == 0 && !vm->rec.spec.disks[slot].path)
         r = err_set(e, ERR_NOT_FOUND, "slot %u of the VM %s is empty", slot, vm->id);
     if (r == 0)

@@ -6,7 +6,6 @@
 #include "common/clock.h"
 #include "hyperv/hyperv.h"
 
-#define SETTLE_MS 60000                                /* after a change that is done, until the state says so */
 #define POLL_MS 250u
 
 #define OFF_CRITICAL 32782                             /* off, and its files cannot be reached */
@@ -133,13 +132,13 @@ static int bring_to(struct hyperv *h, const struct hyperv_machine *m, enum reque
 {
     int r = 0;
     for (unsigned attempt = 0; attempt < 10; attempt++) {
-        r = hyperv_state_settle(h, m->guid, SETTLE_MS, w, ret, e);
+        r = hyperv_state_settle(h, m->guid, HYPERV_SETTLE_MS, w, ret, e);
         if (r < 0 || (!ret->settling && (ret->state == state || (want == REQUEST_OFF && ret->enabled == OFF_CRITICAL))))
             return r;
         r = request(h, m->path, want, what, w, e);
         if (r < 0 && hyperv_code(e) != HYPERV_INVALID_STATE)
             return r;
-        int again = r < 0 ? hyperv_sleep(h, w, 1000, e) : hyperv_state_settle(h, m->guid, SETTLE_MS, w, ret, e);
+        int again = r < 0 ? hyperv_sleep(h, w, 1000, e) : hyperv_state_settle(h, m->guid, HYPERV_SETTLE_MS, w, ret, e);
         if (again < 0)
             return again;
         if (r == 0 && ret->state == state)
@@ -174,14 +173,14 @@ int hyperv_exporting(struct hyperv_vm *vm, struct err *e)
     return err_hint(e, "Wait for the export's end, or cancel it.");
 }
 
-int hyperv_need_off(struct hyperv_vm *vm, const char *what, const struct wmi_wait *w, struct hyperv_machine *ret, struct err *e)
+int hyperv_need_off(struct hyperv_vm *vm, const char *what, unsigned settle_ms, const struct wmi_wait *w, struct hyperv_machine *ret, struct err *e)
 {
     struct hyperv_state st = {0};
     int r = hyperv_exporting(vm, e);
     if (r == 0)
         r = hyperv_machine_open(vm->h, &vm->rec, w, ret, e);
     if (r == 0)
-        r = hyperv_state_settle(vm->h, ret->guid, SETTLE_MS, w, &st, e);
+        r = hyperv_state_settle(vm->h, ret->guid, settle_ms, w, &st, e);
     if (r == 0 && (st.state != HV_OFF || st.settling)) {
         err_set(e, ERR_WRONG_STATE, "the VM %s is %s%s%s; it must be off to %s", vm->id, hv_state_name(st.state), st.detail[0] ? ": " : "", st.detail,
                 what);
@@ -237,7 +236,7 @@ int hyperv_power_on(struct hyperv_vm *vm, const struct wmi_wait *w, struct err *
     if (r == 0)
         r = hyperv_machine_open(h, &vm->rec, w, &m, e);
     if (r == 0)
-        r = hyperv_state_settle(h, m.guid, SETTLE_MS, w, &st, e);
+        r = hyperv_state_settle(h, m.guid, HYPERV_SETTLE_MS, w, &st, e);
     if (r < 0)
         return r;
     if (st.state == HV_RUNNING && !st.settling) {
@@ -290,7 +289,7 @@ static int need_on(struct hyperv_vm *vm, const char *what, const struct wmi_wait
     struct hyperv_state st = {0};
     int r = hyperv_machine_open(vm->h, &vm->rec, w, ret, e);
     if (r == 0)
-        r = hyperv_state_settle(vm->h, ret->guid, SETTLE_MS, w, &st, e);
+        r = hyperv_state_settle(vm->h, ret->guid, HYPERV_SETTLE_MS, w, &st, e);
     if (r == 0 && st.state != HV_RUNNING) {
         err_set(e, ERR_WRONG_STATE, "the VM %s is %s%s%s; it must run to %s", vm->id, hv_state_name(st.state), st.detail[0] ? ": " : "", st.detail,
                 what);
@@ -335,7 +334,7 @@ static int reset_vm(struct hyperv_vm *vm, const struct wmi_wait *w, struct err *
     struct hyperv_state st = {0};
     int r = hyperv_machine_open(vm->h, &vm->rec, w, &m, e);
     if (r == 0)
-        r = hyperv_state_settle(vm->h, m.guid, SETTLE_MS, w, &st, e);
+        r = hyperv_state_settle(vm->h, m.guid, HYPERV_SETTLE_MS, w, &st, e);
     if (r == 0 && st.state == HV_OFF) {
         err_set(e, ERR_WRONG_STATE, "the VM %s is off; it must run to be reset", vm->id);
         r = err_hint(e, "Start it first.");
