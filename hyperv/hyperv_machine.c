@@ -165,8 +165,7 @@ static int put_bool_if(struct wmi_object *o, const char *name, bool value, struc
 
 static int put_folders(struct wmi_object *o, const char *dir, struct err *e)
 {
-    static const char *const roots[] = {"ConfigurationDataRoot", "SnapshotDataRoot", "SwapFileDataRoot", "SuspendDataRoot", "LogDataRoot",
-                                        "GuestStateDataRoot"};
+    static const char *const roots[] = {"ConfigurationDataRoot", "SnapshotDataRoot", "SwapFileDataRoot", "GuestStateDataRoot"};
     int r = 0;
     for (size_t i = 0; r == 0 && i < ARRAY_LEN(roots); i++)
         if (wmi_has(o, roots[i]))
