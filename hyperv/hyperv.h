@@ -13,8 +13,8 @@
  * Whose VM: Notes[0] of a VM of ours begins with "vmrecover <id> <mark>". The mark is made anew for each VM and kept in vm.json. Only a VM whose
  * GUID is in our record and whose notes carry that record's mark is ever changed or removed.
  *
- * Uncertain ends: when the connection broke during a call, or a job vanished, nobody knows what was done. Every operation begins by reading the
- * state, so it is simply done once more (hyperv_uncertain).
+ * Uncertain ends: when the connection broke during a call, or a job vanished, nobody knows what was done, or still will be. Every operation begins
+ * by reading the state, so once all jobs are done it is simply done once more (hyperv_again).
  *
  * Locks, in this order: a claim on an id, op, keys, nat, the serial console's, h->lock, vm->lock. No lock is held while WMI is called, except the
  * first four, of which each belongs to one VM or one purpose, and `connecting`, which only who needs the same connection waits for.
@@ -99,6 +99,11 @@ int hyperv_invoke(struct hyperv *h, const struct hyperv_call *c, const struct wm
 int hyperv_made(struct hyperv *h, const struct hyperv_result *r, const char *param, const char *class_name, const struct wmi_wait *w, char **ret,
                 struct err *e);
 bool hyperv_uncertain(const struct err *e);
+/* Waits, within a minute, until Hyper-V has no job under way that changes a VM: what was begun by a call whose answer never came is then done or
+ * not, and reading the state says which. */
+void hyperv_quiet(struct hyperv *h);
+/* Should an operation that failed so be done once more: it is uncertain, and by now it is quiet. */
+bool hyperv_again(struct hyperv *h, const struct err *e);
 
 /* ---- hyperv_record.c: vm.json ---- */
 #define HYPERV_FILE 32

@@ -83,6 +83,7 @@ static int settle_intents(struct hyperv_vm *vm, const struct hyperv_machine *m, 
         any = any || !vm->rec.checkpoints[i].instance[0];
     if (!any)
         return 0;
+    hyperv_quiet(vm->h);                               /* one may still be in the making */
     int r = list_snapshots(vm->h, m, w, &rows, e);
     if (r == 0)
         r = hyperv_record_copy(&vm->rec, &rec, e);
@@ -228,22 +229,15 @@ static int create(struct hyperv_vm *vm, const char *name, const struct wmi_wait 
     struct err why = {0};
     if (r < 0)
         why = *e;
-    if (r == 0 || hyperv_uncertain(e)) {               /* is it there? */
-        r = settle_intents(vm, &m, w, e);
-        size_t i = r == 0 ? find(&vm->rec, c.id) : SIZE_MAX;
-        if (i != SIZE_MAX) {
-            rename_snapshot(h, &m, vm->rec.checkpoints[i].instance, &c, w);
-            *ret = vm->rec.checkpoints[i].c;
-            return 0;
-        }
-        if (r < 0)
-            return r;
-        *e = why;
-        return why.code ? -(int)why.code
-                        : err_set(e, ERR_VM, "Hyper-V says that it made a checkpoint of the VM %s, and does not list it", vm->id);
+    int look = settle_intents(vm, &m, w, e);           /* whatever the answer was: is it there? */
+    size_t i = look == 0 ? find(&vm->rec, c.id) : SIZE_MAX;
+    if (i != SIZE_MAX) {
+        rename_snapshot(h, &m, vm->rec.checkpoints[i].instance, &c, w);
+        *ret = vm->rec.checkpoints[i].c;
+        return 0;
     }
-    struct err ignored;
-    settle_intents(vm, &m, w, &ignored);
+    if (r == 0)
+        return look < 0 ? look : err_set(e, ERR_VM, "Hyper-V says that it made a checkpoint of the VM %s, and does not list it", vm->id);
     *e = why;
     return r;
 }
@@ -257,7 +251,7 @@ int hyperv_checkpoint_create(struct hv *hv, const char *id, const char *name, st
     if (r < 0)
         return r;
     r = create(vm, name, &w, ret, e);
-    if (r < 0 && hyperv_uncertain(e))                  /* it is known by now that nothing was made */
+    if (r < 0 && hyperv_again(h, e))                  /* it is known by now that nothing was made */
         r = create(vm, name, &w, ret, e);
     hyperv_op_end(vm);
     return r;
@@ -372,7 +366,7 @@ int hyperv_checkpoint_restore(struct hv *hv, const char *id, const char *checkpo
     if (r < 0)
         return r;
     r = restore(vm, checkpoint, &w, e);
-    if (r < 0 && hyperv_uncertain(e))
+    if (r < 0 && hyperv_again(h, e))
         r = restore(vm, checkpoint, &w, e);
     hyperv_op_end(vm);
     return r;
@@ -423,7 +417,7 @@ int hyperv_checkpoint_delete(struct hv *hv, const char *id, const char *checkpoi
     if (r < 0)
         return r;
     r = delete(vm, checkpoint, &w, e);
-    if (r < 0 && hyperv_uncertain(e))
+    if (r < 0 && hyperv_again(h, e))
         r = delete(vm, checkpoint, &w, e);
     hyperv_op_end(vm);
     return r;

@@ -44,8 +44,10 @@ static int destroy(struct hyperv *h, const struct hyperv_record *rec, const stru
 static int destroy_intent(struct hyperv *h, struct hyperv_record *rec, const struct wmi_wait *w, struct err *e)
 {
     int r = 0;
-    if (!rec->guid[0])
+    if (!rec->guid[0]) {
+        hyperv_quiet(h);                               /* its definition may still be under way */
         r = hyperv_machine_search(h, rec->spec.id, rec->mark, w, rec->guid, e);
+    }
     if (r == -ERR_NOT_FOUND && !wmi_hresult(e))
         return 0;
     return r < 0 ? r : destroy(h, rec, w, e);
@@ -54,7 +56,7 @@ static int destroy_intent(struct hyperv *h, struct hyperv_record *rec, const str
 static int destroy_again(struct hyperv *h, struct hyperv_record *rec, const struct wmi_wait *w, struct err *e)
 {
     int r = destroy_intent(h, rec, w, e);
-    return r < 0 && hyperv_uncertain(e) ? destroy_intent(h, rec, w, e) : r;
+    return r < 0 && hyperv_again(h, e) ? destroy_intent(h, rec, w, e) : r;
 }
 
 /* Hyper-V lets go of files some time after it has removed their VM, where it merges checkpoints even later. By now the VM is proven gone: a folder
@@ -237,6 +239,7 @@ static int define_anew(struct hyperv_vm *vm, const struct wmi_wait *w, struct er
     log_warning("the virtual machine was removed from Hyper-V; it is defined anew with the disks that it had", KS("vm", vm->id));
     rec.guid[0] = 0;
     rec.complete = true;                               /* its layers are worth keeping whatever happens now */
+    hyperv_quiet(h);
     r = hyperv_machine_search(h, vm->id, rec.mark, w, rec.guid, e);      /* of a try that was cut off */
     if (r == 0)
         r = destroy(h, &rec, w, e);
@@ -298,7 +301,7 @@ int hyperv_vm_create(struct hv *hv, const struct hv_vm_spec *s, struct err *e)
         return err_oom(e);
     hyperv_claim(h, &c, s->id);
     int r = create(h, s, dir, &w, e);
-    if (r < 0 && hyperv_uncertain(e))
+    if (r < 0 && hyperv_again(h, e))
         r = create(h, s, dir, &w, e);
     hyperv_unclaim(h, &c);
     return r;

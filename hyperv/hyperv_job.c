@@ -13,7 +13,10 @@
 #define RETRY_MS 1000u                                 /* the first time; then longer, up to RETRY_MAX_MS */
 #define RETRY_MAX_MS 5000u
 #define END_MS 30000                                   /* for a job that was told to end */
+#define QUIET_MS 60000
+#define RESTART_MS 15000                               /* VMMS answers again */
 #define VANISHED "job_vanished"
+#define JOB_TYPE_MERGE 50
 
 enum { JOB_COMPLETED = 7, JOB_TERMINATED = 8, JOB_KILLED = 9, JOB_EXCEPTION = 10, JOB_WARNINGS = 32768 };
 
@@ -56,6 +59,42 @@ void hyperv_result_clear(struct hyperv_result *r)
 bool hyperv_uncertain(const struct err *e)
 {
     return wmi_was_cut_off(e) || !strcmp(e->upstream.code, VANISHED);
+}
+
+/* Jobs that change VMs, of anybody: merging disks and other storage jobs take long, and nothing here waits for them. */
+static bool all_quiet(struct hyperv *h, bool *ret_asked)
+{
+    struct wmi_wait w = hyperv_wait(h, HYPERV_CALL_MS, false);
+    struct wmi_rows rows = {0};
+    struct err ignored;
+    bool quiet = true;
+    *ret_asked = hyperv_query(h, &w, &rows, &ignored, "SELECT InstanceID,JobState,JobType FROM Msvm_ConcreteJob") == 0;
+    if (!*ret_asked)
+        return false;
+    for (size_t i = 0; i < rows.n; i++) {
+        AUTO_FREE char *class_name = wmi_str(rows.at[i], "__CLASS");
+        if (class_name && str_ieq(class_name, "Msvm_ConcreteJob") && wmi_uint(rows.at[i], "JobType", 0) != JOB_TYPE_MERGE &&
+            wmi_uint(rows.at[i], "JobState", JOB_COMPLETED) < JOB_COMPLETED)
+            quiet = false;
+    }
+    wmi_rows_clear(&rows);
+    return quiet;
+}
+
+void hyperv_quiet(struct hyperv *h)
+{
+    int64_t began = hyperv_now(h);
+    bool asked = false;
+    while (!all_quiet(h, &asked) && hyperv_now(h) - began < (asked ? QUIET_MS : RESTART_MS))
+        h->p.host->sleep_ms(h->p.host_arg, POLL_MAX_MS);
+}
+
+bool hyperv_again(struct hyperv *h, const struct err *e)
+{
+    if (!hyperv_uncertain(e))
+        return false;
+    hyperv_quiet(h);
+    return true;
 }
 
 static bool finished(uint64_t state)

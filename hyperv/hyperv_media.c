@@ -53,7 +53,7 @@ int hyperv_dvd(struct hv *hv, const char *id, const char *iso, struct err *e)
     r = iso ? hyperv_dvd_check(h, iso, e) : 0;
     if (r == 0)
         r = change_dvd(vm, iso, &w, e);
-    if (r < 0 && hyperv_uncertain(e))
+    if (r < 0 && hyperv_again(h, e))
         r = change_dvd(vm, iso, &w, e);
     hyperv_op_end(vm);
     return r;
@@ -128,7 +128,7 @@ int hyperv_disk_attach(struct hv *hv, const char *id, unsigned slot, const struc
     if (r < 0)
         return r;
     r = attach(vm, slot, d, &w, e);
-    if (r < 0 && hyperv_uncertain(e))
+    if (r < 0 && hyperv_again(h, e))
         r = attach(vm, slot, d, &w, e);
     hyperv_op_end(vm);
     return r;
@@ -173,7 +173,7 @@ int hyperv_disk_detach(struct hv *hv, const char *id, unsigned slot, struct err 
     if (r < 0)
         return r;
     r = detach(vm, slot, &w, e);
-    if (r < 0 && hyperv_uncertain(e))
+    if (r < 0 && hyperv_again(h, e))
         r = detach(vm, slot, &w, e);
     hyperv_op_end(vm);
     return r;

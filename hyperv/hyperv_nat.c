@@ -520,7 +520,7 @@ static int release(struct hyperv *h, struct nat *n, const char *id, const struct
         r = remove_nat(h, n, w, e);
     if (r == 0)
         r = remove_switch(h, n, w, e);
-    if (r < 0 && hyperv_uncertain(e))                  /* both look first */
+    if (r < 0 && hyperv_again(h, e))                  /* both look first */
         r = remove_switch(h, n, w, e);
     AUTO_FREE char *path = os_path_join(h->data_dir, FILE_NAME);
     return r < 0 ? r : path ? os_remove(path, e) : err_oom(e);

@@ -354,7 +354,7 @@ static int with_vm(struct hv *hv, const char *id, const char *doing, bool stoppa
     if (r < 0)
         return r;
     r = fn(vm, &w, e);
-    if (r < 0 && hyperv_uncertain(e))                  /* each reads the state first, so doing it again does it once */
+    if (r < 0 && hyperv_again(h, e))                  /* each reads the state first, so doing it again does it once */
         r = fn(vm, &w, e);
     hyperv_op_end(vm);
     return r;
