@@ -30,7 +30,8 @@ LIB_SRCS := $(filter-out service/main.c,$(call pick,$(wildcard $(addsuffix /*.c,
 CLI_SRCS := $(call pick,$(wildcard api/cli/*.c) $(wildcard common/*.c))
 UNIT     := $(patsubst tests/unit/%.c,%,$(wildcard tests/unit/test_*.c))
 UNIT_LIB := $(filter-out tests/unit/test_%.c,$(wildcard tests/unit/*.c))
-ALL_C    := $(wildcard $(addsuffix /*.[ch],$(FOLDERS) api/cli tests/unit tests/fuzz tests/bench tests/doubles))
+DOUBLES  := $(call pick,$(wildcard tests/doubles/wmi/*.c))
+ALL_C    := $(wildcard $(addsuffix /*.[ch],$(FOLDERS) api/cli tests/unit tests/fuzz tests/bench tests/doubles tests/doubles/wmi))
 
 Q        := $(if $(V),,@)
 obj       = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
@@ -76,7 +77,11 @@ $(BUILD)/vmrecover: $(call obj,$(CLI_SRCS))
 	@echo '  LINK  $@'
 	$(Q)$(CC) $(LINKFLAGS) $^ $(CLILIBS) -o $@
 
-$(BUILD)/unit/%: $(BUILD)/obj/tests/unit/%.o $(call obj,$(UNIT_LIB)) $(BUILD)/libvmrecover.a
+$(BUILD)/libdoubles.a: $(call obj,$(DOUBLES))
+	@rm -f $@
+	$(Q)ar qcs $@ $^
+
+$(BUILD)/unit/%: $(BUILD)/obj/tests/unit/%.o $(call obj,$(UNIT_LIB)) $(BUILD)/libdoubles.a $(BUILD)/libvmrecover.a
 	@mkdir -p $(@D)
 	@echo '  LINK  $@'
 	$(Q)$(CC) $(LINKFLAGS) $^ $(LIBS) -lcmocka -o $@
