@@ -179,6 +179,8 @@ static bool comes_and_goes(const char *class)
 static uint32_t select_rows(struct dbl *d, struct space *s, const struct wql *q, struct rows *r)
 {
     const struct schema_class *c = schema_class(d->schema, s->name, q->class);
+    if (d->o.no_nat && str_ieq(q->class, "MSFT_NetNat"))
+        return WMI_E_INVALID_CLASS;
     if (!c) {
         usage_add(d, "class", s->name, q->class, "", schema_class_any(d->schema, s->name, q->class) != NULL);
         return WMI_E_INVALID_CLASS;
