@@ -25,7 +25,7 @@ sqlite3.h           : db/*
 microhttpd.h        : api/*
 curl/*              : storage/* api/cli/* common/url.c
 png.h               : api/*
-expat.h             : storage/azure/*
+expat.h             : storage/azure/* hyperv/wmi_text.c
 openssl/*           : common/*
 unistd.h            : *_posix.c
 fcntl.h             : *_posix.c *_win32.c
