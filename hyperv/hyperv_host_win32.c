@@ -79,13 +79,12 @@ static int host_uncompressed_folder(void *arg, const char *path, struct err *e)
 int hyperv_account_sid(const char *vm_guid, char *ret, size_t size, struct err *e)
 {
     unsigned d1, d2, d3, b[8];
-    int end = 0;
     if (!vm_guid) {
         snprintf(ret, size, "S-1-5-83-0");
         return 0;
     }
-    if (sscanf(vm_guid, "%8x-%4x-%4x-%2x%2x-%2x%2x%2x%2x%2x%2x%n", &d1, &d2, &d3, &b[0], &b[1], &b[2], &b[3], &b[4], &b[5], &b[6], &b[7], &end) != 11 ||
-        vm_guid[end])
+    bool good = strlen(vm_guid) == 36 && strspn(vm_guid, "0123456789abcdefABCDEF-") == 36;
+    if (!good || sscanf(vm_guid, "%8x-%4x-%4x-%2x%2x-%2x%2x%2x%2x%2x%2x", &d1, &d2, &d3, &b[0], &b[1], &b[2], &b[3], &b[4], &b[5], &b[6], &b[7]) != 11)
         return err_set(e, ERR_INTERNAL, "'%.60s' is not the GUID of a virtual machine", vm_guid);
     snprintf(ret, size, "S-1-5-83-1-%u-%u-%u-%u", d1, d3 << 16 | d2, b[3] << 24 | b[2] << 16 | b[1] << 8 | b[0], b[7] << 24 | b[6] << 16 | b[5] << 8 | b[4]);
     return 0;
