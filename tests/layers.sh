@@ -45,6 +45,9 @@ schannel.h          : *_win32.c
 security.h          : *_win32.c
 sddl.h              : *_win32.c
 aclapi.h            : *_win32.c
+oleauto.h           : *_win32.h
+wbemidl.h           : *_win32.h
+cpuid.h             : *_win32.c
 shellapi.h          : *_win32.c
 messages.h          : *_win32.c
 '
