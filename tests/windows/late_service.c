@@ -7,7 +7,7 @@ static int serve(int argc, char **argv)
 {
     struct err e;
     (void)argc, (void)argv;
-    if (host_init(&e) < 0)
+    if (host_init(NULL, &e) < 0)
         return 1;
     host_ready("ready");
     Sleep(INFINITE);
