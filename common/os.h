@@ -120,10 +120,12 @@ uint64_t os_memory_total(void);                      /* bytes */
 uint64_t os_memory_available(void);
 unsigned os_cpu_count(void);
 bool os_is_admin(void);                              /* root, or an elevated administrator or SYSTEM */
-/* Where vmrecover.conf and the daemon's data usually are: /etc/vmrecover/vmrecover.conf and /var/lib/vmrecover;
- * vmrecover\vmrecover.conf and vmrecover in %ProgramData%. */
 /* What lets the daemon write to a further folder, for messages. */
 const char *os_write_hint(void);
+/* The command that shows whether the service runs. */
+const char *os_status_command(void);
+/* Where vmrecover.conf and the daemon's data usually are: /etc/vmrecover/vmrecover.conf and /var/lib/vmrecover;
+ * vmrecover\vmrecover.conf and vmrecover in %ProgramData%. */
 const char *os_config_path(void);
 const char *os_data_path(void);
 const char *os_arc_token_dir(void);                  /* where the Azure Arc agent writes its challenge files */

@@ -453,6 +453,11 @@ const char *os_write_hint(void)
            "with `systemctl edit vmrecoverd`, then restart it.";
 }
 
+const char *os_status_command(void)
+{
+    return "systemctl status vmrecoverd";
+}
+
 const char *os_config_path(void)
 {
     return "/etc/vmrecover/vmrecover.conf";

@@ -88,8 +88,9 @@ static void draw(struct watch *w, const json_t *job)
         bool bytes = jint(progress, "total_bytes") > 0 && strcmp(state, "pending") != 0;
         if (bytes) {
             figures_text(progress, figures, sizeof figures);
-            /* 17 columns before, 7 for the percentage, the figures; a terminal that is too narrow gets no bar */
-            size_t taken = 17 + 7 + 2 + strlen(figures) + 1;
+            /* 17 columns before, 3 around the bar, 7 for the percentage, the figures, and one that stays free: the Windows console goes on
+             * to the next line as soon as its last column is written. A terminal that is too narrow gets no bar. */
+            size_t taken = 17 + 3 + 7 + strlen(figures) + 1;
             unsigned width = columns > taken + 8 ? (unsigned)(columns - taken) : 0;
             if (width > 40)
                 width = 40;

@@ -1,9 +1,10 @@
 // What a client may get wrong, one row each: the answer has the right status, code and field, and the daemon is unharmed.
-import test, { before, after } from 'node:test';
+import { before, after } from 'node:test';
 import assert from 'node:assert/strict';
 import net from 'node:net';
 import path from 'node:path';
 import { Daemon } from './lib/daemon.mjs';
+import { skipped, test, vms } from './lib/platform.mjs';
 
 const MIB = 1 << 20;
 const NOBODY = '00000000-0000-4000-8000-000000000000';
@@ -18,9 +19,11 @@ before(async () => {
     await api.learn();
     done = (await api.submit({ disks: [blank], until: 'preflight' })).id;
     await api.waitJob(done);
-    vm = (await api.submit({ disks: [blank], until: 'create_vm' })).id;
-    await api.waitJob(vm);
-    vm = (await api.job(vm)).vm_id;
+    vm = NOBODY;
+    if (vms) {
+        const job = await api.submit({ disks: [blank], until: 'create_vm' });
+        vm = (await api.waitJob(job.id)).vm_id;
+    }
     before_ = await state();
 });
 after(() => daemon?.stop());
@@ -28,7 +31,7 @@ after(() => daemon?.stop());
 const state = async () => ({
     jobs: (await api.get('/v1/jobs')).jobs.map((j) => [j.id, j.state]),
     credentials: (await api.get('/v1/credentials')).credentials,
-    vms: (await api.get('/v1/vms')).vms.map((v) => [v.id, v.state]),
+    vms: (await api.vms()).map((v) => [v.id, v.state]),
 });
 
 const submit = (json) => ({ method: 'POST', path: '/v1/jobs', json });
@@ -226,7 +229,7 @@ const rows = [
 test(`${rows.length} bad requests`, async (t) => {
     assert.ok(rows.length >= 60);
     for (const [what, request, status, code, field] of rows)
-        await t.test(what, async () => {
+        await t.test(what, { skip: skipped(what) }, async () => {
             const rq = typeof request === 'function' ? request() : request;
             const rs = await api.request(rq);
             assert.equal(rs.status, status, rs.text);

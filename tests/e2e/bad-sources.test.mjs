@@ -1,9 +1,10 @@
 // Sources that are missing, closed, broken or change: each is a failed task with the right code, a hint, and what the other side said.
-import test, { before, after } from 'node:test';
+import { before, after } from 'node:test';
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import path from 'node:path';
 import { Daemon } from './lib/daemon.mjs';
+import { local, native, sparse, test } from './lib/platform.mjs';
 import { Azurite } from './lib/azurite.mjs';
 import { BlobServer } from './lib/blobserver.mjs';
 import { makeVhd, vhdFooter } from './lib/image.mjs';
@@ -143,7 +144,7 @@ test('the blob is overwritten half-way', async () => {
     const client = (await azurite.container('vhds')).getPageBlobClient('changing.vhd');
     await client.uploadPages(Buffer.alloc(512, 7), 4096, 512);
     const { job } = await failure(id, { code: 'source_changed', kind: 'download', hint: /snapshot|submit/ });
-    assert.ok(!fs.existsSync(job.disks[0].path), 'no image that is a mixture');
+    assert.ok(!fs.existsSync(local(job.disks[0].path)), 'no image that is a mixture');
     await api.deleteJob(id);
 });
 test('the blob changes and the server does not look at If-Match', async () => {
@@ -240,7 +241,7 @@ test('a redirect is not followed with the SAS in hand', async () => {
     } finally { await server.stop(); }
 });
 test('files of the host: missing, a folder, no image', async () => {
-    const of = async (file) => (await api.submit({ disks: [{ source: { type: 'file', path: file } }], until: 'download' })).id;
+    const of = async (file) => (await api.submit({ disks: [{ source: { type: 'file', path: native(file) } }], until: 'download' })).id;
     await failure(await of(path.join(dir, 'missing.vhd')), { code: 'source_not_found', kind: 'preflight' });
     await failure(await of(dir), { code: 'source_not_found', kind: 'preflight' });
     await failure(await of(path.join(dir, 'index.html')), { code: 'not_a_vhd', kind: 'preflight' });
@@ -282,7 +283,7 @@ test('disk full: found before anything is written', async (t) => {
 });
 test('disk full: what an unfinished download of another job will need is not given away', async (t) => {
     if (!await canMount()) return t.skip('file systems cannot be mounted here');
-    await onSmallVolume(90, async (d) => {
+    await onSmallVolume(sparse ? 90 : 106, async (d) => {
         const server = await BlobServer.start('--file', good);
         try {
             const first = await submit(server.url, { job: { max_bytes_per_second: 64 << 10 } }, d.api);
@@ -310,7 +311,7 @@ test('disk full: half-way; with space again, retry goes on where it stopped', as
             fs.rmSync(filler);
             await d.api.post(`/v1/jobs/${id}/retry`);
             const job = await d.api.waitJob(id);
-            assert.ok(await identical(rawImage(job.disks[0].path, SIZE), rawImage(good, SIZE)));
+            assert.ok(await identical(rawImage(local(job.disks[0].path), SIZE), rawImage(good, SIZE)));
             const { body_bytes: sent } = await server.stats();
             assert.ok(sent < 1.5 * 16 * MIB, `${sent} bytes sent: it went on and did not begin again`);
             await d.api.deleteJob(id);
