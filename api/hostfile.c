@@ -8,7 +8,7 @@
 #define FIELD "/path"
 
 /* real: with links resolved, so that no link leads in. */
-static int check_place(struct request *rq, const char *real, struct err *e)
+static int check_place(struct request *rq, const char *real, const char *field, struct err *e)
 {
     static const char *const open_folders[] = {"disks", "exports"};
     AUTO_FREE char *own = os_real_path(rq->api->cfg.data_dir);
@@ -23,7 +23,7 @@ static int check_place(struct request *rq, const char *real, struct err *e)
         if (os_path_within(real, folder))
             return 0;
     }
-    return err_field(e, ERR_VALUE, FIELD, "the path lies in the daemon's own folder");
+    return err_field(e, ERR_VALUE, field, "the path lies in the daemon's own folder");
 }
 
 int hostfile_existing(struct request *rq, const char *path, struct err *e)
@@ -38,7 +38,13 @@ int hostfile_existing(struct request *rq, const char *path, struct err *e)
     if (!st.exists || !st.is_file)
         return err_field(e, ERR_VALUE, FIELD, st.exists ? "the path is not a regular file" : "there is no file at this path on the host");
     AUTO_FREE char *real = os_real_path(path);
-    return real ? check_place(rq, real, e) : err_oom(e);
+    return real ? check_place(rq, real, FIELD, e) : err_oom(e);
+}
+
+int hostfile_not_ours(struct request *rq, const char *path, const char *field, struct err *e)
+{
+    AUTO_FREE char *real = path ? os_real_path(path) : NULL;
+    return real ? check_place(rq, real, field, e) : 0;
 }
 
 int hostfile_new(struct request *rq, const char *path, struct err *e)
@@ -56,11 +62,16 @@ int hostfile_new(struct request *rq, const char *path, struct err *e)
         return err_oom(e);
     if (!real || os_stat(real, &st, &why) < 0 || !st.is_dir)
         return err_field(e, ERR_VALUE, FIELD, "the folder of the path is not there");
-    int r = check_place(rq, real, e);
+    int r = check_place(rq, real, FIELD, e);
     if (r < 0)
         return r;
     if (os_stat(path, &st, &why) < 0)
         return err_field(e, ERR_VALUE, FIELD, "%s", why.msg);
+    if (!st.exists && os_dir_writable(real, &why) < 0) {
+        r = err_field(e, ERR_VALUE, FIELD, "the daemon cannot write to the folder of the path: %s", why.msg);
+        err_hint(e, "%s", os_write_hint());
+        return r;
+    }
     if (st.exists) {
         r = err_field(e, ERR_WRONG_STATE, FIELD, "there is something at this path already");
         err_hint(e, "Choose another path, or move the file away.");

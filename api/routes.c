@@ -20,7 +20,7 @@ const struct route routes[] = {
     {"POST", "/v1/jobs/{id}/pause", job_post_pause, 0, {0}},
     {"POST", "/v1/jobs/{id}/resume", job_post_resume, 0, {0}},
     {"POST", "/v1/jobs/{id}/cancel", job_post_cancel, 0, {0}},
-    {"POST", "/v1/jobs/{id}/retry", job_post_retry, 0, {0}},
+    {"POST", "/v1/jobs/{id}/retry", job_post_retry, ROUTE_JSON | ROUTE_EMPTY, {0}},
     {"GET", "/v1/jobs/{id}/events", job_events_get, 0, {"after", "limit"}},
     {"GET", "/v1/events", events_get, 0, {"after", "limit"}},
     {"GET", "/v1/credentials", credentials_get, 0, {0}},

@@ -50,7 +50,7 @@
     X(ERR_UPSTREAM_FINAL, "upstream_refused", 502, false, "The other system refused the request", "See `upstream` for its code and request id.") \
     X(ERR_SOURCE_NOT_FOUND, "source_not_found", 404, false, "The source does not exist", "Check the URL or path of the source, container and name included.") \
     X(ERR_SOURCE_DENIED, "source_denied", 403, false, "The source refused access", "Check the SAS or credential: it must allow reading, and its network rules must admit this host.") \
-    X(ERR_SAS_EXPIRED, "sas_expired", 403, false, "The SAS is no longer valid", "Make a new SAS with read permission that lasts longer than the download, and submit again.") \
+    X(ERR_SAS_EXPIRED, "sas_expired", 403, false, "The SAS is no longer valid", "Make a new SAS with read permission that lasts longer than the download, then retry the job with it (`vmrecover retry JOB --url-file FILE`); a SAS that is a credential is put again first. The download goes on where it was.") \
     X(ERR_SOURCE_CHANGED, "source_changed", 409, false, "The source changed during the download", "Stop writing to the source (or take a snapshot), delete this job and submit it again.") \
     X(ERR_SOURCE_TRUNCATED, "source_truncated", 422, false, "The source is shorter than it says it is", "Export or upload the disk again.") \
     X(ERR_RANGE_IGNORED, "ranges_not_supported", 422, false, "The server does not serve byte ranges", "Copy the file to a server with range support, or to Azure Storage.") \
@@ -66,7 +66,7 @@
     X(ERR_CRED_IN_USE, "credential_in_use", 409, false, "A job that is not finished uses the credential", "Finish or delete the jobs first.") \
     X(ERR_HYPERVISOR, "hypervisor_unavailable", 503, false, "The hypervisor cannot be used", "GET /v1/host says what is missing and how to get it.") \
     X(ERR_VM, "vm_failed", 500, false, "The virtual machine failed", "Read the message; the VM's log lies in its folder.") \
-    X(ERR_VM_GONE, "vm_gone", 410, false, "The virtual machine was removed behind our back", "Retry the job to make it again.") \
+    X(ERR_VM_GONE, "vm_gone", 410, false, "The virtual machine was removed behind our back, or its definition is damaged", "Delete the job (its images stay unless disks=delete is asked for), then submit one with the image as a file source.") \
     X(ERR_DB, "database_error", 500, true, "The database could not be used", "Check free space and rights of the data folder.") \
     X(ERR_DB_DAMAGED, "database_damaged", 500, false, "The database file is damaged", "Restore it from a backup or move it away; it is not overwritten.") \
     X(ERR_DB_NEWER, "database_newer", 500, false, "The database was written by a newer version", "Install that version again or use another data folder.") \

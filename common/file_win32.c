@@ -19,11 +19,16 @@ static OVERLAPPED place(uint64_t offset)
     return (OVERLAPPED){.Offset = (DWORD)offset, .OffsetHigh = (DWORD)(offset >> 32)};
 }
 
+static bool is_folder(const wchar_t *path)
+{
+    DWORD attributes = GetFileAttributesW(path);
+    return attributes != INVALID_FILE_ATTRIBUTES && (attributes & FILE_ATTRIBUTE_DIRECTORY);
+}
+
 /* Why an open failed, better than Windows says it. */
 static int open_error(const wchar_t *w, const char *path, DWORD error, struct err *e)
 {
-    DWORD attributes = GetFileAttributesW(w);
-    if (error == ERROR_ACCESS_DENIED && attributes != INVALID_FILE_ATTRIBUTES && (attributes & FILE_ATTRIBUTE_DIRECTORY))
+    if (error == ERROR_ACCESS_DENIED && is_folder(w))
         return err_set(e, ERR_IO, "cannot open %s: it is a folder", path);
     int r = err_os(e, ERR_IO, (long)error, "cannot open %s", path);
     if (error == ERROR_SHARING_VIOLATION)
@@ -230,6 +235,8 @@ int os_rename(const char *from, const char *to, struct err *e)
         if (rename_over(a, b) || MoveFileExW(a, b, MOVEFILE_REPLACE_EXISTING | MOVEFILE_WRITE_THROUGH))
             return 0;
         error = GetLastError();
+        if (is_folder(b))
+            return err_set(e, ERR_IO, "cannot rename %s to %s: there is a folder of that name", from, to);
     } while (win_try_again(&attempt, error));
     r = err_os(e, ERR_IO, (long)error, "cannot rename %s to %s", from, to);
     if (error == ERROR_SHARING_VIOLATION)
@@ -259,6 +266,8 @@ int os_remove(const char *path, struct err *e)
         error = GetLastError();
         if (is_missing(error))
             return 0;
+        if (is_folder(w))
+            return err_set(e, ERR_IO, "cannot remove %s: it is a folder", path);
     } while (win_try_again(&attempt, error));
     r = err_os(e, ERR_IO, (long)error, "cannot remove %s", path);
     if (error == ERROR_SHARING_VIOLATION)

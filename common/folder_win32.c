@@ -252,7 +252,9 @@ int os_free_space(const char *path, uint64_t *ret_bytes, struct err *e)
             return 0;
         }
         DWORD error = GetLastError();
-        if ((error != ERROR_FILE_NOT_FOUND && error != ERROR_PATH_NOT_FOUND && error != ERROR_DIRECTORY) || n <= root)
+        /* the last two of a file */
+        bool higher = error == ERROR_FILE_NOT_FOUND || error == ERROR_PATH_NOT_FOUND || error == ERROR_DIRECTORY || error == ERROR_INVALID_NAME;
+        if (!higher || n <= root)
             return err_os(e, ERR_IO, (long)error, "cannot tell the free space at %s", path);
         while (n > root && folder[n - 1] != L'\\')    /* the last part, then its separator */
             n--;

@@ -10,6 +10,8 @@ int json_parse(const char *text, size_t len, json_t **ret, struct err *e)
 {
     json_error_t je;
     json_t *j = json_loadb(text, len, JSON_REJECT_DUPLICATES, &je);
+    if (!j && (!je.text[0] || json_error_code(&je) == json_error_out_of_memory))    /* no memory at all: jansson says nothing then */
+        return err_oom(e);
     if (!j)
         return err_set(e, ERR_JSON, "line %d, column %d: %s", je.line, je.column, je.text);
     *ret = j;

@@ -88,6 +88,7 @@ void log_to_stderr(const struct log_entry *entry)
 {
     pthread_mutex_lock(&stderr_lock);
     fwrite(entry->line, 1, entry->len, stderr);
+    fflush(stderr);                                   /* not every C runtime leaves it without a buffer */
     pthread_mutex_unlock(&stderr_lock);
 }
 

@@ -8,8 +8,6 @@
 #include "common/os.h"
 
 #define RETRY_MS 5000
-#define RENAME_TRIES 5                               /* virus scanners and viewers let go of a file after a moment */
-#define RENAME_PAUSE_MS 20
 
 struct logfile {
     char *path, *folder;
@@ -67,23 +65,16 @@ static int open_file(struct logfile *f, struct err *e)
     return r;
 }
 
-static int rename_one(const char *from, const char *to, struct err *e)
-{
-    for (int i = 1;; i++) {
-        int r = os_rename(from, to, e);
-        if (r == 0 || r == -ERR_NOT_FOUND || i == RENAME_TRIES)
-            return r == -ERR_NOT_FOUND ? 0 : r;
-        clock_sleep_ms(RENAME_PAUSE_MS);
-    }
-}
-
-/* Moves every file one further. The first failure ends it: going on would overwrite what could not move. */
+/* Moves every file one further; those that are missing are no matter. The first failure ends it: going on would overwrite what could not
+ * move. os_rename itself waits a moment for virus scanners and viewers to let go of a file. */
 static int shift(struct logfile *f, struct err *e)
 {
     int r = 0;
     for (unsigned i = f->c.files - 1; i >= 1 && r == 0; i--) {
         AUTO_FREE char *from = name_of(f, i - 1), *to = name_of(f, i);
-        r = from && to ? rename_one(from, to, e) : err_oom(e);
+        r = from && to ? os_rename(from, to, e) : err_oom(e);
+        if (r == -ERR_NOT_FOUND)
+            r = 0;
     }
     return r;
 }

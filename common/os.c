@@ -89,3 +89,20 @@ const char *os_path_refuse(const char *path)
         return "must not have '..' in it";
     return os_path_refuse_name(path);
 }
+
+int os_dir_writable(const char *path, struct err *e)
+{
+    uint64_t salt = 0;
+    int r = os_random(&salt, sizeof salt, e);
+    if (r < 0)
+        return r;
+    AUTO_FREE char *name = str_printf(".vmrecover-%016llx.tmp", (unsigned long long)salt);
+    AUTO_FREE char *trial = name ? os_path_join(path, name) : NULL;
+    struct os_file *f;
+    if (!trial)
+        return err_oom(e);
+    if ((r = os_file_open(trial, OS_WRITE | OS_CREATE | OS_EXCLUSIVE | OS_PRIVATE, &f, e)) < 0)
+        return r;
+    os_file_close(f);
+    return os_remove(trial, e);
+}

@@ -90,6 +90,8 @@ int os_remove(const char *path, struct err *e);                          /* a mi
 int os_mkdirs(const char *path, unsigned flags, struct err *e);
 int os_remove_tree(const char *path, struct err *e);                     /* never follows links; missing is 0 */
 int os_remove_empty_dir(const char *path, struct err *e);                /* missing, or not empty, is 0 */
+/* Can a file be made in this folder? Tried, since rights, sandboxes and media that only read all have a say. */
+int os_dir_writable(const char *path, struct err *e);
 /* Calls fn for each entry but . and ..; fn returns non-zero to stop, which is then returned. */
 int os_list_dir(const char *path, int (*fn)(void *arg, const char *name), void *arg, struct err *e);
 int os_free_space(const char *path, uint64_t *ret_bytes, struct err *e); /* for this account, at the nearest existing parent */
@@ -118,6 +120,10 @@ uint64_t os_memory_total(void);                      /* bytes */
 uint64_t os_memory_available(void);
 unsigned os_cpu_count(void);
 bool os_is_admin(void);                              /* root, or an elevated administrator or SYSTEM */
+/* What lets the daemon write to a further folder, for messages. */
+const char *os_write_hint(void);
+/* The command that shows whether the service runs. */
+const char *os_status_command(void);
 /* Where vmrecover.conf and the daemon's data usually are: /etc/vmrecover/vmrecover.conf and /var/lib/vmrecover;
  * vmrecover\vmrecover.conf and vmrecover in %ProgramData%. */
 const char *os_config_path(void);

@@ -447,6 +447,17 @@ bool os_is_admin(void)
     return geteuid() == 0;
 }
 
+const char *os_write_hint(void)
+{
+    return "Leave \"path\" out (the file then goes to the folder exports of the data folder), or let the service write there: ReadWritePaths= "
+           "with `systemctl edit vmrecoverd`, then restart it.";
+}
+
+const char *os_status_command(void)
+{
+    return "systemctl status vmrecoverd";
+}
+
 const char *os_config_path(void)
 {
     return "/etc/vmrecover/vmrecover.conf";

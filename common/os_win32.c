@@ -75,6 +75,17 @@ static void find_places(void)
 
 static pthread_once_t places = PTHREAD_ONCE_INIT;
 
+const char *os_status_command(void)
+{
+    return "sc.exe query vmrecoverd";                 /* in PowerShell sc alone is another command */
+}
+
+const char *os_write_hint(void)
+{
+    return "Leave \"path\" out (the file then goes to the folder exports of the data folder), or let the account of the service (SYSTEM) write to "
+           "that folder.";
+}
+
 const char *os_config_path(void)
 {
     pthread_once(&places, find_places);

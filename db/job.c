@@ -394,6 +394,35 @@ int job_disk_url(struct db *db, const char *job_id, unsigned disk, char **ret, s
     return secret_unseal(db->box, context, sealed, (size_t)sqlite3_column_bytes(q, 1), ret, e);
 }
 
+int job_renew(struct db *db, int64_t seq, const char *id, size_t at, const struct job_renewal *x, struct err *e)
+{
+    AUTO_STMT sqlite3_stmt *q = NULL;
+    char field[64], context[CONTEXT_MAX];
+    snprintf(field, sizeof field, "/sources/%zu/disk", at);
+    int r = sql_query(db, &q, e, "SELECT url, credential IS NOT NULL FROM disk WHERE job = ?1 AND disk = ?2", SI(seq), SI(x->disk));
+    if (r < 0 || (r = sql_step(db, q, e)) < 0)
+        return r;
+    const char *known = r ? sql_text(q, 0) : NULL;
+    if (!known || sql_i64(q, 1)) {
+        err_field(e, ERR_VALUE, field, known ? "disk %u signs in with a credential" : "disk %u of the job has no URL", x->disk);
+        return err_hint(e, "%s", known ? "PUT the credential again, then retry without a URL." : "GET the job to see its disks.");
+    }
+    snprintf(field, sizeof field, "/sources/%zu/url", at);
+    size_t n = strcspn(x->url, "?#");
+    if (strlen(known) != n || strncmp(known, x->url, n) || x->url[n] != '?' || strchr(x->url, '#')) {
+        err_field(e, ERR_VALUE, field, "the URL must be that of the same blob with a new SAS behind it");
+        return err_hint(e, "Take the URL that the job shows for this disk, and add '?' and the SAS.");
+    }
+    sql_done(&q);
+    AUTO_FREE uint8_t *sealed = NULL;
+    size_t len = 0;
+    url_context(id, x->disk, context);
+    if ((r = secret_seal(db->box, context, x->url, &sealed, &len, e)) < 0)
+        return r;
+    r = sql_run(db, e, "UPDATE disk SET sealed_url = ?3 WHERE job = ?1 AND disk = ?2", SI(seq), SI(x->disk), SB(sealed, len));
+    return r < 0 ? r : 0;
+}
+
 /* ---- what the tasks find out ---- */
 
 int job_set_disk(struct db *db, const char *id, unsigned disk, const char *path, enum disk_format format, uint64_t virtual_size, struct err *e)
@@ -422,4 +451,17 @@ int job_set_vm(struct db *db, const char *id, const char *vm_id, unsigned genera
                      SI(clock_now_ms()))) < 0)
         return r;
     return sql_commit(&tx, e);
+}
+
+int job_with_image(struct db *db, const char *path, const char *except_id, char ret[UUID_LEN], struct err *e)
+{
+    AUTO_STMT sqlite3_stmt *q = NULL;
+    ret[0] = 0;
+    int r = sql_query(db, &q, e, "SELECT job.id FROM disk JOIN job ON job.seq = disk.job WHERE disk.path = ?1 AND job.id <> ?2 LIMIT 1", SS(path),
+                      SS(except_id));
+    if (r < 0 || (r = sql_step(db, q, e)) < 0)
+        return r;
+    if (r)
+        sql_copy(q, 0, ret, UUID_LEN);
+    return 0;
 }

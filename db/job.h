@@ -83,10 +83,16 @@ int job_pause(struct db *db, const char *id, struct err *e);
 int job_resume(struct db *db, const char *id, struct err *e);
 int job_cancel(struct db *db, const char *id, struct err *e);
 int job_retry(struct db *db, const char *id, struct err *e);
+/* The same with new SAS for sources whose URL holds one: each must name the blob that the job has, and only its query may differ. ERR_VALUE
+ * with field /sources/<i>/… otherwise; nothing has changed then. */
+struct job_renewal { unsigned disk; const char *url; };
+int job_retry_with(struct db *db, const char *id, const struct job_renewal *list, size_t n, struct err *e);
 int job_delete(struct db *db, const char *id, enum job_delete how, struct err *e);
 
 /* For the service. */
 int job_set_disk(struct db *db, const char *id, unsigned disk, const char *path, enum disk_format format, uint64_t virtual_size, struct err *e);
+/* Another job that names the file as a disk, downloaded or given: its id, or "". */
+int job_with_image(struct db *db, const char *path, const char *except_id, char ret[UUID_LEN], struct err *e);
 int job_set_vm(struct db *db, const char *id, const char *vm_id, unsigned generation, struct err *e);   /* vm_id NULL: no VM any more */
 /* What preflight found for the entries of a request that are in Azure: one target or more for each such entry, in the order of the entries. The
  * first of an entry becomes the entry's disk, each further one a disk of its own, with tasks, behind those that there are. May be done again

@@ -12,7 +12,7 @@ struct resource {
      * ident: its URL, proof: id of the copy), "blob_snapshot" (ident: the blob's URL, proof: the snapshot's time) */
     char kind[24];
     char *ident;
-    char *proof;                                     /* of a file outside our folders: its os_file_id; NULL: needs none */
+    char *proof;                                     /* of an export: its os_file_id; NULL: of a file in our own folders */
     int disk;                                        /* -1: of the job */
     bool user_data;                                  /* a disk that disks=keep spares */
     enum resource_state state;

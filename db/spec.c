@@ -11,7 +11,7 @@
 
 #define MIB ((long long)1 << 20)
 #define NAME_BYTES_MAX 100
-#define URL_BYTES_MAX 4096
+#define URL_BYTES_MAX SPEC_URL_MAX
 #define PATH_BYTES_MAX 1024
 #define SWITCH_BYTES_MAX 64
 #define BLANK_BYTES_MAX (64ll << 40)

@@ -9,6 +9,7 @@
 #include "common/error.h"
 #include "common/mem.h"
 
+#define SPEC_URL_MAX 4096                              /* bytes of a source's URL, SAS included */
 #define SPEC_DISKS_MAX 4
 
 /* The last three are in Azure Resource Manager: resolved by preflight, exported before they are downloaded. */

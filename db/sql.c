@@ -169,7 +169,7 @@ int sql_json(sqlite3_stmt *q, int col, json_t **ret, struct err *e)
     *ret = json_loads(text, 0, &je);
     if (*ret)
         return 0;
-    if (json_error_code(&je) == json_error_out_of_memory)
+    if (!je.text[0] || json_error_code(&je) == json_error_out_of_memory)     /* no memory at all: jansson says nothing then */
         return err_oom(e);
     return sql_damaged(e, "the database holds a value that is not valid JSON: %s", je.text);
 }

@@ -9,6 +9,7 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "hyperv/qemu.h"
+#include "hyperv/vmspec.h"
 
 #define VMS_MAX 1000
 #define GLANCE_MS 2000                                 /* for a QEMU that is only to be shown */
@@ -202,6 +203,19 @@ static void drv_close(struct hv *hv)
     free(q);
 }
 
+/* The VM account reaches its folders and the images through the data folder: it may search it, not list it. Rights set by hand stay. */
+static int let_through(const struct qemu *q, const char *dir, struct err *e)
+{
+    struct stat st;
+    if (stat(dir, &st) < 0)
+        return err_os(e, ERR_IO, errno, "cannot look at %s", dir);
+    if (st.st_uid != geteuid() || (st.st_mode & 0777) != 0700)
+        return 0;
+    if (lchown(dir, (uid_t)-1, q->gid) < 0 || chmod(dir, 0710) < 0)
+        return err_os(e, ERR_IO, errno, "cannot let the account %s through %s", q->run_as, dir);
+    return 0;
+}
+
 /* QEMU itself need not be there yet: the report says what is missing, and it may be installed while we run. */
 static int drv_open(const struct hv_config *cfg, struct hv **ret, struct err *e)
 {
@@ -232,6 +246,8 @@ static int drv_open(const struct hv_config *cfg, struct hv **ret, struct err *e)
         r = find_account(q, e);
     if (r == 0)
         r = os_mkdirs(q->vms_dir, OS_PRIVATE, e);
+    if (r == 0 && q->as_other)
+        r = let_through(q, cfg->data_dir, e);
     if (r == 0 && q->as_other && chmod(q->vms_dir, 0711) < 0)           /* the VM account must reach its folders, not list them */
         r = err_os(e, ERR_IO, errno, "cannot set the rights of %s", q->vms_dir);
     if (r == 0)
@@ -320,7 +336,7 @@ static int make_vm(struct qemu *q, const struct hv_vm_spec *s, const char *dir, 
         r = qemu_disk_make_vars(q, dir, e);
     if (r == 0)
         r = hv_vm_spec_copy(s, &d.spec, e);
-    if (r == 0 && !(d.created = qemu_def_spec_json(s)))
+    if (r == 0 && !(d.created = vmspec_json(s)))
         r = err_oom(e);
     if (r == 0) {
         snprintf(d.machine, sizeof d.machine, "%s", q->probe.machine);
@@ -338,7 +354,7 @@ static int make_vm(struct qemu *q, const struct hv_vm_spec *s, const char *dir, 
 /* There already: the same wish is granted, another one is refused. */
 static int same_vm(struct qemu_vm *vm, const struct hv_vm_spec *s, struct err *e)
 {
-    json_t *wish = qemu_def_spec_json(s);
+    json_t *wish = vmspec_json(s);
     if (!wish)
         return err_oom(e);
     pthread_mutex_lock(&vm->lock);
@@ -384,7 +400,7 @@ static int drv_vm_delete(struct hv *hv, const char *id, struct err *e)
     struct qemu_vm *vm;
     struct qemu_claim c;
     claim(q, &c, id);                                  /* a create of the same id must not begin in the middle */
-    int r = qemu_op_begin(q, id, &vm, e);
+    int r = qemu_op_begin_end(q, id, &vm, e);
     if (r == -ERR_NOT_FOUND) {
         r = delete_folder(q, id, e);
         unclaim(q, &c);
@@ -509,11 +525,6 @@ static int start(struct qemu_vm *vm, struct err *e)
     return r;
 }
 
-static int stop(struct qemu_vm *vm, struct err *e)
-{
-    return qemu_vm_power_off(vm, e);
-}
-
 static int shutdown_guest(struct qemu_vm *vm, struct err *e)
 {
     int r = qemu_vm_need_on(vm, "shut down", e);
@@ -550,7 +561,13 @@ static int drv_vm_start(struct hv *hv, const char *id, struct err *e)
 
 static int drv_vm_stop(struct hv *hv, const char *id, struct err *e)
 {
-    return with_vm(hv, id, stop, e);
+    struct qemu_vm *vm;
+    int r = qemu_op_begin_end(self(hv), id, &vm, e);
+    if (r < 0)
+        return r;
+    r = qemu_vm_power_off(vm, e);
+    qemu_op_end(vm);
+    return r;
 }
 
 static int drv_vm_shutdown(struct hv *hv, const char *id, struct err *e)

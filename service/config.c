@@ -168,7 +168,7 @@ int config_load(const char *file, int argc, char **argv, struct config **ret, st
             return r;
     const char *usual = os_config_path();
     struct os_stat st = {0};
-    if (!file && (r = os_stat(usual, &st, e)) < 0)
+    if (!file && ((r = os_stat(usual, &st, e)) < 0 || (st.exists && (r = os_check_owner(usual, e)) < 0)))
         return r;
     if ((file || st.exists) && (r = ini_read(file ? file : usual, on_value, c, e)) < 0)
         return r;
@@ -179,7 +179,7 @@ int config_load(const char *file, int argc, char **argv, struct config **ret, st
     if (c->backoff_max_ms < c->backoff_ms)
         return err_set(e, ERR_CONFIG, "backoff_max_ms (%llu) must not be less than backoff_ms (%llu)", (unsigned long long)c->backoff_max_ms,
                        (unsigned long long)c->backoff_ms);
-    if (strcmp(c->proxy, "none") && (r = proxy_check(c->proxy, e)) < 0)
+    if (strcmp(c->proxy, "none") && proxy_check(c->proxy, e) < 0)
         return err_prefix(e, "[network] proxy");
     if (*c->ca_file) {
         if ((r = os_stat(c->ca_file, &st, e)) < 0)
@@ -194,15 +194,18 @@ int config_load(const char *file, int argc, char **argv, struct config **ret, st
 int config_load_args(int argc, char **argv, struct config **ret, struct err *e)
 {
     const char *file = NULL;
-    int used = 0;
-    if (argc >= 2 && !strcmp(argv[0], "--config")) {
-        file = argv[1];
-        used = 2;
-    } else if (argc >= 1 && str_starts(argv[0], "--config=")) {
-        file = argv[0] + strlen("--config=");
-        used = 1;
-    }
-    return config_load(file, argc - used, argv + used, ret, e);
+    AUTO_FREE char **rest = calloc((size_t)argc + 1, sizeof *rest);
+    int n = 0;
+    if (!rest)
+        return err_oom(e);
+    for (int i = 0; i < argc; i++)
+        if (!strcmp(argv[i], "--config") && i + 1 < argc)
+            file = argv[++i];
+        else if (str_starts(argv[i], "--config="))
+            file = argv[i] + strlen("--config=");
+        else
+            rest[n++] = argv[i];
+    return config_load(file, n, rest, ret, e);
 }
 
 void config_free(struct config *c)

@@ -7,6 +7,7 @@
 #include "common/cond.h"
 #include "common/log.h"
 #include "db/event.h"
+#include "db/reserve.h"
 #include "service/azure.h"
 #include "service/host.h"
 #include "service/logs.h"
@@ -102,6 +103,9 @@ static int open_parts(struct daemon *d, struct os_file **ret_lock, struct err *e
     AUTO(db_close_ptr) struct db *db = NULL;
     if ((r = db_create(d->db_path, d->box, &db, e)) < 0)
         return r;
+    struct err why;
+    if (reserve_keep(d->db_path, &why) < 0)
+        log_err(LOG_LEVEL_WARNING, "no space is kept for a full disk", &why);
     size_t recovered;
     if ((r = task_recover(db, &recovered, e)) < 0)
         return r;
@@ -137,7 +141,7 @@ static int start_workers(struct daemon *d, struct worker *workers, size_t *ret_n
             *w = (struct worker){.d = d, .lane = (enum task_lane)lane, .index = i};
             int rc = pthread_create(&w->thread, NULL, worker_main, w);
             if (rc)
-                return err_os(e, ERR_INTERNAL, rc, "cannot start a worker thread");
+                return err_set(e, ERR_OOM, "a worker thread cannot be started (error %d)", rc);
             ++*ret_n;
         }
     return 0;
@@ -190,7 +194,7 @@ int daemon_run(const struct config *cfg, const struct daemon_front *front, struc
         while (n_threads < ARRAY_LEN(keepers) && !(rc = pthread_create(&threads[n_threads], NULL, keepers[n_threads], &d)))
             n_threads++;
         if (rc)
-            r = err_os(e, ERR_INTERNAL, rc, "cannot start a thread that cleans up");
+            r = err_set(e, ERR_OOM, "a thread that cleans up cannot be started (error %d)", rc);
     }
     if (r == 0)
         r = start_front(&d, front, &serving, &addresses, e);

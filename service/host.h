@@ -15,8 +15,10 @@
  * returned, and is true. False: it was not, nothing was run; always so elsewhere, where systemd runs the daemon in the foreground. */
 bool host_serve(int (*serve)(int argc, char **argv), int argc, char **argv, int *ret_status);
 bool host_is_service(void);                          /* inside of host_serve */
-/* Stop requests (SIGTERM, SIGINT; Ctrl-C, Ctrl-Break, a console that closes; the service manager's stop) are caught from here on. Call before threads start. */
-int host_init(struct err *e);
+/* Stop requests (SIGTERM, SIGINT; Ctrl-C, Ctrl-Break, a console that closes; the service manager's stop) are caught from here on. Call before
+ * threads start. run_as (may be empty): the account of VM processes. A root daemon then gives the files that it makes to the group of that account,
+ * which may read them and nothing more; elsewhere it changes nothing. */
+int host_init(const char *run_as, struct err *e);
 bool host_stop_requested(void);                      /* any thread */
 void host_request_stop(void);                        /* any thread: the daemon itself wants to end */
 /* Waits until a stop is requested, at most timeout_ms; true: it was. One thread. */

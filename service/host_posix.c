@@ -4,12 +4,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <pwd.h>
 #include <signal.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -45,8 +47,19 @@ void host_request_stop(void)
     errno = saved;
 }
 
-int host_init(struct err *e)
+/* As the systemd unit does by Group= and UMask=. An account that does not exist is the driver's to complain of. */
+static void share_with_group_of(const char *run_as)
 {
+    char buf[16384];
+    struct passwd pw, *found = NULL;
+    if (geteuid() != 0 || !*run_as || getpwnam_r(run_as, &pw, buf, sizeof buf, &found) || !found || setegid(pw.pw_gid) < 0)
+        return;
+    umask(027);
+}
+
+int host_init(const char *run_as, struct err *e)
+{
+    share_with_group_of(run_as);
     if (pipe2(stop_pipe, O_CLOEXEC | O_NONBLOCK) < 0)
         return err_os(e, ERR_INTERNAL, errno, "cannot make a pipe");
     struct sigaction sa = {.sa_handler = on_signal};

@@ -213,8 +213,9 @@ static BOOL WINAPI on_console(DWORD event)
     return TRUE;
 }
 
-int host_init(struct err *e)
+int host_init(const char *run_as, struct err *e)
 {
+    (void)run_as;
     stop_event = CreateEventW(NULL, TRUE, FALSE, NULL);
     ended_event = CreateEventW(NULL, TRUE, FALSE, NULL);
     if (!stop_event || !ended_event)

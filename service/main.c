@@ -141,7 +141,7 @@ static int run(int argc, char **argv)
     if (r == 0 && log_parse_level(cfg->log_level, &level))
         log_set_level(level);
     if (r == 0)
-        r = host_init(&e);
+        r = host_init(cfg->run_as, &e);
     if (r == 0)
         r = daemon_run(cfg, &front, &e);
     int status = r < 0 ? fail(&e) : 0;
@@ -175,6 +175,9 @@ int main(int argc, char **argv)
     struct err e;
     if (os_main_args(&argc, &argv, &e) < 0)
         return fail(&e);
+    for (int i = 2; i < argc; i++)
+        if (!strcmp(argv[i], "--help"))
+            return usage(stdout, 0);
     for (size_t i = 0; i < ARRAY_LEN(commands); i++)
         if (argc >= 2 && !strcmp(argv[1], commands[i].word))
             return commands[i].fn(argc - 2, argv + 2);

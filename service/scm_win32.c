@@ -95,30 +95,42 @@ static bool hyperv_is_there(SC_HANDLE scm)
     return vmms && query(vmms, &c, &ignored) == 0 && c->dwStartType != SERVICE_DISABLED;
 }
 
-/* Without Hyper-V the service runs all the same and downloads, so the dependency is there only where Hyper-V is. Others that an
- * administrator added stay. */
+bool scm_dependencies(const wchar_t *now, bool vmms, wchar_t *ret, size_t ret_size, bool *ret_same)
+{
+    size_t used = 0;
+    bool was = false;
+    const wchar_t *const more = vmms ? L"vmms\0" : L"\0";
+    for (const wchar_t *one = now; one && *one; one += wcslen(one) + 1) {
+        bool is_vmms = !_wcsicmp(one, L"vmms");
+        size_t n = wcslen(one) + 1;
+        was = was || is_vmms;
+        if (is_vmms)
+            continue;
+        if (ret_size - used < n)
+            return false;
+        wmemcpy(ret + used, one, n);
+        used += n;
+    }
+    size_t n = vmms ? 6 : 2;                          /* an empty list is two NULs as well */
+    if (ret_size - used < n)
+        return false;
+    wmemcpy(ret + used, more, n);
+    *ret_same = was == vmms;
+    return true;
+}
+
+/* Without Hyper-V the service runs all the same and downloads, so the dependency is there only where Hyper-V is. */
 static int set_dependency(SC_HANDLE scm, SC_HANDLE entry, struct err *e)
 {
     AUTO_FREE QUERY_SERVICE_CONFIGW *c = NULL;
+    wchar_t list[CONFIG_MAX / sizeof(wchar_t)];
+    bool same;
     int r = query(entry, &c, e);
     if (r < 0)
         return r;
-    wchar_t list[CONFIG_MAX / 2], *end = list;
-    bool was = false, wanted = hyperv_is_there(scm);
-    for (const wchar_t *one = c->lpDependencies; one && *one; one += wcslen(one) + 1) {
-        bool vmms = !_wcsicmp(one, L"vmms");
-        was = was || vmms;
-        if (!vmms)
-            end = wcscpy(end, one) + wcslen(one) + 1;
-    }
-    if (was == wanted)
-        return 0;
-    if (wanted && end - list + 6 > (ptrdiff_t)ARRAY_LEN(list))
+    if (!scm_dependencies(c->lpDependencies, hyperv_is_there(scm), list, ARRAY_LEN(list), &same))
         return err_set(e, ERR_TOO_LARGE, "the service has too many dependencies for one more");
-    if (wanted)
-        end = wcscpy(end, L"vmms") + 5;
-    end[0] = end[1] = 0;                              /* an empty list is two NULs as well */
-    if (!ChangeServiceConfigW(entry, SERVICE_NO_CHANGE, SERVICE_NO_CHANGE, SERVICE_NO_CHANGE, NULL, NULL, NULL, list, NULL, NULL, NULL))
+    if (!same && !ChangeServiceConfigW(entry, SERVICE_NO_CHANGE, SERVICE_NO_CHANGE, SERVICE_NO_CHANGE, NULL, NULL, NULL, list, NULL, NULL, NULL))
         return failed(e, "the dependency on Hyper-V's service vmms cannot be changed");
     return 0;
 }

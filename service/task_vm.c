@@ -105,7 +105,8 @@ int task_start_vm(struct task_run *t, struct err *e)
             err_set(e, ERR_VM, "the VM is %s instead of running%s%s", hv_state_name(vm->state), vm->state_detail[0] ? ": " : "", vm->state_detail);
             return -e->code;
         }
-        if ((r = shows_something(t->d->hv, id, &seen, e)) < 0)
+        seen = vm->guest_alive;
+        if (!seen && (r = shows_something(t->d->hv, id, &seen, e)) < 0)
             return r;
         if (seen)
             break;

@@ -7,6 +7,7 @@
 #include <pthread.h>
 #include <schannel.h>
 #include <security.h>
+#include <stddef.h>
 #include <string.h>
 #include <wchar.h>
 #include <wincrypt.h>
@@ -65,7 +66,12 @@ static int open_engine(struct further *f, struct err *e)
         return r;
     CERT_CHAIN_ENGINE_CONFIG config = {.cbSize = sizeof config, .dwUrlRetrievalTimeout = FETCH_MS, .hExclusiveRoot = f->store,
                                        .dwExclusiveFlags = CERT_CHAIN_EXCLUSIVE_ENABLE_CA_FLAG};
-    if (!CertCreateCertificateChainEngine(&config, &f->engine)) {
+    bool made = CertCreateCertificateChainEngine(&config, &f->engine);
+    if (!made) {                                      /* without the last member: then the file must have the root, not only a CA below it */
+        config.cbSize = offsetof(CERT_CHAIN_ENGINE_CONFIG, dwExclusiveFlags);
+        made = CertCreateCertificateChainEngine(&config, &f->engine);
+    }
+    if (!made) {
         f->engine = NULL;
         return err_os(e, ERR_INTERNAL, (long)GetLastError(), "ca_file: Windows cannot judge by %s", f->path);
     }
@@ -102,9 +108,35 @@ static struct further *further_of(const char *path)
 
 /* ---- the judgement ---- */
 
-/* 0, or the code of what is wrong. That no list of revoked certificates could be had is no fault: a recovery host is often let out to its
- * source alone. A certificate that is known as revoked is one. */
-static DWORD judge_chain(HCERTCHAINENGINE engine, PCCERT_CONTEXT cert, wchar_t *host)
+/* What a chain can have against it; the first that applies is told. The last ones are the policy's. */
+static const struct fault { DWORD bit; long code; const char *text; } faults[] = {
+    {CERT_TRUST_IS_REVOKED, CRYPT_E_REVOKED, "it is revoked"},
+    {CERT_TRUST_IS_NOT_SIGNATURE_VALID, TRUST_E_CERT_SIGNATURE, "a signature in its chain is wrong"},
+    {CERT_TRUST_IS_NOT_TIME_VALID, CERT_E_EXPIRED, "it is expired, or not valid yet"},
+    {CERT_TRUST_IS_UNTRUSTED_ROOT, CERT_E_UNTRUSTEDROOT, "its CA is not trusted"},
+    {CERT_TRUST_IS_PARTIAL_CHAIN, CERT_E_CHAINING, "it leads to no known CA"},
+    {CERT_TRUST_IS_NOT_VALID_FOR_USAGE, CERT_E_WRONG_USAGE, "it is not meant for servers"},
+    {CERT_TRUST_INVALID_BASIC_CONSTRAINTS, TRUST_E_BASIC_CONSTRAINTS, "a certificate in its chain is none of a CA"},
+    {0, CERT_E_CN_NO_MATCH, "it is for another name"},
+};
+
+static void text_of(long code, char *buf, size_t size)
+{
+    for (size_t i = 0; i < ARRAY_LEN(faults); i++)
+        if (faults[i].code == code) {
+            snprintf(buf, size, "%s", faults[i].text);
+            return;
+        }
+    os_error_text(code, buf, size);
+}
+
+/* That no list of revoked certificates could be had is no fault: a recovery host is often let out to its source alone. Nor that a
+ * certificate lives longer than its CA, which Windows' own policy does not mind. */
+#define NO_FAULT (CERT_TRUST_REVOCATION_STATUS_UNKNOWN | CERT_TRUST_IS_OFFLINE_REVOCATION | CERT_TRUST_IS_NOT_TIME_NESTED)
+#define IGNORE_REVOCATION 0x80                        /* SECURITY_FLAG_IGNORE_REVOCATION: of the policy; the chain's status has it */
+
+/* 0, or the code of what is wrong. The chain's own status counts beside the policy's word, which says whether the name is right. */
+static long judge_chain(HCERTCHAINENGINE engine, PCCERT_CONTEXT cert, wchar_t *host)
 {
     static char server_auth[] = szOID_PKIX_KP_SERVER_AUTH;
     char *usages[] = {server_auth};
@@ -113,15 +145,19 @@ static DWORD judge_chain(HCERTCHAINENGINE engine, PCCERT_CONTEXT cert, wchar_t *
     PCCERT_CHAIN_CONTEXT chain = NULL;
     if (!CertGetCertificateChain(engine, cert, NULL, cert->hCertStore, &how,
                                  CERT_CHAIN_REVOCATION_CHECK_CHAIN_EXCLUDE_ROOT | CERT_CHAIN_REVOCATION_ACCUMULATIVE_TIMEOUT, NULL, &chain))
-        return GetLastError();
-    SSL_EXTRA_CERT_CHAIN_POLICY_PARA ssl = {.cbSize = sizeof ssl, .dwAuthType = AUTHTYPE_SERVER, .pwszServerName = host};
-    CERT_CHAIN_POLICY_PARA policy = {sizeof policy, CERT_CHAIN_POLICY_IGNORE_ALL_REV_UNKNOWN_FLAGS, &ssl};
+        return (long)GetLastError();
+    SSL_EXTRA_CERT_CHAIN_POLICY_PARA ssl = {.cbSize = sizeof ssl, .dwAuthType = AUTHTYPE_SERVER, .fdwChecks = IGNORE_REVOCATION, .pwszServerName = host};
+    CERT_CHAIN_POLICY_PARA policy = {sizeof policy, 0, &ssl};
     CERT_CHAIN_POLICY_STATUS status = {.cbSize = sizeof status};
-    DWORD code = ERROR_SUCCESS;
-    if (!CertVerifyCertificateChainPolicy(CERT_CHAIN_POLICY_SSL, chain, &policy, &status))
-        code = (DWORD)CERT_E_CRITICAL;                /* no judgement is no trust */
-    else
-        code = status.dwError;
+    DWORD against = chain->TrustStatus.dwErrorStatus & ~(DWORD)NO_FAULT;
+    long code = against ? CERT_E_CRITICAL : 0;
+    for (size_t i = 0; i < ARRAY_LEN(faults); i++)
+        if (against & faults[i].bit) {
+            code = faults[i].code;
+            break;
+        }
+    if (!code)
+        code = CertVerifyCertificateChainPolicy(CERT_CHAIN_POLICY_SSL, chain, &policy, &status) ? (long)status.dwError : CERT_E_CRITICAL;
     CertFreeCertificateChain(chain);
     return code;
 }
@@ -171,15 +207,15 @@ static int judge(void *handle, char *ip, char *local_ip, int port, int local_por
     pthread_mutex_lock(&further_lock);
     const struct further *f = further;
     pthread_mutex_unlock(&further_lock);
-    DWORD by_system = judge_chain(NULL, cert, host), by_file = by_system;
+    long by_system = judge_chain(NULL, cert, host), by_file = by_system;
     char text[2][160];
     if (by_system && f && f->engine)
         by_file = judge_chain(f->engine, cert, host);
     CertFreeCertificateContext(cert);
     if (!by_system || !by_file)
         return CURL_PREREQFUNC_OK;
-    os_error_text((long)by_system, text[0], sizeof text[0]);
-    os_error_text((long)by_file, text[1], sizeof text[1]);
+    text_of(by_system, text[0], sizeof text[0]);
+    text_of(by_file, text[1], sizeof text[1]);
     AUTO_FREE char *why = NULL;
     if (!f || !f->engine)
         why = str_printf("%s (%s)", text[0], f ? f->why.msg : "no ca_file");

@@ -11,7 +11,7 @@ busybox-static e2fsck-static e2fsprogs fdisk grub-pc-bin grub-efi-amd64-bin grub
 mmdebstrap
 sqlite3 curl openssl procps libsecret-1-0
 dpkg-dev fakeroot lintian debhelper
-gcc-mingw-w64-x86-64-win32 binutils-mingw-w64-x86-64 cmake tcl xz-utils zip wixl msitools wine wine64 libgnutls30"
+gcc-mingw-w64-x86-64-win32 binutils-mingw-w64-x86-64 cmake tcl xz-utils zip unzip wixl msitools wine wine64 libgnutls30"
 
 missing=""
 for p in $packages; do

@@ -25,10 +25,10 @@ sqlite3.h           : db/*
 microhttpd.h        : api/*
 curl/*              : storage/* api/cli/* common/url.c
 png.h               : api/*
-expat.h             : storage/azure/*
+expat.h             : storage/azure/* hyperv/wmi_text.c
 openssl/*           : common/*
 unistd.h            : *_posix.c
-fcntl.h             : *_posix.c
+fcntl.h             : *_posix.c *_win32.c
 poll.h              : *_posix.c
 dirent.h            : *_posix.c
 signal.h            : *_posix.c
@@ -36,8 +36,20 @@ sys/*               : *_posix.c
 netinet/*           : *_posix.c
 arpa/*              : *_posix.c
 netdb.h             : *_posix.c
-windows.h           : *_win32.c
-winsock2.h          : *_win32.c
+windows.h           : *_win32.c *_win32.h
+winsock2.h          : *_win32.c *_win32.h
+ws2tcpip.h          : *_win32.c
+wincrypt.h          : *_win32.c
+winhttp.h           : *_win32.c
+schannel.h          : *_win32.c
+security.h          : *_win32.c
+sddl.h              : *_win32.c
+aclapi.h            : *_win32.c
+oleauto.h           : *_win32.h
+wbemidl.h           : *_win32.h
+cpuid.h             : *_win32.c
+shellapi.h          : *_win32.c
+messages.h          : *_win32.c
 '
 
 judge()
@@ -70,6 +82,7 @@ judge()
         for (i = 1; i <= n; i++) ok = ok || index(target, prefix[i]) == 1
         # storage/image/disk.h and db/sql.h are private to their folders
         if (target ~ /^storage\/image\// && target != "storage/image/image.h" && FILENAME !~ /^(storage\/image|tests)\//) ok = 0
+        if (target ~ /_win32\.h$/ && FILENAME !~ /_win32\.[ch]$/) ok = 0
         if (target == "db/sql.h" && FILENAME !~ /^(db|tests)\//) ok = 0
         if (!ok) bad(FILENAME " may not include \"" target "\"")
     }
@@ -82,7 +95,8 @@ judge()
             if (!ok) bad("<" target "> belongs in" owner[s])
         }
     }
-    /^[ \t]*#[ \t]*(if|ifdef|ifndef|elif).*(_WIN32|__linux__|__unix__)/ { bad("platforms are split by file (_posix.c, _win32.c), not by #if") }
+    # but not the guard of a header that is named so
+    /^[ \t]*#[ \t]*(if|ifdef|ifndef|elif).*(_WIN32|__linux__|__unix__)/ && !/^#ifndef VMR_[A-Z0-9_]*_WIN32_H$/ { bad("platforms are split by file (_posix.c, _win32.c), not by #if") }
     END {
         if (!seen) { print "layers: no sources found"; exit 2 }
         exit wrong
@@ -143,6 +157,12 @@ api/cli/main.c db/job.h wrong
 api/cli/main.c api/api.h wrong
 common/a.c ../db/db.h wrong
 common/a.c #ifdef__WIN32 wrong
+common/a_win32.h <windows.h> right
+common/a_win32.c common/a_win32.h right
+common/a.c common/a_win32.h wrong
+common/a.h <windows.h> wrong
+storage/a.c <winhttp.h> wrong
+storage/a_win32.c <winhttp.h> right
 tests/unit/test_a.c service/daemon.h right
 tests/unit/test_a.c <unistd.h> right
 CASES

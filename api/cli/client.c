@@ -158,7 +158,7 @@ static int unreachable(struct client *c, CURLcode rc, struct err *e)
 {
     err_set(e, ERR_UNREACHABLE, "no answer from the daemon at %s: %s", c->base, curl_easy_strerror(rc));
     e->os_code = (long)rc;
-    return err_hint(e, "Check that vmrecoverd runs (systemctl status vmrecoverd), and that VMRECOVER_URL names its address.");
+    return err_hint(e, "Check that vmrecoverd runs (%s), and that VMRECOVER_URL names its address.", os_status_command());
 }
 
 /* Keeps the daemon's problem object for whoever prints it, and gives it our shape. */

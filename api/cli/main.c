@@ -15,7 +15,7 @@ static const struct command {
     {"pause", "JOB", "hold a job", cmd_pause},
     {"resume", "JOB", "go on with a paused job", cmd_resume},
     {"cancel", "JOB", "give a job up; retry can take it up again", cmd_cancel},
-    {"retry", "JOB", "run what failed or was cancelled again", cmd_retry},
+    {"retry", "JOB [--url-file FILE [--disk N]]", "run what failed or was cancelled again; FILE holds the blob's URL with a new SAS", cmd_retry},
     {"delete", "JOB [--disks keep|delete] [--no-wait]", "remove a job, its VM and, if asked, its disks", cmd_delete},
     {"vm", "list | show VM | start VM | stop VM | shutdown VM | reset VM | dvd VM ISO|--eject\n"
      "                 | checkpoint VM [list | create NAME | restore ID | delete ID]\n"
@@ -49,7 +49,10 @@ static void help(FILE *f)
           "and for the disk before them: --credential NAME, --format auto|vhd|vhd_dynamic|vhdx|raw, --skip-free-space yes|no.\n"
           "  --name NAME  --until TASK  --max-rate SIZE  --allow-cross-region  --wait  --idempotency-key KEY\n"
           "  --generation auto|1|2  --memory MIB  --cpus N  --network none|nat|switch:NAME  --no-start  --dvd ISO\n"
-          "  --json-body FILE          the whole request as JSON instead ('-': standard input)\n\n"
+          "  --json-body FILE          the whole request as JSON instead ('-': standard input)\n"
+          "TASK is preflight, export, download, create_vm or start_vm (the default). SIZE takes K, M, G or T.\n\n"
+          "F of an image is vhd, vhd_dynamic, vhdx or raw. KEYS are pressed together with '+': F8, Ctrl+Alt+Delete, or any W3C code name\n"
+          "(NumpadEnter).\n\n"
           "credential set takes, by --type; a secret is asked for, or read from standard input or --secret-file FILE:\n"
           "  account_key               --account A, and the key\n"
           "  sas                       the SAS\n"

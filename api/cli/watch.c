@@ -17,7 +17,7 @@ enum {
 
 struct seen {                                        /* what was said last of a task */
     char state[16];
-    int64_t step;
+    int64_t step, attempts;
 };
 
 struct watch {
@@ -89,8 +89,9 @@ static void draw(struct watch *w, const json_t *job)
         bool bytes = jint(progress, "total_bytes") > 0 && strcmp(state, "pending") != 0;
         if (bytes) {
             figures_text(progress, figures, sizeof figures);
-            /* 17 columns before, 7 for the percentage, the figures; a terminal that is too narrow gets no bar */
-            size_t taken = 17 + 7 + 2 + strlen(figures) + 1;
+            /* 17 columns before, 3 around the bar, 7 for the percentage, the figures, and one that stays free: the Windows console goes on
+             * to the next line as soon as its last column is written. A terminal that is too narrow gets no bar. */
+            size_t taken = 17 + 3 + 7 + strlen(figures) + 1;
             unsigned width = columns > taken + 8 ? (unsigned)(columns - taken) : 0;
             if (width > 40)
                 width = 40;
@@ -133,6 +134,14 @@ static void tell(struct watch *w, const json_t *job)
         const json_t *progress = json_object_get(task, "progress");
         int64_t step = percent_of(progress, STEPS);
         bool changed = strcmp(s->state, jstr(task, "state")) != 0;
+        /* between two looks it may have run and failed: the count of attempts tells */
+        const json_t *error = json_object_get(task, "error");
+        if (strcmp(jstr(task, "state"), "pending") == 0 && json_is_object(error) && jint(task, "attempts") != s->attempts) {
+            AUTO_FREE char *line = str_printf("tried %d times, next after %s: %s", (int)jint(task, "attempts"),
+                                              *jstr(task, "not_before") ? jstr(task, "not_before") : "a moment", jstr(error, "detail"));
+            say(label, line ? line : jstr(error, "detail"));
+            s->attempts = jint(task, "attempts");
+        }
         if (!changed && step == s->step)
             continue;
         /* "pending" at the first look says nothing that the job's own line does not */

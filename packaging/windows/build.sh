@@ -48,7 +48,10 @@ for f in vmrecoverd.exe vmrecover.exe; do
 done
 # the property also counts when an account that is not elevated yet starts msiexec
 edit "UPDATE Property SET Value = 'WIX_DOWNGRADE_DETECTED;WIX_UPGRADE_DETECTED;REMOVEDATA' WHERE Property = 'SecureCustomProperties'"
-msibuild "$work/$name.msi" -s "vmrecover $version" "vmrecover maintainers" "x64;1033" "{$package}"
+# summary: the package's code (9) and the times (12, 13)
+msiinfo export "$work/$name.msi" _SummaryInformation |
+    sed -E "s|^9\t.*|9\t{$package}\r|; s|^(12\|13)\t.*|\1\t$(date -d "@$SOURCE_DATE_EPOCH" '+%Y/%m/%d %H:%M:%S')\r|" >"$work/summary.idt"
+msibuild "$work/$name.msi" -i "$work/summary.idt"
 
 # --- the source of the library that is under the LGPL, as Debian published it
 tar -C "$cache/source" --sort=name --owner=0 --group=0 --numeric-owner --mtime="@$SOURCE_DATE_EPOCH" -cf "$work/vmrecover-$version-lgpl-source.tar" libmicrohttpd

@@ -37,7 +37,7 @@ mkdir -p "$1"
 cache=$(cd "$1" && pwd)
 refresh=${2:-}
 for tool in apt-get dpkg-source $host-gcc $host-windres cmake make tclsh flock; do
-    command -v $tool >/dev/null || fail "$tool is missing: run \`make deps\` first"
+    command -v "$tool" >/dev/null || fail "$tool is missing: run \`make deps\` first"
 done
 exec 9>"$cache/lock"
 flock 9                                              # two builds may share the cache: the second waits
@@ -45,7 +45,7 @@ flock 9                                              # two builds may share the 
 # --- how everything is compiled: for the universal C runtime, which Windows has since version 10 (the compiler's default is the old
 # msvcrt). libmingwex and the start code of mingw-w64 are the same for both; only the import library decides.
 crt=$cache/crt
-cflags="-O2 -g -D_UCRT -D_WIN32_WINNT=0x0A00 -fstack-protector-strong -fno-ident"
+cflags="-O2 -g -D_UCRT -D_WIN32_WINNT=0x0A00 -fstack-protector-strong -fno-ident -ffile-prefix-map=$cache=."
 ldflags="-L$crt -static"
 jobs=$(nproc)
 compiler=$($host-gcc --version | head -n 1)
@@ -161,7 +161,7 @@ apt_update()
 }
 
 # The newest version that can be fetched. Debian's servers drop a security revision when the next one comes, and mirrors lag behind
-# the lists: an older one of the same release is taken then, and said so.
+# the lists: an older one of the same release is taken then, and every run says so.
 fetch()                                              # NAME PACKAGE
 {
     apt_update
@@ -176,13 +176,13 @@ fetch()                                              # NAME PACKAGE
         newest=${newest:-$version}
         rm -rf "$new"; mkdir -p "$new"
         if (cd "$new" && apt apt-get -qq source --download-only "$2=$version") >"$cache/apt/log" 2>&1; then
-            [ "$version" = "$newest" ] || echo "deps.sh: WARNING: $2 $newest is listed but cannot be fetched; $version is used" >&2
+            [ "$version" = "$newest" ] || echo "$newest" >"$new/newer"
             rm -rf "${cache:?}/source/$1"
             mv "$new" "$cache/source/$1"
             return 0
         fi
     done
-    fail "the source package $2 ($(echo $versions)) cannot be fetched: $(grep '^E:' "$cache/apt/log" | head -n 3)
+    fail "the source package $2 ($newest) cannot be fetched: $(grep '^E:' "$cache/apt/log" | head -n 3)
 deps.sh: is the mirror complete, and this machine online? The libraries that were built are kept; run it again later."
 }
 
@@ -206,6 +206,9 @@ library()                                            # NAME PACKAGE NEEDS…
     name=$1 package=$2; shift 2
     if [ -n "$refresh" ] || ! ls "$cache/source/$name/"*.dsc >/dev/null 2>&1; then
         fetch "$name" "$package"
+    fi
+    if [ -e "$cache/source/$name/newer" ]; then
+        echo "  NOTE  $package $(cat "$cache/source/$name/newer") could not be fetched, an older one is used; try again: packaging/windows/deps.sh $cache --refresh"
     fi
     want=$(key "$name" "$@")
     [ "$(cat "$cache/built/$name/key" 2>/dev/null)" != "$want" ] || return 0
@@ -261,10 +264,10 @@ LIST
 rm -f "$cache/root.new/VERSION" "$cache/root.new/key"
 ln -s "$(readlink "$crt/libmsvcrt.a")" "$cache/root.new/lib/libmsvcrt.a"
 if [ -n "$changed" ]; then
-    rm -rf "$cache/root.old"
+    rm -rf "$cache/root.old" "$cache/root.copy"
+    cp -a "$cache/root.new" "$cache/root.copy"       # no links: who replaces a library there changes nothing in built/
     [ ! -e "$cache/root" ] || mv "$cache/root" "$cache/root.old"
-    mv "$cache/root.new" "$cache/root"
+    mv "$cache/root.copy" "$cache/root"
     rm -rf "$cache/root.old"
-else
-    rm -rf "$cache/root.new"
 fi
+rm -rf "$cache/root.new"

@@ -22,10 +22,10 @@ libmicrohttpd is under the GNU Lesser General Public License, version 2.1 or lat
 it and use vmrecover with your version:
 - Its source, with all of Debian's changes, is in vmrecover-$version-lgpl-source.tar, which is published beside the executables.
 - vmrecover's own source is free (Apache License 2.0). On Debian 12, in its source tree of version $version:
-      make windows                                    builds everything, and libmicrohttpd.a among it
-      cp YOURS/libmicrohttpd.a .cache/win64/root/lib/   your version, built with x86_64-w64-mingw32-gcc
+      make windows                                       builds everything, and libmicrohttpd.a among it
+      cp YOURS/libmicrohttpd.a .cache/win64/root/lib/    your version, built with x86_64-w64-mingw32-gcc -D_UCRT
       touch .cache/win64/root/VERSIONS
-      make windows                                    links vmrecoverd.exe with it
+      make windows                                       links vmrecoverd.exe with it
 
 TEXT
 

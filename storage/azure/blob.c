@@ -237,7 +237,7 @@ static size_t on_body(char *p, size_t size, size_t n, void *arg)
     if (a->headers.status >= 300) {
         size_t room = a->error.max - a->error.len;
         strbuf_add(&a->error, p, n < room ? n : room);
-        return n;
+        return room ? n : 0;                          /* an error that does not end */
     }
     if (n > a->n - a->got)
         return 0; /* more than was asked for: the headers say what is wrong */

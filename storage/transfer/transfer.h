@@ -33,6 +33,7 @@ struct transfer {
      * error ends the run, so does a source that goes on refusing (3 times without a byte). NULL: a refusal ends the run. */
     int (*renew)(void *arg, const struct err *why, struct blob **ret, const struct blob_info **ret_info, struct err *e);
     unsigned commit_interval_ms;                     /* how long data may wait for the journal; 0: 1000 */
+    uint64_t step_bytes;                             /* where files are not sparse: the longest way that one write fills up with zeros; 0: 64 MiB */
     bool (*stop)(void *arg);                         /* polled some 10 times a second; true: commit and return ERR_CANCELLED */
     void (*progress)(void *arg, const struct transfer_progress *p);    /* at least once a second, from the calling thread */
     void *arg;

@@ -1,8 +1,10 @@
 // What a client may get wrong, one row each: the answer has the right status, code and field, and the daemon is unharmed.
-import test, { before, after } from 'node:test';
+import { before, after } from 'node:test';
 import assert from 'node:assert/strict';
 import net from 'node:net';
+import path from 'node:path';
 import { Daemon } from './lib/daemon.mjs';
+import { skipped, test, vms } from './lib/platform.mjs';
 
 const MIB = 1 << 20;
 const NOBODY = '00000000-0000-4000-8000-000000000000';
@@ -17,9 +19,11 @@ before(async () => {
     await api.learn();
     done = (await api.submit({ disks: [blank], until: 'preflight' })).id;
     await api.waitJob(done);
-    vm = (await api.submit({ disks: [blank], until: 'create_vm' })).id;
-    await api.waitJob(vm);
-    vm = (await api.job(vm)).vm_id;
+    vm = NOBODY;
+    if (vms) {
+        const job = await api.submit({ disks: [blank], until: 'create_vm' });
+        vm = (await api.waitJob(job.id)).vm_id;
+    }
     before_ = await state();
 });
 after(() => daemon?.stop());
@@ -27,7 +31,7 @@ after(() => daemon?.stop());
 const state = async () => ({
     jobs: (await api.get('/v1/jobs')).jobs.map((j) => [j.id, j.state]),
     credentials: (await api.get('/v1/credentials')).credentials,
-    vms: (await api.get('/v1/vms')).vms.map((v) => [v.id, v.state]),
+    vms: (await api.vms()).map((v) => [v.id, v.state]),
 });
 
 const submit = (json) => ({ method: 'POST', path: '/v1/jobs', json });
@@ -203,6 +207,9 @@ const rows = [
     ['a relative ISO', () => ({ method: 'PUT', path: `/v1/vms/${vm}/dvd`, json: { path: 'x.iso' } }), 400, 'invalid_value', '/path'],
     ['a disk without a path', () => ({ method: 'PUT', path: `/v1/vms/${vm}/disks/1`, json: {} }), 400, 'missing_field', '/path'],
     ['a checkpoint with a bad name', () => vmPost('/checkpoints', { name: 'a\nb' }), 400, 'invalid_value', '/name'],
+    ["the daemon's token as a DVD", () => submit({ disks: [blank], vm: { dvd: daemon.tokenFile } }), 400, 'invalid_value', '/vm/dvd'],
+    ["the daemon's database as a disk", () => submit({ disks: [{ source: { type: 'file', path: path.join(daemon.dir, 'vmrecover.db') }, format: 'raw' }] }), 400, 'invalid_value', '/disks/0/source/path'],
+    ['an export to a folder that only reads', () => vmPost('/export', { path: '/proc/x.vhd' }), 400, 'invalid_value', '/path'],
     ['an export to an unknown format', () => vmPost('/export', { format: 'floppy' }), 400, 'invalid_value', '/format'],
     ['a picture of width 0', () => get(`/v1/vms/${vm}/screen?width=0`), 400, 'invalid_value', '?width'],
     // ---- credentials ----
@@ -229,7 +236,7 @@ const rows = [
 test(`${rows.length} bad requests`, async (t) => {
     assert.ok(rows.length >= 60);
     for (const [what, request, status, code, field] of rows)
-        await t.test(what, async () => {
+        await t.test(what, { skip: skipped(what) }, async () => {
             const rq = typeof request === 'function' ? request() : request;
             const rs = await api.request(rq);
             assert.equal(rs.status, status, rs.text);

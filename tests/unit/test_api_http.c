@@ -83,7 +83,7 @@ static void test_addresses(void **state)
     }
     AUTO_FREE char *taken = str_dup(api_address(f->api, 0));
     cfg.listen[0] = taken;
-    assert_int_equal(api_start(&cfg, &api, &e), -ERR_IO);
+    assert_int_equal(api_start(&cfg, &api, &e), -ERR_PORT);
     /* An address family that the host lacks is no reason to serve nobody; where it is there, both serve. */
     cfg.listen[0] = "[::1]:0";
     cfg.listen[1] = "localhost:0";

@@ -193,7 +193,7 @@ static void test_event_pages(void **state)
     assert_string_equal(json_string_value(json_object_get(first, "job_id")), id);
     json_int_t last = json_integer_value(json_object_get(first, "id"));
     assert_int_equal(json_integer_value(json_object_get(r.json, "next_after")), last);
-    AUTO_FREE char *before = str_printf("/v1/events?limit=1&after=%" JSON_INTEGER_FORMAT, last - 1), *after = str_printf("%s?after=%" JSON_INTEGER_FORMAT, path, last);
+    AUTO_FREE char *before = str_printf("/v1/events?limit=1&after=%lld", (long long)last - 1), *after = str_printf("%s?after=%lld", path, (long long)last);
     AUTO_REPLY struct reply one = call(f, "GET", before, NULL, NULL);
     assert_int_equal(json_integer_value(json_object_get(one.json, "next_after")), last);
     AUTO_REPLY struct reply none = call(f, "GET", after, NULL, NULL);

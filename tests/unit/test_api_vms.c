@@ -400,6 +400,11 @@ static void test_export(void **state)
     struct err e;
     AUTO_FREE char *id = fixture_job(f, "export"), *path = str_printf("/v1/vms/%s/export", id);
     assert_int_equal(status_of("POST", path, NULL), 404);
+    assert_int_equal(job_set_vm(f->db, id, id, 1, &e), 0);
+    AUTO_REPLY struct reply gone = call(f, "POST", path, NULL, NULL);
+    assert_int_equal(gone.status, 410);
+    assert_string_equal(text_at(&gone, "code"), "vm_gone");
+    assert_int_equal(job_set_vm(f->db, id, NULL, 0, &e), 0);
     fake_hv_add(f->hv, id, "export");
     assert_int_equal(status_of("POST", path, NULL), 409);        /* the job has no VM yet, says the queue */
     assert_int_equal(job_set_vm(f->db, id, id, 1, &e), 0);

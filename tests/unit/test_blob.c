@@ -396,34 +396,69 @@ static void test_long_name(void **state)
 
 /* ---- TLS and proxies ---- */
 
+/* Certificates of every kind that must not be taken, beside the good ones. NAME.pem is what a server shows, NAME.key its key. */
+static const char make_certificates[] =
+    "set -e; exec >log 2>&1\n"
+    "key='-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes'\n"
+    "root() { openssl req -x509 $key -keyout $1.key -out $1.pem -days 2 -subj /CN=$1; }\n"
+    "issue() {\n"                                   /* NAME CA DAYS EXTENSIONS */
+    "  openssl req $key -keyout $1.key -out $1.csr -subj /CN=$1\n"
+    "  printf \"$4\" >$1.ext\n"
+    "  openssl x509 -req -in $1.csr -CA $2.pem -CAkey $2.key -days $3 -extfile $1.ext -out $1.pem\n"
+    "}\n"
+    "root ca; root other_ca; root between_ca\n"
+    "issue good ca 2 'subjectAltName=DNS:localhost'\n"
+    "issue expired ca -1 'subjectAltName=DNS:localhost'\n"
+    "issue elsewhere ca 2 'subjectAltName=DNS:example.org'\n"
+    "issue client ca 2 'subjectAltName=DNS:localhost\\nextendedKeyUsage=clientAuth'\n"
+    "issue foreign other_ca 2 'subjectAltName=DNS:localhost'\n"
+    "issue middle ca 2 'basicConstraints=critical,CA:TRUE'\n"
+    "issue below middle 2 'subjectAltName=DNS:localhost'\n"
+    "cat middle.pem >>below.pem\n"                  /* the server shows the one in between, as it should */
+    "openssl req -x509 $key -keyout alone.key -out alone.pem -days 2 -subj /CN=alone -addext subjectAltName=DNS:localhost\n"
+    "cat other_ca.pem ca.pem >both.pem; echo none >empty.pem\n";
+
 static void test_tls(void **state)
 {
     (void)state;
-    AUTO_FREE char *key = tmp_path(dir, "key.pem");
-    AUTO_FREE char *cert = tmp_path(dir, "cert.pem");
-    assert_int_equal(tmp_shell(dir, "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout key.pem -out cert.pem"
-                                    " -days 2 -subj /CN=localhost -addext subjectAltName=DNS:localhost >/dev/null 2>&1"), 0);
-    struct blob_server s;
-    server_start(&s, (const char *const[]){"--size", "1M", "--cert", cert, "--key", key, NULL});
-    char good[128], wrong_name[128];
-    snprintf(good, sizeof good, "https://localhost:%u/vhds/disk.vhd", s.port);
-    snprintf(wrong_name, sizeof wrong_name, "https://127.0.0.1:%u/vhds/disk.vhd", s.port);
-    const struct {
-        const char *url, *ca;
+    assert_int_equal(tmp_shell(dir, make_certificates), 0);
+    static const struct {
+        const char *shows, *host, *ca;                /* the server's certificate, the name that it is asked by, the file that is trusted */
         int result;
-    } cases[] = {{good, cert, 0}, {good, NULL, -ERR_TLS}, {wrong_name, cert, -ERR_TLS}, {good, "/nonexistent.pem", -ERR_TLS}};
+    } cases[] = {
+        {"good", "localhost", "ca.pem", 0},
+        {"good", "localhost", "both.pem", 0},
+        {"below", "localhost", "ca.pem", 0},
+        {"alone", "localhost", "alone.pem", 0},
+        {"good", "localhost", NULL, -ERR_TLS},
+        {"good", "127.0.0.1", "ca.pem", -ERR_TLS},
+        {"good", "localhost", "other_ca.pem", -ERR_TLS},
+        {"good", "localhost", "missing.pem", -ERR_TLS},
+        {"good", "localhost", "empty.pem", -ERR_TLS},
+        {"expired", "localhost", "ca.pem", -ERR_TLS},
+        {"elsewhere", "localhost", "ca.pem", -ERR_TLS},
+        {"client", "localhost", "ca.pem", -ERR_TLS},
+        {"foreign", "localhost", "ca.pem", -ERR_TLS},
+        {"foreign", "localhost", "both.pem", 0},
+        {"alone", "localhost", "ca.pem", -ERR_TLS},
+    };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        if (!cases[i].ca && tmp_is_wine())
+            continue;                                /* Wine's Schannel takes any certificate when no CA is given */
+        AUTO_FREE char *cert_name = str_printf("%s.pem", cases[i].shows), *key_name = str_printf("%s.key", cases[i].shows);
+        AUTO_FREE char *cert = tmp_path(dir, cert_name), *key = tmp_path(dir, key_name), *ca = cases[i].ca ? tmp_path(dir, cases[i].ca) : NULL;
+        struct blob_server s;
+        server_start(&s, (const char *const[]){"--size", "1M", "--cert", cert, "--key", key, "--sas", "sig=x", NULL});
         struct err e = {0};
         struct blob *b;
         struct blob_info info;
-        if (!cases[i].ca && tmp_is_wine())
-            continue;                                /* Wine's Schannel takes any certificate when no CA is given */
-        assert_int_equal(blob_open(&(struct blob_access){.url = cases[i].url, .http = {.ca_file = cases[i].ca}}, &b, &e), 0);
+        AUTO_FREE char *url = str_printf("https://%s:%u/vhds/disk.vhd?sig=x", cases[i].host, s.port);
+        assert_int_equal(blob_open(&(struct blob_access){.url = url, .http = {.ca_file = ca}}, &b, &e), 0);
         if (blob_head(b, &info, &e) != cases[i].result)
-            fail_msg("case %zu: %s", i, e.msg);
+            fail_msg("%s from %s, trusting %s: %s", cases[i].shows, cases[i].host, cases[i].ca ? cases[i].ca : "no file", e.msg);
         blob_close(b);
+        server_stop(&s);
     }
-    server_stop(&s);
 }
 
 static void test_proxy(void **state)

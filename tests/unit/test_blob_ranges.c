@@ -109,6 +109,12 @@ static void test_errors(void **state)
     assert_int_equal(blob_page_ranges(blob, &info, NULL, NULL, &r, &e), -ERR_SOURCE_CHANGED);
     server_faults(&s, "changed,silent=1");
     assert_int_equal(blob_page_ranges(blob, &info, NULL, NULL, &r, &e), -ERR_SOURCE_CHANGED);
+    /* busy for long: the task's to wait for, not a reason to fetch every byte */
+    server_faults(&s, "status,on=list,code=503,retry=60,times=0");
+    int64_t start = clock_mono_ms();
+    assert_int_equal(blob_page_ranges(blob, &info, NULL, NULL, &r, &e), -ERR_THROTTLED);
+    assert_int_equal(e.retry_after_ms, 60000);
+    assert_true(clock_mono_ms() - start < 30000);
     done(&s);
 }
 
@@ -124,7 +130,7 @@ static void test_stop(void **state)
     struct blob_ranges r;
     struct blob_server s;
     serve(&s, (const char *const[]){"--size", "1M", NULL});
-    server_faults(&s, "status,on=list,code=503,retry=60,times=0");
+    server_faults(&s, "status,on=list,code=503,retry=3,times=0");
     int64_t at = clock_mono_ms() + 300;
     assert_int_equal(blob_page_ranges(blob, &info, stop_after, &at, &r, &e), -ERR_CANCELLED);
     server_faults(&s, "stall,on=list,times=0");

@@ -121,7 +121,7 @@ static int setup(void **state)
     setenv("NOTIFY_SOCKET", a.sun_path, 1);
     setenv("WATCHDOG_USEC", "300000", 1);
     setenv("WATCHDOG_PID", pid, 1);
-    return host_init(&e);
+    return host_init("", &e);
 }
 
 static int teardown(void **state)

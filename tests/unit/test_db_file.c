@@ -319,7 +319,7 @@ static void test_killed(void **state)
         close_db(f);
     }
     AUTO_FREE char *jobs = ask(f->path, "SELECT count(*) FROM job");
-    print_message("%s jobs, %zu tasks found running over %d kills\n", jobs, total, kills);
+    printf("%s jobs, %zu tasks found running over %d kills\n", jobs, total, kills);
     assert_true(atoi(jobs) > kills);
     assert_true(total > 0);
 }

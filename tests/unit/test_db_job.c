@@ -300,7 +300,18 @@ static void test_export_vm(void **state)
     task_clear(&t);
     fails(task_add_export_vm(f->db, id, params, &second, &err), ERR_WRONG_STATE);
     finish(f->db, task, OUTCOME_FAILED);
-    assert_int_equal(state_of(f->db, id), JOB_FAILED);
+    assert_int_equal(state_of(f->db, id), JOB_SUCCEEDED);           /* the machine is there all the same */
+    check_consistent(f->path);
+    ok(task_add_export_vm(f->db, id, params, &task, &err));         /* cancelled before and after its start */
+    ok(job_cancel(f->db, id, &err));
+    assert_int_equal(state_of(f->db, id), JOB_SUCCEEDED);
+    check_consistent(f->path);
+    ok(task_add_export_vm(f->db, id, params, &task, &err));
+    assert_int_equal(claim(f->db, LANE_DISK, TASK_EXPORT_VM), task);
+    ok(job_cancel(f->db, id, &err));
+    fails(task_add_export_vm(f->db, id, params, &second, &err), ERR_WRONG_STATE);
+    finish(f->db, task, OUTCOME_CANCELLED);
+    assert_int_equal(state_of(f->db, id), JOB_SUCCEEDED);
     check_consistent(f->path);
     ok(task_add_export_vm(f->db, id, NULL, &second, &err));         /* the failed one is replaced */
     assert_int_not_equal(second, task);

@@ -233,7 +233,7 @@ static void test_claim_plan(void **state)
     }
     sqlite3_finalize(q);
     assert_true(rows > 3);
-    assert_int_equal(by_index, 2);
+    assert_int_equal(by_index, 3);
 }
 
 static int64_t now_us(void)

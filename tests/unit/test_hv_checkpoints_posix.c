@@ -3,10 +3,15 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <cmocka.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "common/clock.h"
 #include "common/os.h"
+#include "hyperv/qemu.h"
 #include "tests/unit/hv_fixture.h"
 #include "tests/unit/hv_guest.h"
 
@@ -261,11 +266,126 @@ static void generation_2(void **state)
     hv_vm_spec_clear(&s);
 }
 
+/* Snapshots in the overlay of slot 0, as qemu-img sees them. VM off. */
+static size_t in_overlay(struct hvt *f, const char *id)
+{
+    AUTO_FREE char *overlay = hvt_path(f, "vms/%s/disk0.qcow2", id), *out = NULL;
+    const char *argv[] = {"qemu-img", "snapshot", "-l", overlay, NULL};
+    struct os_exec x = {.argv = argv};
+    struct err e;
+    int status = 0;
+    OK(os_run(&x, 60000, 65536, NULL, NULL, &out, &status, &e));
+    size_t lines = 0;
+    for (const char *p = out; (p = strchr(p, '\n')); p++)
+        lines++;
+    return lines > 2 ? lines - 2 : 0;                  /* two lines of heading */
+}
+
+/* A daemon that died while QEMU made a checkpoint leaves a job that nobody dismissed; the next one is not disturbed by it. */
+static void jobs_of_a_dead_daemon(void **state)
+{
+    struct hvt *f = *state;
+    struct err e;
+    struct hv_checkpoint c, d;
+    AUTO_FREE char *id = hvt_vm(f, "job:"), *dir = hvt_path(f, "vms/%s", id);
+    hvt_wait_text(f, id, "job:");
+    OK(hv_checkpoint_create(f->hv, id, "first", &c, &e));
+    hv_close(f->hv);
+    f->hv = NULL;
+    int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    struct qmp *m = NULL;
+    json_t *jobs = NULL;
+    OK(qmp_open(fd, 20000, &m, &e));
+    for (int i = 1; i <= 20; i++) {                    /* every name that a counter would give */
+        char name[16];
+        snprintf(name, sizeof name, "vmr%d", i);
+        OK(qmp_call(m, "snapshot-delete", json_pack("{s:s, s:s, s:[s]}", "job-id", name, "tag", "none", "devices", "disk0"), 20000, NULL, &e));
+    }
+    for (bool over = false; !over; clock_sleep_ms(20)) {
+        OK(qmp_call(m, "query-jobs", NULL, 20000, &jobs, &e));
+        size_t i;
+        json_t *job;
+        over = json_array_size(jobs) == 20;
+        json_array_foreach(jobs, i, job)
+            over = over && !strcmp(json_string_value(json_object_get(job, "status")), "concluded");
+        json_decref(jobs);
+    }
+    qmp_close(m);
+    hvt_reopen(f);
+    OK(hv_checkpoint_create(f->hv, id, "second", &d, &e));
+    OK(hv_checkpoint_restore(f->hv, id, c.id, &e));
+    assert_int_equal(hvt_state(f, id, NULL), HV_RUNNING);
+    hv_close(f->hv);
+    f->hv = NULL;
+    OK(qmp_open(fd, 20000, &m, &e));
+    OK(qmp_call(m, "query-jobs", NULL, 20000, &jobs, &e));
+    assert_int_equal(json_array_size(jobs), 0);
+    json_decref(jobs);
+    qmp_close(m);
+    close(fd);
+    hvt_reopen(f);
+    OK(hv_vm_delete(f->hv, id, &e));
+}
+
+/* QEMU does not answer while a checkpoint is deleted: that is an error, and what is left of it goes later. */
+static void delete_that_fails(void **state)
+{
+    struct hvt *f = *state;
+    struct err e;
+    struct hv_checkpoint c, d;
+    AUTO_FREE char *id = hvt_vm(f, "x");
+    hvt_wait_text(f, id, "x");
+    OK(hv_checkpoint_create(f->hv, id, "first", &c, &e));
+    int pid = hvt_pid(f, id);
+    kill(pid, SIGSTOP);
+    assert_true(hv_checkpoint_delete(f->hv, id, c.id, &e) < 0);
+    kill(pid, SIGCONT);
+    OK(hv_vm_stop(f->hv, id, &e));
+    assert_int_equal(in_overlay(f, id), 1);
+    OK(hv_checkpoint_create(f->hv, id, "second", &d, &e));
+    assert_int_equal(in_overlay(f, id), 1);            /* the second one alone */
+    assert_int_equal(count(f, id), 1);
+    OK(hv_checkpoint_delete(f->hv, id, d.id, &e));
+    assert_int_equal(in_overlay(f, id), 0);
+    OK(hv_vm_delete(f->hv, id, &e));
+}
+
+struct attempt { struct hvt *f; const char *id; int r; struct err e; };
+static void *make_checkpoint(void *arg)
+{
+    struct attempt *a = arg;
+    struct hv_checkpoint c;
+    a->r = hv_checkpoint_create(a->f->hv, a->id, "never", &c, &a->e);
+    return NULL;
+}
+
+/* Who ends a VM does not wait for an operation that hangs in it. */
+static void ended_meanwhile(void **state)
+{
+    struct hvt *f = *state;
+    struct err e;
+    AUTO_FREE char *id = hvt_vm(f, "x");
+    hvt_wait_text(f, id, "x");
+    for (int way = 0; way <= 1; way++) {
+        struct attempt a = {f, id, 0, {0}};
+        pthread_t thread;
+        OK(hv_vm_start(f->hv, id, &e));
+        hvt_wait_text(f, id, "x");
+        kill(hvt_pid(f, id), SIGSTOP);
+        assert_int_equal(pthread_create(&thread, NULL, make_checkpoint, &a), 0);
+        clock_sleep_ms(300);
+        OK(way ? hv_vm_delete(f->hv, id, &e) : hv_vm_stop(f->hv, id, &e));
+        pthread_join(thread, NULL);
+        assert_true(a.r < 0);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(running),             cmocka_unit_test(stopped), cmocka_unit_test(running_on_vhdx),
         cmocka_unit_test(disks_changed_since), cmocka_unit_test(cut_off), cmocka_unit_test(generation_2),
+        cmocka_unit_test(jobs_of_a_dead_daemon), cmocka_unit_test(delete_that_fails), cmocka_unit_test(ended_meanwhile),
     };
     return cmocka_run_group_tests(tests, hvt_setup, hvt_teardown);
 }

@@ -89,7 +89,7 @@ static void bad_specs(void **state)
     REFUSED(s.disks[0].format = HV_VHD, s.disks[0].format = HV_RAW, ERR_IMAGE_DAMAGED);       /* no room for a footer */
     REFUSED(s.disks[0].format = HV_VHDX, s.disks[0].format = HV_RAW, ERR_VM);                 /* it is none */
     char *keep = s.disks[0].path;
-    REFUSED(s.disks[0].path = missing, s.disks[0].path = keep, ERR_NOT_FOUND);
+    REFUSED(s.disks[0].path = missing, s.disks[0].path = keep, ERR_IMAGE_DAMAGED);
     REFUSED(s.disks[0].path = (char *)(uintptr_t)"relative.raw", s.disks[0].path = keep, ERR_VALUE);
     char *net = s.network, *id = s.id;
     REFUSED(s.network = (char *)(uintptr_t)"switch:x", s.network = net, ERR_UNSUPPORTED);

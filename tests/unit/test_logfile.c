@@ -148,7 +148,7 @@ static void test_no_rename(void **state)
     AUTO(logfile_free_ptr) struct logfile *f = new_log(p0, 100, 2);
     uint64_t largest = 0;
     char line[12];
-    for (int i = 0; i < 60; i++) {
+    for (int i = 0; i < 24; i++) {
         struct os_stat st;
         snprintf(line, sizeof line, "line %04d\n", i);
         put(f, line);
@@ -172,7 +172,7 @@ static void test_no_rename(void **state)
     assert_int_equal(troubles, 1);
     assert_int_equal(os_remove(p1, &e), 0);
     assert_int_equal(os_mkdirs(inside, 0, &e), 0);
-    for (int i = 0; i < 60; i++)
+    for (int i = 0; i < 12; i++)
         put(f, "once more\n");
     assert_int_equal(troubles, 2);                    /* a new outage is a new report */
 }

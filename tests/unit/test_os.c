@@ -125,26 +125,29 @@ static void test_open_files(void **state)
     struct os_file *old, *moved;
     char buf[8];
     assert_int_equal(os_write_file(a, "new", 3, 0, &e), 0);
-    assert_int_equal(os_write_file(b, "old", 3, 0, &e), 0);
-    assert_int_equal(os_file_open(b, OS_READ, &old, &e), 0);
     assert_int_equal(os_file_open(a, OS_WRITE, &moved, &e), 0);
-    if (os_rename(a, b, &e) < 0)                     /* over an open file, from an open file */
-        fail_msg("%s", e.msg);
+    assert_int_equal(os_rename(a, b, &e), 0);        /* of an open file */
     assert_false(tmp_exists(a));
+    assert_int_equal(os_rename(a, b, &e), -ERR_NOT_FOUND);
+    assert_int_equal(os_file_pwrite(moved, "NEW", 3, 0, &e), 0);
     assert_int_equal(os_read_file(b, 10, &text, NULL, &e), 0);
-    assert_string_equal(text, "new");
+    assert_string_equal(text, "NEW");
+    os_file_close(moved);
+    if (tmp_is_wine())
+        return;                                      /* Wine lets nobody take the name of an open file */
+    assert_int_equal(os_write_file(c, "old", 3, 0, &e), 0);
+    assert_int_equal(os_file_open(c, OS_READ, &old, &e), 0);
+    assert_int_equal(os_rename(b, c, &e), 0);        /* over an open file */
     assert_int_equal(os_file_pread(old, buf, 3, 0, &e), 0);
     assert_memory_equal(buf, "old", 3);              /* who has it open keeps what it was */
-    assert_int_equal(os_file_pwrite(moved, "NEW", 3, 0, &e), 0);
     os_file_close(old);
-    assert_int_equal(os_rename(b, c, &e), 0);
+    assert_int_equal(os_file_open(c, OS_READ, &old, &e), 0);
     assert_int_equal(os_remove(c, &e), 0);
     assert_false(tmp_exists(c));
     assert_int_equal(os_write_file(c, "again", 5, 0, &e), 0);        /* the name is free though the old file is open still */
-    assert_int_equal(os_file_pread(moved, buf, 3, 0, &e), 0);
+    assert_int_equal(os_file_pread(old, buf, 3, 0, &e), 0);
     assert_memory_equal(buf, "NEW", 3);
-    os_file_close(moved);
-    assert_true(os_rename(a, b, &e) == -ERR_NOT_FOUND);
+    os_file_close(old);
 }
 
 /* Names in all scripts, paths longer than Windows used to take, both ways of writing a separator. */
@@ -186,9 +189,11 @@ static void test_names(void **state)
     assert_int_equal(os_list_dir(dotted, count, &entries, &e), 0);
     assert_int_equal(entries, 1);
     AUTO_FREE char *real = os_real_path(other), *native = os_native_path(other), *again = NULL;
-    assert_non_null(real);
-    assert_true(strlen(real) > 1500 && os_path_is_absolute(real) && !os_path_refuse(real));
     assert_non_null(native);
+    if (!tmp_is_wine()) {                            /* its GetFinalPathNameByHandle knows no path beyond 260 characters */
+        assert_non_null(real);
+        assert_true(strlen(real) > 1500 && os_path_is_absolute(real) && !os_path_refuse(real));
+    }
     assert_int_equal(os_free_space(other, &bytes, &e), 0);
     assert_int_equal(os_check_owner(other, &e), 0);
     assert_null(again = os_real_path(file));

@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "common/clock.h"
 #include "common/os.h"
@@ -27,7 +28,12 @@ char *tmp_make(void)
 void tmp_remove(char *path)
 {
     struct err e;
-    if (os_remove_tree(path, &e) < 0)
+    int r = os_remove_tree(path, &e);
+    for (int i = 0; r < 0 && i < 40; i++) {          /* a process that ended may hold files open still, on a busy machine under Wine */
+        clock_sleep_ms(250);
+        r = os_remove_tree(path, &e);
+    }
+    if (r < 0)
         fail_msg("%s", e.msg);
     free(path);
 }
@@ -46,6 +52,16 @@ bool tmp_exists(const char *path)
     if (os_stat(path, &st, &e) < 0)
         fail_msg("%s", e.msg);
     return st.exists;
+}
+
+bool tmp_contains(const void *data, size_t n, const char *text)
+{
+    const char *p = data;
+    size_t m = strlen(text);
+    for (size_t i = 0; i + m <= n; i++)
+        if (!memcmp(p + i, text, m))
+            return true;
+    return false;
 }
 
 int64_t tmp_start(const char *log, const char *const *args)

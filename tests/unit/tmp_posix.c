@@ -5,6 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include <errno.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <sys/mount.h>
@@ -15,6 +16,7 @@
 #include "common/os.h"
 
 const char tmp_root[] = "", tmp_device[] = "/dev/null";
+const long tmp_disk_full = ENOSPC;
 
 char *tmp_base(void)
 {
@@ -77,6 +79,15 @@ void tmp_setenv(const char *name, const char *value)
 bool tmp_is_wine(void)
 {
     return false;
+}
+
+struct os_file *tmp_unsyncable(const char *dir)
+{
+    (void)dir;
+    struct err e;
+    struct os_file *f;
+    assert_int_equal(os_file_open("/dev/null", OS_WRITE, &f, &e), 0);
+    return f;
 }
 
 /* In a mount namespace of our own, which ends with us. */

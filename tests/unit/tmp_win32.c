@@ -14,6 +14,7 @@
 #include "tests/unit/helper_win32.h"
 
 const char tmp_root[] = "C:", tmp_device[] = "C:/NUL";
+const long tmp_disk_full = ERROR_DISK_FULL;
 
 char *tmp_base(void)
 {
@@ -103,6 +104,16 @@ void tmp_setenv(const char *name, const char *value)
 bool tmp_is_wine(void)
 {
     return GetProcAddress(GetModuleHandleW(L"ntdll.dll"), "wine_get_version") != NULL;
+}
+
+struct os_file *tmp_unsyncable(const char *dir)
+{
+    struct err e;
+    struct os_file *f;
+    AUTO_FREE char *path = tmp_path(dir, "unsyncable");
+    assert_int_equal(os_write_file(path, "x", 1, 0, &e), 0);
+    assert_int_equal(os_file_open(path, OS_READ, &f, &e), 0);        /* FlushFileBuffers wants the right to write */
+    return f;
 }
 
 /* The drive that the runner has put on a small file system, emptied. It has one size. */

@@ -22,15 +22,15 @@ wine_make_template()
     mkdir -p "$wine_cache"
     (
         flock 8
-        wine --version >"$wine_cache/version.new" 2>/dev/null </dev/null
+        { wine --version; echo 'winecfg -v win10'; } >"$wine_cache/version.new" 2>/dev/null </dev/null
         if [ -e "$wine_template/.vmrecover" ] && cmp -s "$wine_cache/version.new" "$wine_template/.vmrecover"; then
             exit 0
         fi
         rm -rf "$wine_template" "$wine_template.new"
         WINEPREFIX=$wine_template.new
         export WINEPREFIX
-        # Windows 10 as the version; 8.3 names and the rest as Wine does it
-        { wineboot -i && wine reg add 'HKCU\Software\Wine' /v Version /d win10 /f; } >"$wine_cache/log" 2>&1 </dev/null 8>&- || {
+        # Windows 10, in the registry too, where the installer looks for the build; 8.3 names and the rest as Wine does it
+        { wineboot -i && wine winecfg -v win10; } >"$wine_cache/log" 2>&1 </dev/null 8>&- || {
             echo "wine: the prefix could not be made:" >&2
             cat "$wine_cache/log" >&2
             exit 1

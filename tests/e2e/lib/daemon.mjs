@@ -2,7 +2,8 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import { Api } from './api.mjs';
-import { buildDir, removeTemp, start, tempDir, waitFor, slow } from './util.mjs';
+import { launch } from './platform.mjs';
+import { removeTemp, tempDir, waitFor, slow } from './util.mjs';
 
 const valgrind = ['valgrind', '-q', '--error-exitcode=99', '--leak-check=full', '--errors-for-leak-kinds=definite'];
 
@@ -35,8 +36,7 @@ export class Daemon {
     }
 
     launch() {
-        const [command, ...args] = [...this.wrapper, path.join(buildDir, 'vmrecoverd'), ...this.args()];
-        return start(command, args, { env: { ...process.env, ...this.env }, cwd: this.dir });
+        return launch('vmrecoverd', this.args(), { wrapper: this.wrapper, env: this.env, cwd: this.dir });
     }
 
     async run() {
