@@ -159,7 +159,7 @@ int config_load(const char *file, int argc, char **argv, struct config **ret, st
             return r;
     const char *usual = os_config_path();
     struct os_stat st = {0};
-    if (!file && (r = os_stat(usual, &st, e)) < 0)
+    if (!file && ((r = os_stat(usual, &st, e)) < 0 || (st.exists && (r = os_check_owner(usual, e)) < 0)))
         return r;
     if ((file || st.exists) && (r = ini_read(file ? file : usual, on_value, c, e)) < 0)
         return r;
@@ -170,7 +170,7 @@ int config_load(const char *file, int argc, char **argv, struct config **ret, st
     if (c->backoff_max_ms < c->backoff_ms)
         return err_set(e, ERR_CONFIG, "backoff_max_ms (%llu) must not be less than backoff_ms (%llu)", (unsigned long long)c->backoff_max_ms,
                        (unsigned long long)c->backoff_ms);
-    if (strcmp(c->proxy, "none") && (r = proxy_check(c->proxy, e)) < 0)
+    if (strcmp(c->proxy, "none") && proxy_check(c->proxy, e) < 0)
         return err_prefix(e, "[network] proxy");
     if (*c->ca_file) {
         if ((r = os_stat(c->ca_file, &st, e)) < 0)

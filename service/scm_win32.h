@@ -1,6 +1,6 @@
 /* The service's entry with Windows' service manager: made, changed, started, stopped, removed. All need an elevated administrator. */
-#ifndef VMR_SERVICE_SCM_WINDOWS_H
-#define VMR_SERVICE_SCM_WINDOWS_H
+#ifndef VMR_SERVICE_SCM_WIN32_H
+#define VMR_SERVICE_SCM_WIN32_H
 
 #include <stdbool.h>
 #include <wchar.h>

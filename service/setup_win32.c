@@ -9,10 +9,11 @@
 #include "common/os.h"
 #include "common/os_win32.h"
 #include "service/config.h"
+#include "service/place_win32.h"
 #include "service/scm_win32.h"
 
 EMBED(setup_conf, "packaging/windows/vmrecover.conf");
-extern const char setup_conf[], setup_conf_end[];
+extern const char setup_conf[];
 
 #define OPTIONS_MAX 64
 
@@ -137,7 +138,7 @@ static int write_configuration(const char *path, struct err *e)
     int r = folder ? os_stat(path, &st, e) : err_oom(e);
     if (r < 0 || st.exists)
         return r;
-    for (const char *p = setup_conf; p < setup_conf_end; p++)
+    for (const char *p = setup_conf; *p; p++)
         strbuf_add(&text, *p == '\n' ? "\r\n" : p, *p == '\n' ? 2 : 1);
     if (text.failed)
         return err_oom(e);
@@ -164,6 +165,13 @@ static int register_service(const wchar_t *program, const struct options *o, str
     return r;
 }
 
+static void warn_of_place(const wchar_t *program)
+{
+    if (place_is_open(program))
+        fputs("vmrecoverd: warning: every user of this machine can replace the program, and the service runs it as SYSTEM.\n"
+              "  Put it into Program Files, or another folder that administrators alone can write to, and install it from there.\n", stderr);
+}
+
 static int start_service(const struct options *o, struct err *e)
 {
     bool ran;
@@ -182,10 +190,13 @@ static int start_service(const struct options *o, struct err *e)
 static int install(int argc, char **argv, bool start, bool configure_only, struct err *e)
 {
     AUTO_OPTIONS struct options o = {0};
+    AUTO(free_words) char **words = NULL;
     AUTO_FREE wchar_t *program = NULL;
     int r = must_be_admin(e);
-    if (r < 0 || (r = take_options(argc, argv, &o, e)) < 0 || (r = program_path(&program, e)) < 0)
+    if (r < 0 || (r = configure_only ? installed_options(&o, &words, e) : take_options(argc, argv, &o, e)) < 0 ||
+        (r = program_path(&program, e)) < 0)
         return r;
+    warn_of_place(program);
     if ((r = os_mkdirs(o.cfg->data_dir, OS_PRIVATE, e)) < 0)
         return r;
     printf("data folder: %s\n", o.cfg->data_dir);

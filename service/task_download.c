@@ -81,7 +81,9 @@ int task_download(struct task_run *t, struct err *e)
     if (r < 0)
         return r;
     if (disk->spec.type == SOURCE_BLANK) {
-        r = image_create_blank(disk->path, disk->format == FORMAT_RAW ? IMAGE_RAW : IMAGE_VHD, disk->spec.size, e);
+        r = image_create_blank(disk->path, disk->format == FORMAT_RAW ? IMAGE_RAW : IMAGE_VHD, disk->spec.size, task_run_stop, t, e);
+        if (r == -ERR_CANCELLED)
+            return task_run_stopped(t, e);
         t->progress = (struct task_progress){.total = disk->spec.size, .done = disk->spec.size, .skipped = disk->spec.size};
     } else {
         r = download_blob(t, i, disk->path, e);

@@ -2,8 +2,8 @@
  * copy of that store is no way out, since Windows fetches most of its public CAs only when it judges a certificate itself. So
  * Windows judges here, after the handshake and before anything is sent: by its own store, and if that does not trust the certificate, by the
  * file's CAs alone. Name, validity, usage and revocation count in both. */
-#ifndef VMR_STORAGE_TLS_WINDOWS_H
-#define VMR_STORAGE_TLS_WINDOWS_H
+#ifndef VMR_STORAGE_TLS_WIN32_H
+#define VMR_STORAGE_TLS_WIN32_H
 
 #include <curl/curl.h>
 

@@ -38,6 +38,15 @@ arpa/*              : *_posix.c
 netdb.h             : *_posix.c
 windows.h           : *_win32.c *_win32.h
 winsock2.h          : *_win32.c *_win32.h
+ws2tcpip.h          : *_win32.c
+wincrypt.h          : *_win32.c
+winhttp.h           : *_win32.c
+schannel.h          : *_win32.c
+security.h          : *_win32.c
+sddl.h              : *_win32.c
+aclapi.h            : *_win32.c
+shellapi.h          : *_win32.c
+messages.h          : *_win32.c
 '
 
 judge()
@@ -70,6 +79,7 @@ judge()
         for (i = 1; i <= n; i++) ok = ok || index(target, prefix[i]) == 1
         # storage/image/disk.h and db/sql.h are private to their folders
         if (target ~ /^storage\/image\// && target != "storage/image/image.h" && FILENAME !~ /^(storage\/image|tests)\//) ok = 0
+        if (target ~ /_win32\.h$/ && FILENAME !~ /_win32\.[ch]$/) ok = 0
         if (target == "db/sql.h" && FILENAME !~ /^(db|tests)\//) ok = 0
         if (!ok) bad(FILENAME " may not include \"" target "\"")
     }
@@ -143,6 +153,12 @@ api/cli/main.c db/job.h wrong
 api/cli/main.c api/api.h wrong
 common/a.c ../db/db.h wrong
 common/a.c #ifdef__WIN32 wrong
+common/a_win32.h <windows.h> right
+common/a_win32.c common/a_win32.h right
+common/a.c common/a_win32.h wrong
+common/a.h <windows.h> wrong
+storage/a.c <winhttp.h> wrong
+storage/a_win32.c <winhttp.h> right
 tests/unit/test_a.c service/daemon.h right
 tests/unit/test_a.c <unistd.h> right
 CASES

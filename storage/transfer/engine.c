@@ -38,6 +38,7 @@
 #define BACKOFF_MAX_MS 30000u
 #define PROGRESS_RESETS ((uint64_t)64 << 10) /* a try that got so far starts the count of tries again */
 #define TURN_MS 100
+#define STEP_BYTES ((uint64_t)64 << 20)
 #define COMMIT_FIRST_MS 100u
 #define REPORT_MS 500
 
@@ -78,6 +79,7 @@ struct engine {
     /* dealing */
     size_t next_range;
     uint64_t cursor;
+    uint64_t reached, step_bytes; /* see cross() */
     struct spans done;  /* at the start of the run */
     struct spans fresh; /* written since the last commit */
     /* pace */
@@ -151,6 +153,38 @@ static bool deal(struct engine *g, struct slot *s)
     return false;
 }
 
+/* The same, but the chunk is left to be dealt. */
+static bool peek(struct engine *g, struct slot *ret)
+{
+    size_t next = g->next_range;
+    uint64_t cursor = g->cursor;
+    bool more = deal(g, ret);
+    g->next_range = next;
+    g->cursor = cursor;
+    return more;
+}
+
+/* Where files are not sparse, the system itself fills up with zeros what lies before a write: for a hole of many GiB these are minutes
+ * within one call, without a look at stop and without progress. So the way to the next chunk is gone in steps, each a sector of zeros in
+ * the hole, one a turn of the loop. 1: not there yet. */
+static int cross(struct engine *g, struct err *e)
+{
+    static const char sector[512];
+    struct slot next;
+    if (os_files_are_sparse() || !peek(g, &next))
+        return 0;
+    for (const struct blob_range *done; (done = spans_from(&g->done, g->reached)) && done->start <= g->reached + g->step_bytes;)
+        g->reached = done->end;                      /* what earlier runs wrote is not to be written over */
+    if (next.start <= g->reached + g->step_bytes)
+        return 0;
+    uint64_t at = g->reached + g->step_bytes - sizeof sector;
+    int r = os_file_pwrite(g->file, sector, sizeof sector, at, e);
+    if (r < 0)
+        return r;
+    g->reached = at + sizeof sector;
+    return 1;
+}
+
 static bool all_dealt(struct engine *g)
 {
     return g->next_range == g->t->ranges->n;
@@ -181,11 +215,11 @@ static bool is_zero(const char *p, size_t n)
     return !p[0] && !memcmp(p, p + 1, n - 1);
 }
 
-/* To its place in the file. Without a page list blocks of zeros are left out: the file reads as zeros there, since nothing
+/* To its place in the file. Without a page list blocks of zeros are left out of a sparse file: it reads as zeros there, since nothing
  * but these very bytes was ever written to it. */
 static int store(struct engine *g, const char *p, size_t n, uint64_t pos, struct err *e)
 {
-    if (g->t->ranges->complete)
+    if (g->t->ranges->complete || !os_files_are_sparse())
         return os_file_pwrite(g->file, p, n, pos, e);
     for (size_t from = 0, to = 0; from < n;) {
         size_t block = HOLE_BLOCK - (size_t)((pos + to) % HOLE_BLOCK);
@@ -376,10 +410,16 @@ static int schedule(struct engine *g, int64_t now, int *ret_wait_ms, struct err 
                     *ret_wait_ms = (int)(at - now);
                 continue;
             }
+            int r = waiting ? 0 : cross(g, e);
+            if (r == 1)
+                *ret_wait_ms = 0;
+            if (r != 0)
+                return r < 0 ? r : 0;
             if (!waiting && !deal(g, s))
                 return 0;
-            int r = slot_start(s, e);
-            if (r < 0)
+            if (s->end > g->reached)
+                g->reached = s->end;
+            if ((r = slot_start(s, e)) < 0)
                 return r;
         }
     return 0;
@@ -393,13 +433,7 @@ static bool all_done(struct engine *g)
     struct slot probe;
     if (all_dealt(g))
         return true;
-    /* What is left may be done already: deal() alone knows, and a chunk that it deals must not be lost. */
-    size_t next = g->next_range;
-    uint64_t cursor = g->cursor;
-    bool more = deal(g, &probe);
-    g->next_range = next;
-    g->cursor = cursor;
-    return !more;
+    return !peek(g, &probe);                         /* what is left may be done already */
 }
 
 static int unpause(struct engine *g, struct err *e)
@@ -688,6 +722,7 @@ int transfer_run(const struct transfer *t, struct transfer_progress *ret, struct
     g->commit_max_ms = t->commit_interval_ms ? t->commit_interval_ms : 1000;
     g->commit_ms = g->commit_max_ms < COMMIT_FIRST_MS ? g->commit_max_ms : COMMIT_FIRST_MS;
     g->chunk_bytes = t->range_bytes;
+    g->step_bytes = t->step_bytes ? t->step_bytes : STEP_BYTES;
     g->part = str_printf("%s.part", t->path);
     g->journal_path = str_printf("%s.part.journal", t->path);
     if (!g->part || !g->journal_path)

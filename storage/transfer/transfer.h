@@ -26,6 +26,7 @@ struct transfer {
     uint64_t max_bytes_per_second;                   /* 0: none */
     unsigned range_attempts;                         /* tries of one range before the run fails; 0: 8 */
     unsigned commit_interval_ms;                     /* how long data may wait for the journal; 0: 1000 */
+    uint64_t step_bytes;                             /* where files are not sparse: the longest way that one write fills up with zeros; 0: 64 MiB */
     bool (*stop)(void *arg);                         /* polled some 10 times a second; true: commit and return ERR_CANCELLED */
     void (*progress)(void *arg, const struct transfer_progress *p);    /* at least once a second, from the calling thread */
     void *arg;

@@ -1,4 +1,4 @@
-/* The service's dependency list, and the texts of its events as Windows takes them out of the program. */
+/* The service's dependency list, whether its program is safe where it lies, and the texts of its events as Windows takes them out of the program. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -11,6 +11,7 @@
 
 #include "common/mem.h"
 #include "service/eventlog.h"
+#include "service/place_win32.h"
 #include "service/scm_win32.h"
 
 static void test_dependencies(void **state)
@@ -39,6 +40,25 @@ static void test_dependencies(void **state)
     assert_true(scm_dependencies(L"Tcpip\0", true, list, 12, &same));
     assert_false(scm_dependencies(L"Tcpip\0", true, list, 11, &same));
     assert_false(scm_dependencies(L"Tcpip\0", false, list, 5, &same));
+}
+
+static void test_place(void **state)
+{
+    (void)state;
+    static const struct { const wchar_t *sddl; bool open; } rows[] = {
+        {L"D:(A;;FA;;;SY)(A;;FA;;;BA)(A;;0x1200a9;;;BU)", false},                /* Program Files: users read and run */
+        {L"D:(A;;FA;;;SY)(A;;FA;;;BA)(A;;0x1301bf;;;AU)", true},                 /* C:\\anything: authenticated users modify */
+        {L"D:(A;;FA;;;SY)(A;OICIIO;0x1301bf;;;AU)", false},                      /* only for what is made below */
+        {L"D:(A;;FA;;;SY)(A;;GA;;;WD)", true},
+        {L"D:(A;;FA;;;SY)(A;;0x4;;;BU)", true},
+        {L"D:(A;;FA;;;SY)(A;;SD;;;IU)", true},
+        {L"D:(D;;FA;;;BU)(A;;FA;;;BA)", false},
+        {L"D:(A;;FA;;;S-1-5-21-1-2-3-1001)", false},                             /* one account */
+        {L"D:", false},                                                          /* nobody */
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+        if (place_sddl_is_open(rows[i].sddl) != rows[i].open)
+            fail_msg("row %zu", i);
 }
 
 static void test_messages(void **state)
@@ -78,6 +98,6 @@ static void test_messages(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_dependencies), cmocka_unit_test(test_messages)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_dependencies), cmocka_unit_test(test_place), cmocka_unit_test(test_messages)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

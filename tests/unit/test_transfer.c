@@ -91,6 +91,7 @@ static int setup(void **state)
                              .range_bytes = 256 << 10,
                              .range_attempts = 5,
                              .commit_interval_ms = 50,
+                             .step_bytes = 64 << 10,
                              .stop = stop,
                              .progress = progress,
                              .arg = f};
@@ -154,7 +155,10 @@ static void test_sparse(void **state)
     struct os_stat st;
     assert_int_equal(os_stat(f->path, &st, &f->e), 0);
     assert_int_equal(st.size, 32 * MIB);
-    assert_in_range(st.allocated, 8 * MIB, 8 * MIB + 8 * MIB / 50);
+    if (os_files_are_sparse())
+        assert_in_range(st.allocated, 8 * MIB, 8 * MIB + 8 * MIB / 50);
+    else /* the holes were crossed in steps */
+        assert_in_range(st.allocated, 8 * MIB + 300 * 4096, 32 * MIB);
     /* once more: nothing is asked */
     before = server_stat(&server, "requests");
     run_well(f);
@@ -244,7 +248,8 @@ static void test_fatal(void **state)
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         printf("fault %s\n", cases[i].fault);
         server_faults(&server, cases[i].fault);
-        run_badly(f, cases[i].code);
+        bool closed = str_starts(cases[i].fault, "reset") && tmp_wine_lacks("WSAECONNRESET: a connection that was reset reads as closed");
+        run_badly(f, closed ? ERR_SOURCE_TRUNCATED : cases[i].code);
         if (!strstr(f->e.msg, cases[i].word) && !strstr(err_hint_text(&f->e), cases[i].word))
             fail_msg("'%s' and '%s' say nothing of '%s'", f->e.msg, err_hint_text(&f->e), cases[i].word);
         assert_true(tmp_exists(f->part) && tmp_exists(f->journal));

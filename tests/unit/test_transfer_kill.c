@@ -31,6 +31,7 @@ static int child(const char *url, const char *path)
                          .connections = 4,
                          .range_bytes = 1 << 20,
                          .commit_interval_ms = COMMIT_MS,
+                         .step_bytes = 64 << 10,
                          .max_bytes_per_second = RATE};
     int r = transfer_run(&t, NULL, &e);
     puts(r < 0 ? e.msg : "done");

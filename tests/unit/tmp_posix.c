@@ -81,6 +81,21 @@ bool tmp_is_wine(void)
     return false;
 }
 
+bool tmp_wine_lacks(const char *what)
+{
+    (void)what;
+    return false;
+}
+
+struct os_file *tmp_unsyncable(const char *dir)
+{
+    (void)dir;
+    struct err e;
+    struct os_file *f;
+    assert_int_equal(os_file_open("/dev/null", OS_WRITE, &f, &e), 0);
+    return f;
+}
+
 /* In a mount namespace of our own, which ends with us. */
 char *tmp_volume(const char *dir, unsigned mib)
 {

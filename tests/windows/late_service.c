@@ -1,12 +1,16 @@
-/* A service whose work never ends, in the daemon's own shell: what becomes of a stop that nobody answers (tests/windows/service.sh). */
+/* A service in the daemon's own shell whose work never ends, and with --slow takes its time to start: what the service manager sees then
+ * (tests/windows/service.sh). */
 #include <windows.h>
+
+#include <string.h>
 
 #include "service/host.h"
 
 static int serve(int argc, char **argv)
 {
     struct err e;
-    (void)argc, (void)argv;
+    if (argc && !strcmp(argv[0], "--slow"))
+        Sleep(8000);
     if (host_init(NULL, &e) < 0)
         return 1;
     host_ready("ready");
@@ -17,5 +21,5 @@ static int serve(int argc, char **argv)
 int main(int argc, char **argv)
 {
     int status = 3;
-    return host_serve(serve, argc, argv, &status) ? status : 2;
+    return host_serve(serve, argc - 1, argv + 1, &status) ? status : 2;
 }

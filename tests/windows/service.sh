@@ -47,7 +47,7 @@ said() { tr '\n' '|' <"$out"; }
 field()                                              # SERVICE NAME: a field of `sc query`
 {
     wine_run "$work/sc.$1" sc query "$1"
-    sed -n "s/^ *$2 *: \([0-9]*\).*/\1/p" "$work/sc.$1"
+    sed -n "s/^ *$2 *: \([0-9a-fx]*\).*/\1/p" "$work/sc.$1"
 }
 
 # SERVICE STATE [SECONDS]: until it is in that state (1 stopped, 4 running). `net start` returns while the start is still pending.
@@ -68,9 +68,14 @@ api()                                                # METHOD PATH [BODY]
 json() { node -pe "let o = JSON.parse(require('fs').readFileSync(0)); $1"; }
 
 # --- a stop that nobody answers: takes a minute, in which the rest is tested
-wine_run "$out" sc create late binPath= '"C:\Program Files\vmrecover\late_service.exe"'
+wine_run "$out" sc create late binPath= '"C:\Program Files\vmrecover\late_service.exe" --slow'
 wine_run "$out" net start late
+first=$(($(field late CHECKPOINT))) state=$(field late STATE)
+[ "$state" = 2 ] && [ "$first" -ge 1 ]; check "a slow start is pending" $? "$(cat "$work/sc.late")"
+sleep 4
+[ $(($(field late CHECKPOINT))) -gt "$first" ]; check "its checkpoints grow" $? "from $first, $(cat "$work/sc.late")"
 becomes late 4; check "the service that never ends runs" $?
+[ "$(field late CHECKPOINT)" = 0x0 ]; check "without a checkpoint" $? "$(cat "$work/sc.late")"
 { late_at=$(date +%s); wine_run "$work/late" net stop late; becomes late 1 120 && echo $(($(date +%s) - late_at)) >"$work/took"; } & late=$!
 
 # --- install
@@ -229,6 +234,7 @@ daemon uninstall --remove-data '--data-dir=C:\my data\vm'; check "uninstall --re
 [ ! -e "$c/my data/vm" ]; check "the data is gone" $?
 
 # --- the stop that nobody answered
+[ -e "$work/took" ] || { [ "$(field late STATE)" = 3 ] && [ $(($(field late CHECKPOINT))) -gt 10 ]; }; check "a stop that lasts is pending" $? "$(cat "$work/sc.late")"
 wait "$late"
 took=$(cat "$work/took" 2>/dev/null || echo 999)
 [ "$took" -ge 58 ] && [ "$took" -le 90 ]; check "a service that does not stop is ended after a minute" $? "$took s"
