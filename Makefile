@@ -56,6 +56,7 @@ help:
 ## make check            all tests (SAN=address,undefined or SAN=thread for sanitizers)
 ## make soak             the same with the full counts
 ## make check-valgrind   unit and end-to-end tests under valgrind
+## make check-windows    the tests of the Windows build alone, under Wine
 ## make lint             clang-tidy, cppcheck, clang's warnings
 ## make fuzz             each parser of outside bytes for a minute
 ## make bench            vmrecover beside AzCopy; the API with 10,000 jobs
@@ -96,7 +97,7 @@ unit-programs: $(patsubst %,$(BUILD)/unit/%$(EXE),$(UNIT))
 deps:
 	@sh tests/deps.sh
 
-# All tests. Sanitizer builds leave out what they do not bear upon: packaging, fuzzers and lint.
+# All tests. Sanitizer builds leave out what they do not bear upon: packaging, fuzzers and lint, and Windows.
 check: deps
 	@$(MAKE) --no-print-directory all unit-programs
 	@$(MAKE) --no-print-directory check-unit
@@ -107,6 +108,7 @@ endif
 	@$(MAKE) --no-print-directory check-e2e
 ifeq ($(SAN),)
 	@BUILD=$(BUILD) tests/systemd/run.sh
+	@$(MAKE) --no-print-directory check-windows
 endif
 
 soak:

@@ -32,12 +32,15 @@ windows-next: windows
 	+@$(WIN64_MAKE) BUILD=$(NEXT) VERSION=$(NEXT_VERSION) all
 	+@$(WIN64_MAKE) BUILD=$(NEXT) VERSION=$(NEXT_VERSION) windows-packages
 
-# The tests of the Windows build, under Wine where they run something
+# The tests of the Windows build, under Wine where they run something. TESTS chooses among unit tests and files of end-to-end tests.
 check-windows: windows windows-unit
+	+@$(MAKE) --no-print-directory windows-next
 	@bash tests/windows/unit.sh $(WIN64)/unit '$(TESTS)'
 	@sh tests/windows/executables.sh $(WIN64)
 	@sh tests/windows/packages.sh $(WIN64) $(VERSION)
 	@bash tests/windows/service.sh $(WIN64)
+	@IN=../windows PLATFORM=wine BUILD=$(WIN64) NEXT=$(NEXT) SOAK=$(SOAK) sh tests/e2e/run.sh '$(TESTS)'
+	@SOAK=$(SOAK) bash tests/windows/e2e.sh $(WIN64) '$(TESTS)'
 
 ifeq ($(OS),win32)
 CROSS     := $(patsubst %gcc,%,$(CC))

@@ -21,7 +21,7 @@ const nextDir = path.resolve(root, process.env.NEXT ?? `${process.env.BUILD}-nex
 const rand = random(seed);
 const covered = new Covered(blocksOf(fs.readFileSync(path.join(root, 'README.md'), 'utf8'), 'Install on Windows'));
 
-let windows, azurite, source, used, blob, plain, secure, refused, api, kept;
+let windows, azurite, source, uploaded, used, blob, plain, secure, refused, api, kept;
 
 // A package of a folder: { version, msi, zip }, as file names.
 function packages(dir) {
@@ -38,7 +38,8 @@ before(async () => {
     const [ca, other] = [await makeCa(dir, 'private'), await makeCa(dir, 'other')];
     const certificates = await Promise.all([issue(ca, 'localhost'), issue(other, 'localhost'), issue(ca, 'elsewhere.example'), issue(ca, 'localhost', -1)]);
     [windows, azurite] = await Promise.all([Prefix.create(), Azurite.start()]);
-    ({ pages: used } = await azurite.uploadPages('vhds', 'disk.vhd', source));
+    uploaded = await azurite.uploadPages('vhds', 'disk.vhd', source);
+    used = uploaded.pages;
     blob = azurite.sasUrl('vhds', 'disk.vhd');
     plain = await Front.start(azurite.port);
     const fronts = await Promise.all(certificates.map((c) => Front.start(azurite.port, c)));
@@ -108,12 +109,13 @@ async function equalsSource(job, sent) {
 }
 
 // The PATH names our folder once. Wine's installer leaves the semicolon of an entry that it removes, and its cmd looks no further than to an
-// empty entry: that is put right here.
+// empty entry, and says nothing of a command that it does not find then: that is put right here.
 const ENVIRONMENT = 'HKLM\\System\\CurrentControlSet\\Control\\Session Manager\\Environment';
 async function inPathOnce() {
     const value = (await windows.must('reg', 'query', ENVIRONMENT, '/v', 'PATH')).match(/REG_EXPAND_SZ +(.*)/)[1].trim();
     assert.equal(value.split(';').filter((e) => /vmrecover/i.test(e)).length, 1, value);
     await windows.must('reg', 'add', ENVIRONMENT, '/f', '/v', 'PATH', '/t', 'REG_EXPAND_SZ', '/d', value.split(';').filter(Boolean).join(';'));
+    assert.notEqual((await windows.type('no-such-command')).code, 0, 'a command that is not there is an error');
 }
 
 // ---- the story ----
@@ -130,6 +132,7 @@ step('the MSI installs the service, and it starts', async (t) => {
     await runs();
     assert.match(await typed('sc.exe query vmrecoverd'), /STATE +: 4 +RUNNING/);
     assert.equal(text('vmrecover.conf'), configuration);
+    await inPathOnce();
     assert.deepEqual(fs.readdirSync(windows.c(PROGRAMS)).sort(), ['LICENSE.txt', 'README.txt', 'THIRD-PARTY-NOTICES.txt', 'vmrecover.conf.sample', 'vmrecover.exe', 'vmrecoverd.exe']);
     assert.equal(await typed('vmrecover --version'), `vmrecover ${now.version}\n`, 'it is in the PATH');
     assert.equal((await api.get('/v1/host')).version, now.version);
@@ -223,11 +226,17 @@ step('the client: commands, exit codes, JSON', async () => {
     assert.match(await typed('vmrecover host', { code: 1 }), /^failed +hypervisor/m);      // there is none: that makes the exit code
     assert.match(await typed('vmrecover submit --url-file sas-url.txt --name web01 --until download --wait'), /^\S+Z job succeeded$/m);
     assert.match(await typed('vmrecover list'), /^[0-9a-f-]{36} +succeeded +.*web01$/m);
+    await typed('vmrecover watch web01');
     assert.match(await typed('vmrecover show web01'), /^download\.0 +succeeded .*96\.0 MiB of 96\.0 MiB/m);
     kept = await api.job((await api.get('/v1/jobs')).jobs[0].id);
     await equalsSource(kept);
     const watched = (await typed('vmrecover --json watch web01')).trim().split('\n').map((l) => JSON.parse(l));
     assert.deepEqual([watched.at(-1).id, watched.at(-1).state], [kept.id, 'succeeded']);
+    fs.writeFileSync(windows.c(SETUP, 'key.txt'), `${azurite.key}\r\n`);
+    await typed(`vmrecover credential set prod --type account_key --account ${azurite.account} --secret-file key.txt`);
+    await typed(`vmrecover submit --url ${secure.of(uploaded.url)} --credential prod --name by-key --until download --wait`);
+    await typed('vmrecover delete by-key');
+    await typed('vmrecover credential delete prod');
     await typed('vmrecover dance', { code: 2 });
     await typed('vmrecover show nobody', { code: 1 });
     fs.writeFileSync(windows.c(SETUP, 'nowhere.txt'), `${secure.of(azurite.sasUrl('vhds', 'nothing.vhd'))}\r\n`);
@@ -342,7 +351,11 @@ step('installed again it has its jobs; REMOVEDATA=1 takes the data too', async (
     folder = `C:\\${SETUP}`;
     await typed(`msiexec /i ${now.msi} /qn`);
     await runs();
+    await inPathOnce();
     assert.deepEqual((await api.job(kept.id)).disks, kept.disks);
+    const other = await api.waitJob((await api.submit({ name: 'other', disks: [{ source: { type: 'blank', size: MIB } }], until: 'download' })).id);
+    await typed('vmrecover delete web01 --disks delete');
+    assert.deepEqual([fs.existsSync(here(kept.disks[0].path)), fs.existsSync(here(other.disks[0].path))], [false, true]);
     await typed(`msiexec /x ${now.msi} /qn REMOVEDATA=1`);
     await windows.becomes(SERVICE, null);
     assert.deepEqual([files(PROGRAMS), files(DATA)], [null, null]);
