@@ -94,9 +94,10 @@ static int import_blob(struct crypto_cert *c, const BYTE *blob, DWORD n, struct 
     BCRYPT_RSAKEY_BLOB out = {.Magic = BCRYPT_RSAPRIVATE_MAGIC, .BitLength = head.bitlen, .cbPublicExp = 4, .cbModulus = size, .cbPrime1 = size / 2,
                               .cbPrime2 = size / 2};
     ULONG total = (ULONG)(sizeof out + 4 + 2 * (size_t)size);
-    BYTE *copy = malloc(total), *to = copy + sizeof out;
+    BYTE *copy = malloc(total);
     if (!copy)
         return err_oom(e);
+    BYTE *to = copy + sizeof out;
     memcpy(copy, &out, sizeof out);
     add_reversed(&to, (const BYTE *)&head.pubexp, 4);
     add_reversed(&to, modulus, size);
@@ -247,7 +248,8 @@ static int open_pkcs12(struct crypto_cert *c, const void *data, size_t n, const 
     c->store = PFXImportCertStore(&blob, wide, PKCS12_NO_PERSIST_KEY | PKCS12_ALWAYS_CNG_KSP);
     mem_wipe(wide, wcslen(wide) * sizeof *wide);
     if (!c->store)
-        return err_set(e, ERR_VALUE, "the PKCS#12 cannot be opened %s (error 0x%08lX)", password ? "with this password" : "without a password", GetLastError());
+        return err_set(e, ERR_VALUE, "the PKCS#12 cannot be opened %s (error 0x%08lX)", password ? "with this password" : "without a password",
+                       GetLastError());
     DWORD spec = 0, bits = 0, size = sizeof bits;
     BOOL own = FALSE;
     HCRYPTPROV_OR_NCRYPT_KEY_HANDLE key = 0;

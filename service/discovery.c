@@ -23,9 +23,13 @@ static int open_client(const struct azure_view *v, struct arm **ret, struct err 
     return request_arm_open(v->d, v->db, v->credential ? v->credential : only, v->stop, v->arg, ret, e);
 }
 
+/* Takes the reference of value. */
 static int set_or_oom(json_t *o, const char *key, json_t *value, struct err *e)
 {
-    return o && json_object_set_new(o, key, value) == 0 ? 0 : err_oom(e);
+    if (o)
+        return json_object_set_new(o, key, value) == 0 ? 0 : err_oom(e);
+    json_decref(value);
+    return err_oom(e);
 }
 
 /* ---- subscriptions ---- */
@@ -175,7 +179,8 @@ static json_t *disk_json(const struct compute_vm_disk *v, const struct compute_d
                   json_object_set_new(o, "azure_disk_encryption", json_boolean(v->ade || (d && d->ade))) < 0;
     const struct { const char *key, *value; } texts[] = {
         {"sku", d && *d->sku ? d->sku : v->storage_type}, {"state", d ? d->state : NULL}, {"encryption", d ? d->encryption : NULL},
-        {"security_type", d && *d->security_type ? d->security_type : v->security_encryption}, {"data_access_auth_mode", d ? d->data_access_auth_mode : NULL},
+        {"security_type", d && *d->security_type ? d->security_type : v->security_encryption},
+        {"data_access_auth_mode", d ? d->data_access_auth_mode : NULL},
         {"network_access_policy", d ? d->network_access_policy : NULL}, {"public_network_access", d ? d->public_network_access : NULL},
     };
     for (size_t i = 0; i < ARRAY_LEN(texts) && !failed; i++)
@@ -193,10 +198,8 @@ static int reasons_json(json_t *vm_json, const struct compute_vm *vm, const stru
     struct exportable_question q = {.vm = vm, .disks = disks, .n = n, .data_disks = true, .inside_azure = inside_azure};
     AUTO(exportable_free) struct exportable x;
     int r = exportable_judge(&q, &x, e);
-    if (r < 0) {
-        x = (struct exportable){0};
+    if (r < 0)
         return r;
-    }
     json_t *list = json_array();
     const char *os = vm->n_disks && vm->disks[0].os ? vm->disks[0].name : NULL;
     bool recoverable = true, failed = !list;
@@ -211,7 +214,8 @@ static int reasons_json(json_t *vm_json, const struct compute_vm *vm, const stru
         json_decref(list);
         return err_oom(e);
     }
-    return (r = set_or_oom(vm_json, "recoverable", json_boolean(recoverable), e)) < 0 ? (json_decref(list), r) : set_or_oom(vm_json, "reasons", list, e);
+    r = set_or_oom(vm_json, "reasons", list, e);
+    return r < 0 ? r : set_or_oom(vm_json, "recoverable", json_boolean(recoverable), e);
 }
 
 static int vm_json(const struct compute_vm *vm, const struct disks *all, bool inside_azure, json_t **ret, struct err *e)
@@ -276,7 +280,8 @@ static int list_subscription(struct listing *l, const char *subscription, struct
 static int note_unreadable(struct listing *l, const char *subscription, const struct err *why, struct err *e)
 {
     json_t *problem = json_from_err(why);
-    return problem && json_array_append_new(l->unreadable, json_pack("{s:s, s:o}", "subscription_id", subscription, "error", problem)) == 0 ? 0 : err_oom(e);
+    json_t *o = problem ? json_pack("{s:s, s:o}", "subscription_id", subscription, "error", problem) : NULL;
+    return o && json_array_append_new(l->unreadable, o) == 0 ? 0 : err_oom(e);
 }
 
 static int list_all(struct listing *l, struct err *e)

@@ -137,14 +137,25 @@ static int keep(struct export_run *x, struct job_access *a, bool same, struct er
     return r < 0 ? r : job_access_put(x->t->db, x->t->job->id, x->index, a, e);
 }
 
+/* Disks of 4096-byte sectors are exported as VHDX. Of a snapshot Azure need not say which sectors it has: then its answer tells. */
+static int begin_access(struct export_run *x, const struct compute_disk *d, struct compute_access *ret, struct err *e)
+{
+    struct compute_access_options o = {.duration_s = duration_s(x), .vhdx = exportable_is_vhdx(d)};
+    int r = compute_begin_access(x->arm, d->id, &o, ret, e);
+    if (r < 0 && e->upstream.status == 400 && strstr(e->msg, "fileFormat")) {
+        o.vhdx = !o.vhdx;
+        r = compute_begin_access(x->arm, d->id, &o, ret, e);
+    }
+    return r;
+}
+
 static int grant(struct export_run *x, const struct compute_disk *d, enum access_kind kind, struct err *e)
 {
     AUTO(compute_access_free) struct compute_access got = {0};
     struct job_access a = {.kind = kind, .ident = d->id, .bearer = str_ieq(d->data_access_auth_mode, "AzureActiveDirectory"), .owned_at_ms = d->owned_at_ms};
-    struct compute_access_options o = {.duration_s = duration_s(x), .vhdx = d->snapshot && exportable_is_vhdx(d)};
     int64_t row;
     int r = export_intend(x, x->index, "sas", d->id, NULL, &row, e);
-    if (r < 0 || (r = compute_begin_access(x->arm, d->id, &o, &got, e)) < 0)
+    if (r < 0 || (r = begin_access(x, d, &got, e)) < 0)
         return r;
     snprintf(a.unique_id, sizeof a.unique_id, "%s", d->unique_id);
     a.url = got.sas;

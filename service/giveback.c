@@ -253,7 +253,7 @@ static void give_back_job(struct keeper *k, const char *id, unsigned *ret_wait)
     struct resource *list;
     size_t n;
     struct err e;
-    bool failed = false;
+    bool failed = false, returned = false;
     if (job_get(k->db, id, &job, &e) < 0 || resource_list_idle(k->db, id, &list, &n, &e) < 0) {
         log_err(LOG_LEVEL_WARNING, "what was borrowed is not known now", &e);
         return;
@@ -275,16 +275,19 @@ static void give_back_job(struct keeper *k, const char *id, unsigned *ret_wait)
             remember(k, &g, r, &e);
             break;                                   /* the rest depends on it, or fails alike */
         }
-        if (left < 0)
+        if (left < 0) {
             soon(SECOND_LOOK_MS, ret_wait);
-        else
+        } else {
             forget_look(k, r);
+            returned = true;
+        }
     }
     struct trouble *x = failed ? NULL : trouble_of(k, id, false);
     if (x)
         *x = k->troubles[--k->n];
     resource_list_free(list, n);
-    daemon_wake(k->d);                               /* a job that is deleted waits for this */
+    if (returned)
+        daemon_wake(k->d);                           /* a job that is deleted waits for this */
 }
 
 static void round_of(struct keeper *k, unsigned *ret_wait)

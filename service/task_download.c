@@ -204,17 +204,43 @@ static int download_blob(struct task_run *t, unsigned i, struct err *e)
     return result == -ERR_CANCELLED ? task_run_stopped(t, e) : result;
 }
 
+/* A run that died between the end of the download and its own: what was borrowed may be given back already, and is not asked for again. */
+static int is_here(struct task_run *t, unsigned i, bool *ret, struct err *e)
+{
+    const char *path = t->job->disks[i].path;
+    struct resource *list;
+    struct transfer_row row;
+    struct os_stat st;
+    size_t n;
+    int r = resource_list(t->db, t->job->id, &list, &n, e);
+    if (r < 0)
+        return r;
+    *ret = false;
+    for (size_t k = 0; k < n; k++)
+        *ret |= !strcmp(list[k].kind, "file") && !strcmp(list[k].ident, path) && list[k].state == RESOURCE_MADE;
+    resource_list_free(list, n);
+    if (!*ret)
+        return 0;
+    if ((r = transfer_get(t->db, t->job->id, i, &row, e)) < 0 || (r = os_stat(path, &st, e)) < 0)
+        return r;
+    *ret = st.is_file && st.size == row.length;
+    return 0;
+}
+
 int task_download(struct task_run *t, struct err *e)
 {
     unsigned i = (unsigned)t->task->disk;
     const struct job_disk *disk = &t->job->disks[i];
     if (!disk->path)
         return err_set(e, ERR_INTERNAL, "disk %u has no path, though preflight is done", i);
+    bool azure = source_is_arm(disk->spec.type), here = false;
     int64_t resource;
-    int r = intend_file(t, i, disk->path, &resource, e);
-    if (r < 0)
+    int r = azure ? is_here(t, i, &here, e) : 0;
+    if (r < 0 || (r = intend_file(t, i, disk->path, &resource, e)) < 0)
         return r;
-    if (disk->spec.type == SOURCE_BLANK) {
+    if (here) {
+        log_info("the disk is here already", KS("path", disk->path));
+    } else if (disk->spec.type == SOURCE_BLANK) {
         r = image_create_blank(disk->path, disk->format == FORMAT_RAW ? IMAGE_RAW : IMAGE_VHD, disk->spec.size, task_run_stop, t, e);
         if (r == -ERR_CANCELLED)
             return task_run_stopped(t, e);
@@ -226,7 +252,7 @@ int task_download(struct task_run *t, struct err *e)
     }
     if (r < 0 || (r = resource_made(t->db, resource, e)) < 0)
         return r;
-    if (source_is_arm(disk->spec.type))
+    if (azure)
         export_give_back(t, i, EXPORT_ALL);          /* before the job says that it is done */
     return 0;
 }

@@ -127,7 +127,7 @@ static int vms(struct cli *cli, int argc, char **argv, struct err *e)
             return o;
         if (o == OPT_WORD)
             return err_set(e, ERR_VALUE, "'%s' is one word too many", it.value);
-        values[o - 1] = it.value;
+        values[(size_t)o - 1] = it.value;
     }
     AUTO_FREE char *query = query_of(cli, keys, values, ARRAY_LEN(keys));
     AUTO_FREE char *path = query ? str_printf("/v1/azure/vms%s", query) : NULL;

@@ -74,7 +74,7 @@ static int read_certificate(const char *file, char **ret, struct err *e)
         return r;
     bool text = strlen(raw) == n && strstr(raw, "-----BEGIN ");
     *ret = text ? STEAL(raw) : crypto_base64(raw, n);
-    if (raw)
+    if (!text)
         mem_wipe(raw, n);
     return *ret ? 0 : err_oom(e);
 }
@@ -165,7 +165,7 @@ static int put(struct cli *cli, int argc, char **argv, struct err *e)
         if (o < 0)
             return o;
         if (o != OPT_WORD)
-            *values[o - 1] = it.value;
+            *values[(size_t)o - 1] = it.value;
         else if (g.name)
             return err_set(e, ERR_VALUE, "'%s' is one word too many; the secret is read from --secret-file or standard input", it.value);
         else

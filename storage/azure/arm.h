@@ -40,10 +40,10 @@ void arm_close(struct arm *a);                       /* NULL is a no-op */
 DEFINE_AUTO(struct arm, arm_close)
 const struct cloud *arm_cloud(const struct arm *a);
 
-/* Errors of all of these: those of tokens_get; ERR_NOT_FOUND (404), ERR_CREDENTIAL (401 with a fresh token; 403: the identity lacks the right that the hint
- * names), ERR_WRONG_STATE (409: a conflict that does not pass by itself), ERR_THROTTLED, ERR_TIMEOUT, ERR_UNREACHABLE, ERR_TLS, ERR_UPSTREAM
- * (may pass), ERR_UPSTREAM_FINAL, ERR_CANCELLED. upstream: service "arm", HTTP status (0 for an operation that failed), Azure's code, and
- * x-ms-request-id or x-ms-correlation-request-id. The message has Azure's own words and the redacted path.
+/* Errors of all of these: those of tokens_get; ERR_NOT_FOUND (404), ERR_CREDENTIAL (401 with a fresh token; 403: the identity lacks the right
+ * that the hint names), ERR_WRONG_STATE (409: a conflict that does not pass by itself), ERR_THROTTLED, ERR_TIMEOUT, ERR_UNREACHABLE, ERR_TLS,
+ * ERR_UPSTREAM (may pass), ERR_UPSTREAM_FINAL, ERR_CANCELLED. upstream: service "arm", HTTP status (0 for an operation that failed), Azure's
+ * code, and x-ms-request-id or x-ms-correlation-request-id. The message has Azure's own words and the redacted path.
  * path: begins with '/', percent-encoded, with its query (api-version included). */
 
 /* GET of one object; *ret is an object, json_decref it. */

@@ -156,8 +156,8 @@ static const struct {
     {"NotFound", ERR_NOT_FOUND}, {"ResourceNotFound", ERR_NOT_FOUND}, {"Conflict", ERR_WRONG_STATE}, {"OperationNotAllowed", ERR_WRONG_STATE},
     {"AuthorizationFailed", ERR_CREDENTIAL}, {"LinkedAuthorizationFailed", ERR_CREDENTIAL}, {"InternalServerError", ERR_UPSTREAM},
     {"InternalExecutionError", ERR_UPSTREAM}, {"InternalOperationError", ERR_UPSTREAM}, {"InternalError", ERR_UPSTREAM},
-    {"ServiceUnavailable", ERR_UPSTREAM}, {"ServerTimeout", ERR_UPSTREAM}, {"OperationTimedOut", ERR_UPSTREAM}, {"NetworkingInternalOperationError", ERR_UPSTREAM},
-    {"TooManyRequests", ERR_THROTTLED},
+    {"ServiceUnavailable", ERR_UPSTREAM}, {"ServerTimeout", ERR_UPSTREAM}, {"OperationTimedOut", ERR_UPSTREAM},
+    {"NetworkingInternalOperationError", ERR_UPSTREAM}, {"TooManyRequests", ERR_THROTTLED},
 };
 
 static enum err_code classify(int status, const struct said *s)

@@ -161,10 +161,12 @@ static void judge_network(struct judging *j)
     else if (private_only && !j->q->inside_azure)
         add(j, EXPORTABLE_BLOCKED, "private_network_only", open, "the disk can be exported within a private network only, and this host is not in Azure");
     else if (private_only)
-        add(j, EXPORTABLE_WARNING, "private_network_only", open, "the disk can be exported within its private network only: this host must be part of it");
+        add(j, EXPORTABLE_WARNING, "private_network_only", open,
+            "the disk can be exported within its private network only: this host must be part of it");
     if (str_ieq(d->data_access_auth_mode, "AzureActiveDirectory"))
         add(j, EXPORTABLE_WARNING, "entra_data_access", "Give the identity the role Data Operator for Managed Disks.",
-            "reading the disk's data needs a Microsoft Entra token and the right Microsoft.Compute/%s/download/action", d->snapshot ? "snapshots" : "disks");
+            "reading the disk's data needs a Microsoft Entra token and the right Microsoft.Compute/%s/download/action",
+            d->snapshot ? "snapshots" : "disks");
 }
 
 static void judge_state(struct judging *j)

@@ -150,7 +150,8 @@ int token_from_arc(const struct token_ask *ask, struct token_got *ret, struct er
                              .stop = ask->stop, .arg = ask->arg};
     int r = token_request(ask, &policy, &q, &a, e);
     if (r == -ERR_UNREACHABLE || r == -ERR_TIMEOUT)
-        return err_hint(e, "A credential of type arc needs the Azure Connected Machine agent on this host: see `azcmagent show`, and [azure] arc_endpoint.");
+        return err_hint(e, "A credential of type arc needs the Azure Connected Machine agent on this host: see `azcmagent show`, and "
+                           "[azure] arc_endpoint.");
     if (r < 0)
         return r;
     if (a.headers.status != 401)
@@ -169,6 +170,14 @@ int token_from_arc(const struct token_ask *ask, struct token_got *ret, struct er
 }
 
 /* ---- Azure CLI ---- */
+
+/* How to sign in so that the daemon's az finds it: as the daemon's account, and where its environment says. */
+static int az_hint(struct err *e, const struct token_ask *ask, const char *before)
+{
+    AUTO_FREE char *dir = os_getenv("AZURE_CONFIG_DIR");
+    return err_hint(e, "%s with the Azure CLI as the daemon's account: sudo %s%.200s%saz login%s.", before, dir ? "AZURE_CONFIG_DIR=" : "", dir ? dir : "",
+                    dir ? " " : "", ask->id->tenant_id ? " --tenant TENANT" : "");
+}
 
 /* What az prints before it gives up: its last line says why. */
 static void last_line(const char *out, char *ret, size_t size)
@@ -197,14 +206,14 @@ int token_from_az(const struct token_ask *ask, struct token_got *ret, struct err
         err_prefix(e, "the sign-in with credential \"%s\" could not ask the Azure CLI", ask->id->name);
         if (r != -ERR_TIMEOUT && r != -ERR_OOM)
             e->code = ERR_CREDENTIAL;
-        return err_hint(e, "Install the Azure CLI so that the daemon finds `az` in its PATH, and sign in as the daemon's account (sudo az login).");
+        return az_hint(e, ask, "Install the Azure CLI so that the daemon finds `az` in its PATH, and sign in");
     }
     if (status != 0) {
         char line[300];
         last_line(out, line, sizeof line);
         err_set(e, ERR_CREDENTIAL, "az account get-access-token ended with status %d for credential \"%s\": %s", status, ask->id->name, line);
         snprintf(e->upstream.service, sizeof e->upstream.service, "az");
-        return err_hint(e, "Sign in with the Azure CLI as the daemon's account: sudo az login%s.", ask->id->tenant_id ? " --tenant TENANT" : "");
+        return az_hint(e, ask, "Sign in");
     }
     const char *json = strchr(out, '{');             /* warnings may stand before it and behind it */
     const char *end = strrchr(out, '}');

@@ -318,6 +318,31 @@ test('the client sets credentials without secrets in argv, and shows the code', 
     assert.match(r.stdout, new RegExp(azure.subscription.id));
 });
 
+test('a job that needs a person says so in its events and to who watches it, and goes on', async () => {
+    await put('job-person', { type: 'device_code', tenant_id: azure.tenant });
+    const disk = await azure.disk({ name: 'job-disk' });
+    const known = new Set(azure.login.codes.keys());
+    const { id } = await api.submit({ name: 'job1', disks: [{ source: { type: 'managed_disk', id: azure.id(disk), credential: 'job-person' } }], until: 'preflight' });
+    const code = await waitFor('a code', () => [...azure.login.codes.values()].find((c) => !known.has(c.deviceCode)));
+    const event = await waitFor('the event', async () => (await api.get(`/v1/jobs/${id}/events`)).events.find((e) => e.type === 'sign_in_needed'));
+    assert.deepEqual([event.data.credential, event.data.user_code, event.data.verification_url], ['job-person', code.userCode, `${azure.login.url}/device`]);
+    const env = { VMRECOVER_URL: daemon.url, VMRECOVER_TOKEN_FILE: daemon.tokenFile };
+    const watching = run(path.join(buildDir, 'vmrecover'), ['watch', id], { env });
+    await sleep(1500);
+    azure.login.approve(code.userCode);
+    const watched = await watching;
+    assert.match(watched.stderr, new RegExp(`enter the code ${code.userCode}`));
+    assert.equal(watched.stderr.split(code.userCode).length, 2, 'once');
+    await api.waitJob(id, ['succeeded', 'failed']);
+    assert.equal((await api.get(`/v1/jobs/${id}/events`)).events.filter((e) => e.type === 'sign_in_needed').length, 1);
+    // one that is cancelled meanwhile does not wait for the person
+    await put('job-nobody', { type: 'device_code', tenant_id: azure.tenant });
+    const second = (await api.submit({ name: 'job2', disks: [{ source: { type: 'managed_disk', id: azure.id(disk), credential: 'job-nobody' } }], until: 'preflight' })).id;
+    await waitFor('the event', async () => (await api.get(`/v1/jobs/${second}/events`)).events.find((e) => e.type === 'sign_in_needed'));
+    await api.post(`/v1/jobs/${second}/cancel`);
+    await api.waitJob(second, 'cancelled', { timeout: 10_000 });
+});
+
 test('https with a CA of its own, and hosts that get no token', async () => {
     const tls = await Azure.start({ storage: false, tls: true });
     const app = tls.principal('tls');

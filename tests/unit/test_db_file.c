@@ -11,6 +11,7 @@
 #include "common/clock.h"
 #include "common/json.h"
 #include "common/os.h"
+#include "db/access.h"
 #include "db/credential.h"
 #include "db/event.h"
 #include "db/resource.h"
@@ -436,6 +437,18 @@ static int do_credential(struct scene *s, struct err *e)
     bool created;
     return credential_put(s->f->db, &c, &created, e);
 }
+static int do_resolve(struct scene *s, struct err *e)
+{
+    static const struct job_target targets[] = {{.name = (char *)(uintptr_t) "os", .id = (char *)(uintptr_t) "/os", .lun = -1},
+                                                {.name = (char *)(uintptr_t) "data", .url = (char *)(uintptr_t) "https://h.example/d"}};
+    const struct job_found found[] = {{0, &targets[0]}, {0, &targets[1]}};
+    return job_resolve(s->f->db, s->id, found, 2, e);
+}
+static int do_access(struct scene *s, struct err *e)
+{
+    struct job_access a = {.ident = (char *)(uintptr_t) "/os", .identity = "content", .expires_at_ms = 1};     /* no URL: what is sealed is another each time */
+    return job_access_put(s->f->db, s->id, 0, &a, e);
+}
 static int do_event(struct scene *s, struct err *e) { return event_add(s->f->db, s->id, "note", NULL, e); }
 static int do_list(struct scene *s, struct err *e)
 {
@@ -457,7 +470,8 @@ static int do_events(struct scene *s, struct err *e)
 }
 
 static int (*const scenes[])(struct scene *s, struct err *e) = {do_create, do_claim,    do_finish,     do_fail,  do_cancel, do_delete, do_recover,
-                                                                do_intend, do_transfer, do_credential, do_event, do_list,   do_events};
+                                                                do_intend, do_transfer, do_credential, do_event, do_list,   do_events,
+                                                                do_resolve, do_access};
 
 /* A fresh database in which every scene has something to do: one job that runs, one that waits. */
 static void set_the_scene(struct scene *s)
