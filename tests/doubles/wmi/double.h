@@ -108,6 +108,10 @@ size_t dbl_vm_keys(struct dbl *d, const char *guid, uint8_t *buf, size_t n);
 void dbl_vm_serial_say(struct dbl *d, const char *guid, unsigned port, const void *bytes, size_t n);
 size_t dbl_vm_serial_heard(struct dbl *d, const char *guid, unsigned port, void *buf, size_t n);
 void dbl_vm_crash(struct dbl *d, const char *guid);    /* it goes off by itself */
+/* A state that nobody asked for: EnabledState 32781… when the host's disk is full, with HealthState 20 or 25. Power off leads out of it. */
+void dbl_vm_trouble(struct dbl *d, const char *guid, unsigned enabled_state, unsigned health);
+/* A job of somebody else on a VM, a backup for instance, that runs for ms. */
+void dbl_vm_job(struct dbl *d, const char *guid, unsigned job_type, unsigned ms);
 /* Path of the file that a disk drive holds: HostResource; NULL: none. Caller frees. */
 char *dbl_vm_medium(struct dbl *d, const char *guid, const char *controller, unsigned bus, unsigned lun);
 /* As the guest writes to its disk. 0 or an HRESULT. */
