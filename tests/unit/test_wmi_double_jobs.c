@@ -358,7 +358,7 @@ static void test_usage(void **state)
 {
     (void)state;
     struct kit *k = kit_new(&(struct dbl_options){.seed = 1});
-    AUTO_FREE char *s = kit_define(k, 1, "u");
+    free(kit_define(k, 1, "u"));
     struct wmi_object *o = kit_one(k, k->hv, "SELECT * FROM Msvm_ComputerSystem");
     assert_null(wmi_str(o, "Nonsense"));
     wmi_object_free(o);

@@ -236,7 +236,8 @@ static uint32_t change_check(struct call *c)
         return RET_NOT_SUPPORTED;
     c->vm = vm;
     enum vm_state s = vm->state;
-    if (s != VM_RUNNING && s != VM_OFF && s != VM_SAVED && s != VM_PAUSED)
+    bool critical = s >= 32781;
+    if (s != VM_RUNNING && s != VM_OFF && s != VM_SAVED && s != VM_PAUSED && !(critical && want == 3))
         return RET_INVALID_STATE;
     bool ok;
     switch (want) {
@@ -309,6 +310,7 @@ static void change_apply(struct call *c)
         vm_power_on(d, vm);
         break;
     case 3:
+        obj_set_uint(vm->system->o, "HealthState", 5);
         vm_power_off(d, vm);
         break;
     case 4:
