@@ -197,7 +197,7 @@ int hyperv_commit(struct hyperv_vm *vm, struct hyperv_record *r, struct err *e);
 
 /* ---- hyperv_machine.c: a VM as Hyper-V knows it: found, defined, destroyed ---- */
 struct hyperv_machine {
-    char guid[UUID_LEN];
+    char guid[UUID_LEN], id[UUID_LEN];                 /* Hyper-V's name of it, and ours */
     char *path, *settings_path;                        /* Msvm_ComputerSystem, Msvm_VirtualSystemSettingData */
     struct wmi_object *settings;
 };

@@ -84,7 +84,7 @@ static int order_sources(struct hyperv *h, struct hyperv_machine *m, struct wmi_
     hyperv_drive(h, m, 2, HYPERV_DVD, false, w, &dvd, &ignored);
     AUTO_FREE char *disk_source = disk ? source_of(h, disk, w) : NULL, *dvd_source = dvd ? source_of(h, dvd, w) : NULL;
     if (disk && !disk_source)
-        log_warning("the boot order is left as it is: Hyper-V does not say which entry is the OS disk", KS("vm", m->guid));
+        log_warning("the boot order is left as it is: Hyper-V does not say which entry is the OS disk", KS("vm", m->id));
     size_t to = move_to(list, n, disk_source, 0) ? 1 : 0;
     if (to || !disk)
         move_to(list, n, dvd_source, to);

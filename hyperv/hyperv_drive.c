@@ -64,7 +64,7 @@ static int add_scsi(struct hyperv *h, const struct hyperv_machine *m, const stru
     int r = hyperv_template(h, RASD, "Microsoft:Hyper-V:Synthetic SCSI Controller", w, &o, e);
     if (r == 0)
         r = crypto_uuid(uuid, e);
-    AUTO_FREE char *identifier = r == 0 ? str_printf("{%s}", uuid) : NULL, *what = str_printf("cannot give the VM %s a SCSI controller", m->guid);
+    AUTO_FREE char *identifier = r == 0 ? str_printf("{%s}", uuid) : NULL, *what = str_printf("cannot give the VM %s a SCSI controller", m->id);
     if (r == 0 && (!identifier || !what))
         r = err_oom(e);
     const char *list[] = {identifier};
@@ -89,7 +89,7 @@ static int add_drive(struct hyperv *h, const struct hyperv_machine *m, const cha
     AUTO(wmi_object_free_ptr) struct wmi_object *o = NULL;
     char number[16];
     snprintf(number, sizeof number, "%u", address);
-    AUTO_FREE char *what = str_printf("cannot give the VM %s a %s drive", m->guid, dvd ? "DVD" : "disk");
+    AUTO_FREE char *what = str_printf("cannot give the VM %s a %s drive", m->id, dvd ? "DVD" : "disk");
     int r = hyperv_template(h, RASD, dvd ? "Microsoft:Hyper-V:Synthetic DVD Drive" : "Microsoft:Hyper-V:Synthetic Disk Drive", w, &o, e);
     if (r == 0)
         r = wmi_put_str(o, "Parent", controller, e);
@@ -116,7 +116,7 @@ int hyperv_drive(struct hyperv *h, const struct hyperv_machine *m, unsigned gene
             return 0;
         }
         if (!make || made_drive || (!controller && (made_controller || p.bus != SCSI)))
-            return err_set(e, make ? ERR_VM : ERR_NOT_FOUND, "the VM %s has no %s for slot %u", m->guid, controller ? "drive" : "controller", slot);
+            return err_set(e, make ? ERR_VM : ERR_NOT_FOUND, "the VM %s has no %s for slot %u", m->id, controller ? "drive" : "controller", slot);
         if (!controller) {
             r = add_scsi(h, m, w, e);
             made_controller = true;
@@ -181,7 +181,7 @@ int hyperv_insert(struct hyperv *h, const struct hyperv_machine *m, const char *
                   struct err *e)
 {
     AUTO(wmi_object_free_ptr) struct wmi_object *medium = NULL;
-    AUTO_FREE char *what = path ? str_printf("cannot put %s into the VM %s", path, m->guid) : str_printf("cannot eject the medium of the VM %s", m->guid);
+    AUTO_FREE char *what = path ? str_printf("cannot put %s into the VM %s", path, m->id) : str_printf("cannot eject the medium of the VM %s", m->id);
     int r = what ? hyperv_medium(h, m, drive, w, &medium, e) : err_oom(e);
     if (r == -ERR_NOT_FOUND && !wmi_hresult(e))
         return path ? add_medium(h, m, drive, dvd, path, what, w, e) : 0;
@@ -199,7 +199,7 @@ int hyperv_insert(struct hyperv *h, const struct hyperv_machine *m, const char *
 int hyperv_drive_remove(struct hyperv *h, const struct hyperv_machine *m, unsigned generation, unsigned slot, const struct wmi_wait *w,
                         struct err *e)
 {
-    AUTO_FREE char *drive = NULL, *what = str_printf("cannot take the drive of slot %u out of the VM %s", slot, m->guid);
+    AUTO_FREE char *drive = NULL, *what = str_printf("cannot take the drive of slot %u out of the VM %s", slot, m->id);
     int r = what ? hyperv_drive(h, m, generation, slot, false, w, &drive, e) : err_oom(e);
     if (r == -ERR_NOT_FOUND && !wmi_hresult(e))
         return 0;
@@ -220,7 +220,7 @@ int hyperv_drive_file(struct hyperv *h, const struct hyperv_machine *m, unsigned
         return r;
     AUTO(wmi_strs_free_ptr) char **files = wmi_strs(medium, "HostResource");
     if (!files || !files[0])
-        return err_set(e, ERR_NOT_FOUND, "the drive of slot %u of the VM %s holds no file", slot, m->guid);
+        return err_set(e, ERR_NOT_FOUND, "the drive of slot %u of the VM %s holds no file", slot, m->id);
     *ret = str_dup(files[0]);
     return *ret ? 0 : err_oom(e);
 }

@@ -7,9 +7,8 @@
 #define REALIZED "Microsoft:Hyper-V:System:Realized"   /* not a snapshot, not a planned VM */
 #define NAME_CHARS 100                                 /* of ElementName */
 #define MARK "vmrecover"
-#define GIB ((uint64_t)1 << 30)
 #define MIB ((uint64_t)1 << 20)
-#define KEEP_MIB 512u                                  /* for the host itself */
+#define KEEP_MIB 2048u                                 /* for the host itself; of a small one half */
 #define MEMORY_MIN_MIB 32u
 #define GEN1_CPUS_MAX 64u
 
@@ -67,7 +66,7 @@ static int open_settings(struct hyperv *h, const char *guid, const struct wmi_wa
     int r = hyperv_query_one(h, w, &m->settings, e,
                              "SELECT * FROM Msvm_VirtualSystemSettingData WHERE VirtualSystemType='" REALIZED "' AND VirtualSystemIdentifier='%s'", guid);
     if (r == -ERR_NOT_FOUND && !wmi_hresult(e)) {
-        err_set(e, ERR_VM_GONE, "the virtual machine %s was removed from Hyper-V", guid);
+        err_set(e, ERR_VM_GONE, "the VM %s was removed from Hyper-V", m->id);
         return -(int)ERR_VM_GONE;
     }
     if (r < 0 || (r = wmi_path(m->settings, &m->settings_path, e)) < 0)
@@ -86,13 +85,14 @@ static int open_machine(struct hyperv *h, const char *id, const char *guid, cons
 {
     struct hyperv_machine m = {0};
     const char *unused;
+    snprintf(m.id, sizeof m.id, "%s", id);
     int r = hyperv_service(h, HYPERV_VMS, w, &unused, e);          /* without rights all VMs look removed */
     if (r == 0 && !guid[0])
-        r = err_set(e, ERR_VM_GONE, "the virtual machine of %s is not in Hyper-V", id);
+        r = err_set(e, ERR_VM_GONE, "the VM %s is not in Hyper-V", id);
     if (r == 0)
         r = open_settings(h, guid, w, &m, e);
     if (r == 0 && !notes_say(m.settings, id, mark)) {
-        err_set(e, ERR_WRONG_STATE, "the notes of the virtual machine %s do not say that it is ours; it is not touched", guid);
+        err_set(e, ERR_WRONG_STATE, "the notes of the VM %s in Hyper-V (%s) do not say that it is ours; it is not touched", id, guid);
         r = err_hint(e, "Make '" MARK " %s %s' the first line of its notes again, or remove the virtual machine in Hyper-V Manager.", id, mark);
     }
     if (r < 0)
@@ -248,7 +248,7 @@ int hyperv_machine_define(struct hyperv *h, const struct hyperv_record *rec, con
 int hyperv_machine_destroy(struct hyperv *h, const struct hyperv_machine *m, const struct wmi_wait *w, struct err *e)
 {
     AUTO(hyperv_call_clear) struct hyperv_call c = {0};
-    AUTO_FREE char *what = str_printf("cannot remove the VM %s", m->guid);
+    AUTO_FREE char *what = str_printf("cannot remove the VM %s", m->id);
     int r = hyperv_prepare(h, HYPERV_VMS, "DestroySystem", what, w, &c, e);
     if (r == 0)
         r = wmi_put_str(c.in, "AffectedSystem", m->path, e);
@@ -272,8 +272,8 @@ int hyperv_machine_fit(struct hyperv *h, struct hv_vm_spec *s, struct err *e)
     uint64_t total = 0, available = 0;
     unsigned host_cpus = 0, asked_mib = s->memory_mib, asked_cpus = s->cpus;
     h->p.host->size(h->p.host_arg, &total, &available, &host_cpus);
-    uint64_t most = total / MIB > KEEP_MIB + MEMORY_MIN_MIB ? total / MIB - KEEP_MIB : 0;
-    if (total && !most)
+    uint64_t most = total / MIB > 2 * KEEP_MIB ? total / MIB - KEEP_MIB : total / MIB / 2;
+    if (total && most < MEMORY_MIN_MIB)
         return err_set(e, ERR_HYPERVISOR, "this host has %llu MiB of memory, too little for a virtual machine", (unsigned long long)(total / MIB));
     if (total && s->memory_mib > most)
         s->memory_mib = (unsigned)most;
@@ -317,7 +317,7 @@ static int only_resource(struct hyperv *h, const struct hyperv_machine *m, const
     struct wmi_rows rows = {0};
     int r = hyperv_resources(h, m, class_name, w, &rows, e);
     if (r == 0 && rows.n == 0)
-        r = err_set(e, ERR_VM, "the VM %s has no %s", m->guid, class_name);
+        r = err_set(e, ERR_VM, "the VM %s has no %s", m->id, class_name);
     if (r == 0)
         *ret = STEAL(rows.at[0]);
     wmi_rows_clear(&rows);

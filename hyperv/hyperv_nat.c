@@ -357,6 +357,12 @@ static int find_nat(struct hyperv *h, const char *name, const struct wmi_wait *w
     return r < 0 ? r : wmi_query_one(net, wql, w, ret, e);
 }
 
+static int no_nat_here(struct err *e)
+{
+    err_set(e, ERR_UNSUPPORTED, "this Windows has no network address translation (MSFT_NetNat)");
+    return err_hint(e, "Use the network switch:<name> with a switch of your own, or none.");
+}
+
 static int create_nat(struct hyperv *h, const struct nat *n, const struct wmi_wait *w, struct err *e)
 {
     struct wmi *net;
@@ -404,10 +410,8 @@ static int ensure_nat(struct hyperv *h, struct nat *n, const struct wmi_wait *w,
     int r = find_nat(h, n->name, w, &there, e);
     if (r == 0)
         return 0;
-    if (r == -ERR_NOT_FOUND && wmi_hresult(e) == WMI_E_INVALID_CLASS) {
-        err_set(e, ERR_UNSUPPORTED, "this Windows has no network address translation (MSFT_NetNat)");
-        return err_hint(e, "Use the network switch:<name> with a switch of your own, or none.");
-    }
+    if (r == -ERR_NOT_FOUND && wmi_hresult(e) == WMI_E_INVALID_CLASS)
+        return no_nat_here(e);
     if (r != -ERR_NOT_FOUND || wmi_hresult(e))
         return r;
     n->made_nat = true;                                /* before it is made: release looks for it by its name */
@@ -438,10 +442,8 @@ static int begin(struct hyperv *h, const char *id, const struct wmi_wait *w, str
         r = crypto_uuid(n->mark, e);
         if (r == 0)
             r = choose_prefix(h, w, n->prefix, sizeof n->prefix, e);
-        if (r == -ERR_NOT_FOUND && wmi_hresult(e) == WMI_E_INVALID_CLASS) {
-            err_set(e, ERR_UNSUPPORTED, "this Windows has no network address translation (MSFT_NetNat)");
-            r = err_hint(e, "Use the network switch:<name> with a switch of your own, or none.");
-        }
+        if (r == -ERR_NOT_FOUND && wmi_hresult(e) == WMI_E_INVALID_CLASS)
+            r = no_nat_here(e);
         snprintf(n->name, sizeof n->name, "vmrecover-%.8s", n->mark);
         if (r == 0 && !(n->users = json_array()))
             r = err_oom(e);

@@ -37,7 +37,7 @@ static int find_adapter(struct hyperv *h, const struct hyperv_machine *m, const 
             r = wmi_path(rows.at[i], ret, e);
     }
     wmi_rows_clear(&rows);
-    return r < 0 || found ? r : err_set(e, ERR_VM, "Hyper-V did not add a network adapter to the VM %s", m->guid);
+    return r < 0 || found ? r : err_set(e, ERR_VM, "Hyper-V did not add a network adapter to the VM %s", m->id);
 }
 
 static int add_adapter(struct hyperv *h, const struct hyperv_machine *m, const char *what, const struct wmi_wait *w, char **ret, struct err *e)

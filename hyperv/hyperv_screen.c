@@ -44,7 +44,7 @@ static int thumbnail(struct hyperv *h, const struct hyperv_machine *m, unsigned 
 {
     AUTO(hyperv_call_clear) struct hyperv_call c = {0};
     AUTO(wmi_object_free_ptr) struct wmi_object *out = NULL;
-    AUTO_FREE char *what = str_printf("cannot read the screen of the VM %s", m->guid);
+    AUTO_FREE char *what = str_printf("cannot read the screen of the VM %s", m->id);
     struct wmi *wmi;
     int r = hyperv_prepare(h, HYPERV_VMS, "GetVirtualSystemThumbnailImage", what, w, &c, e);
     if (r == 0)
@@ -85,7 +85,7 @@ static int read_screen(struct hyperv *h, const struct hyperv_machine *m, const s
         *ret = (struct hv_image){.width = width, .height = height, .rgb = rgb};
         return 0;
     }
-    err_set(e, ERR_UPSTREAM, "Hyper-V's picture of the VM %s has %zu bytes, %ux%u pixels were asked for", m->guid, got, width, height);
+    err_set(e, ERR_UPSTREAM, "Hyper-V's picture of the VM %s has %zu bytes, %ux%u pixels were asked for", m->id, got, width, height);
     snprintf(e->upstream.service, sizeof e->upstream.service, "hyperv");
     return -ERR_UPSTREAM;
 }

@@ -154,8 +154,8 @@ static int bring_to(struct hyperv *h, const struct hyperv_machine *m, enum reque
 
 int hyperv_power_off(struct hyperv *h, const struct hyperv_machine *m, const struct wmi_wait *w, struct err *e)
 {
-    struct hyperv_state st;
-    AUTO_FREE char *what = str_printf("cannot power off the VM %s", m->guid);
+    struct hyperv_state st = {0};
+    AUTO_FREE char *what = str_printf("cannot power off the VM %s", m->id);
     int r = what ? bring_to(h, m, REQUEST_OFF, HV_OFF, what, w, &st, e) : err_oom(e);
     if (r < 0 && st.process && hyperv_state_read(h, m->guid, w, &st, &(struct err){0}) == 0 && st.process)
         err_hint(e, "As a last resort end the process %u (vmwp.exe) on the host: it runs this virtual machine and nothing else.", st.process);

@@ -444,7 +444,7 @@ static void test_foreign(void **state)
     const char *guid = dbl_foreign_vm(k->d, "backup", "vmrecover-like notes", 2, true);
     AUTO_FREE char *more = dbl_dump(k->d, DBL_FOREIGN);
     assert_string_not_equal(before, more);
-    AUTO_FREE char *mine = kit_define(k, 1, "mine");
+    free(kit_define(k, 1, "mine"));
     AUTO_FREE char *same = dbl_dump(k->d, DBL_FOREIGN);
     assert_string_equal(more, same);
     AUTO_FREE char *wql = str_printf("SELECT * FROM Msvm_VirtualSystemSettingData WHERE VirtualSystemIdentifier='%s'", guid), *theirs = kit_path_of(k, k->hv, wql);

@@ -153,6 +153,8 @@ long dbl_live_connections(struct dbl *d);
 /* Which names were used, from both sides of the seam's schema; sorted. known: some version of Windows has it. */
 typedef void dbl_used_fn(void *arg, const char *kind, const char *ns, const char *class, const char *name, bool known);
 void dbl_used(struct dbl *d, dbl_used_fn *fn, void *arg);
+/* Names that were asked for and that no version of Windows has: one a line; "" when all was well. Caller frees. */
+char *dbl_unknown_names(struct dbl *d);
 /* What was asked for that Windows has but the double does not play: one a line; "" when all was well. Caller frees. */
 char *dbl_unmodelled(struct dbl *d);
 /* A line per call from now on, until dbl_free. Caller frees. */

@@ -112,7 +112,7 @@ struct fault_hit fault_next(struct dbl *d, const char *kind, const char *method,
     for (size_t i = 0; i < p->n; i++) {
         const struct dbl_fault *f = &p->at[i].f;
         bool kills = f->kind == DBL_KILL || f->kind == DBL_KILL_AFTER;
-        if (p->at[i].spent || (f->call && strcmp(f->call, kind) != 0) || (f->method && (!method || !str_ieq(f->method, method))) ||
+        if (p->at[i].spent || (f->call && strcmp(f->call, kind) != 0) || (f->method && (strcmp(kind, "exec") != 0 || !str_ieq(f->method, method))) ||
             (kills && !pthread_equal(pthread_self(), d->main_thread)))
             continue;
         if (f->at && ++p->at[i].seen < f->at)

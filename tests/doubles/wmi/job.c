@@ -170,7 +170,7 @@ void jobs_drop(struct dbl *d, bool running_only)
         if (running_only && !j->finished && j->impl->failed && j->call && j->hooks) {
             struct call *c = j->call;
             c->vm = c->vm_guid ? vm_by_guid(d, c->vm_guid) : NULL;
-            if (j->apply_at_end)
+            if (j->apply_at_end || c->error)           /* not done yet, or bound to fail */
                 j->impl->failed(c);
         }
         remove_job(d, j);

@@ -18,7 +18,7 @@ void *x_calloc(size_t n, size_t size)
 
 void *x_grow(void *p, size_t n, size_t size)
 {
-    void *q = size && n > SIZE_MAX / size ? NULL : realloc(p, (n ? n : 1) * (size ? size : 1));
+    void *q = n <= SIZE_MAX / size ? realloc(p, (n ? n : 1) * size) : NULL;
     if (!q)
         abort();
     return q;
