@@ -260,7 +260,7 @@ int hub_open(struct api *api, pump_fn *pump, unsigned tick_ms, struct hub **ret,
         pthread_cond_destroy(&hub->wake);
         pthread_mutex_destroy(&hub->lock);
         free(hub);
-        return err_os(e, ERR_INTERNAL, err, "cannot start a thread");
+        return err_set(e, ERR_OOM, "a thread cannot be started (error %d)", err);
     }
     *ret = hub;
     return 0;

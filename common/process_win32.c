@@ -86,7 +86,7 @@ static int with_extension(const char *path, char **ret, struct err *e)
 /* In the folders of PATH, those that are named in full; never in the current folder. */
 static int find_program(const char *name, char **ret, struct err *e)
 {
-    AUTO_FREE char *file = NULL, *path = NULL;
+    AUTO_FREE char *file = NULL, *path = os_getenv("PATH");
     int r = with_extension(name, &file, e);
     if (r < 0)
         return r;
@@ -94,7 +94,7 @@ static int find_program(const char *name, char **ret, struct err *e)
         *ret = STEAL(file);
         return 0;
     }
-    char *rest = path = os_getenv("PATH");
+    char *rest = path;
     for (char *folder; (folder = str_sep(&rest, ";"));) {
         struct os_stat st;
         struct err ignored;
@@ -162,18 +162,17 @@ static int create(const struct os_exec *x, const wchar_t *program, wchar_t *line
     return done ? 0 : err_os(e, ERR_IO, (long)error, "cannot start %s", x->argv[0]);
 }
 
-/* With a job (os_run) or outside of ours (os_spawn). */
-static int start(const struct os_exec *x, bool outlives, HANDLE in, HANDLE out, struct child *ret, struct err *e)
+/* With a job (os_run) or outside of ours (os_spawn). The caller closes *c in any case. */
+static int start(const struct os_exec *x, bool outlives, HANDLE in, HANDLE out, struct child *c, struct err *e)
 {
     AUTO_FREE char *program = NULL;
     AUTO_FREE wchar_t *path = NULL, *line = NULL, *cwd = NULL;
-    AUTO(child_close) struct child c = {0};
     PROCESS_INFORMATION p = {0};
     if (x->run_as && *x->run_as)
         return err_set(e, ERR_UNSUPPORTED, "programs cannot be run as %s: on Windows they run as this account", x->run_as);
     int r = find_program(x->argv[0], &program, e);
     if (r < 0 || (r = win_path(program, &path, e)) < 0 || (r = win_command_line(x->argv, &line, e)) < 0 ||
-        (x->cwd && (r = win_path(x->cwd, &cwd, e)) < 0) || (!outlives && (r = make_job(&c.job, e)) < 0))
+        (x->cwd && (r = win_path(x->cwd, &cwd, e)) < 0) || (!outlives && (r = make_job(&c->job, e)) < 0))
         return r;
     const wchar_t *folder = cwd ? win_path_plain(cwd) : NULL, *file = win_path_plain(path);
     DWORD flags = outlives ? CREATE_NEW_PROCESS_GROUP | CREATE_BREAKAWAY_FROM_JOB : 0;
@@ -182,20 +181,16 @@ static int start(const struct os_exec *x, bool outlives, HANDLE in, HANDLE out, 
         r = create(x, file, line, folder, in, out, CREATE_NEW_PROCESS_GROUP, &p, e);
     if (r < 0)
         return r;
-    c.process = p.hProcess;
-    c.pid = p.dwProcessId;
-    if (!outlives && !AssignProcessToJobObject(c.job, p.hProcess))
+    c->process = p.hProcess;
+    c->pid = p.dwProcessId;
+    if (!outlives && !AssignProcessToJobObject(c->job, p.hProcess))
         r = err_os(e, ERR_INTERNAL, (long)GetLastError(), "%s cannot be put into a job object", x->argv[0]);
     else if (ResumeThread(p.hThread) == (DWORD)-1)
         r = err_os(e, ERR_INTERNAL, (long)GetLastError(), "cannot start %s", x->argv[0]);
     CloseHandle(p.hThread);
-    if (r < 0) {
+    if (r < 0)
         TerminateProcess(p.hProcess, 1);
-        return r;
-    }
-    *ret = c;
-    c = (struct child){0};
-    return 0;
+    return r;
 }
 
 static int open_null(DWORD access, HANDLE *ret, struct err *e)

@@ -127,10 +127,10 @@ static void prepare_process(void)
     SetDllDirectoryW(L"");
     SetDefaultDllDirectories(LOAD_LIBRARY_SEARCH_SYSTEM32);
     HeapSetInformation(NULL, HeapEnableTerminationOnCorruption, NULL, 0);
-    FILE *const streams[] = {stdin, stdout, stderr};
-    for (size_t i = 0; i < ARRAY_LEN(streams); i++)
-        if (_fileno(streams[i]) >= 0 && !(i == 0 && _isatty(_fileno(stdin))))          /* a console ends input with Ctrl-Z as text does */
-            _setmode(_fileno(streams[i]), _O_BINARY);
+    const int in = _fileno(stdin), all[] = {in, _fileno(stdout), _fileno(stderr)};
+    for (size_t i = 0; i < ARRAY_LEN(all); i++)
+        if (all[i] >= 0 && !(all[i] == in && _isatty(in)))           /* a console ends input with Ctrl-Z, as text does */
+            _setmode(all[i], _O_BINARY);
 }
 
 int os_main_args(int *argc, char ***argv, struct err *e)

@@ -1,7 +1,9 @@
 /* The cleaner: undoes what deleted jobs made, in reverse order, and forgets them; prunes old events. Finished exports stay. */
+#include <stdio.h>
 #include <string.h>
 
 #include "common/clock.h"
+#include "common/json.h"
 #include "common/log.h"
 #include "db/event.h"
 #include "db/reserve.h"
@@ -50,6 +52,24 @@ static int delete_job(struct daemon *d, struct db *db, const char *id, struct er
     return job_forget(db, id, e);
 }
 
+/* Clients cannot read the log: what keeps a job from being deleted is told once by an event, and again when it is something else. */
+static void tell(struct db *db, const char *id, const struct err *why)
+{
+    static struct { char id[UUID_LEN]; char msg[sizeof why->msg]; } told[16];      /* the cleaner is one thread */
+    static size_t next;
+    struct err e;
+    for (size_t i = 0; i < ARRAY_LEN(told); i++)
+        if (!strcmp(told[i].id, id) && !strcmp(told[i].msg, why->msg))
+            return;
+    snprintf(told[next].id, sizeof told[next].id, "%s", id);
+    snprintf(told[next].msg, sizeof told[next].msg, "%s", why->msg);
+    next = (next + 1) % ARRAY_LEN(told);
+    json_t *error = json_from_err(why), *data = error ? json_pack("{s:o}", "error", error) : NULL;
+    if (data && event_add(db, id, "job_delete_delayed", data, &e) < 0)
+        log_err(LOG_LEVEL_WARNING, "event not written", &e);
+    json_decref(data);
+}
+
 static void delete_jobs(struct daemon *d, struct db *db)
 {
     struct err e;
@@ -68,8 +88,10 @@ static void delete_jobs(struct daemon *d, struct db *db)
             ;
         else if (r == 0)
             log_info("job deleted");
-        else
+        else {
             log_err(LOG_LEVEL_ERROR, "the job is not deleted yet, it is tried again", &e);
+            tell(db, ids[i], &e);
+        }
         log_context(NULL, NULL);
         free(ids[i]);
     }

@@ -28,9 +28,9 @@ struct config {
     char *accel, *qemu, *run_as, *scope;
     uint64_t max_connections, max_streams, max_body_kib, event_days;
 };
-/* Defaults, then the file (explicit: an error if missing; NULL: the usual place if it is there, and
- * if it is a trusted account's: os_check_owner), then "--key=value" and "--key value"
- * options. Unknown keys and bad values: ERR_CONFIG with file, line and what was expected. */
+/* Defaults, then the file (explicit: an error if missing; NULL: the usual place if it is there, and then it must be a trusted account's:
+ * os_check_owner), then "--key=value" and "--key value" options. Unknown keys and bad values: ERR_CONFIG with file, line and what was
+ * expected. */
 int config_load(const char *file, int argc, char **argv, struct config **ret, struct err *e);
 /* The same from a whole command line: "--config FILE" may stand first. */
 int config_load_args(int argc, char **argv, struct config **ret, struct err *e);

@@ -137,7 +137,7 @@ static int start_workers(struct daemon *d, struct worker *workers, size_t *ret_n
             *w = (struct worker){.d = d, .lane = (enum task_lane)lane, .index = i};
             int rc = pthread_create(&w->thread, NULL, worker_main, w);
             if (rc)
-                return err_os(e, ERR_INTERNAL, rc, "cannot start a worker thread");
+                return err_set(e, ERR_OOM, "a worker thread cannot be started (error %d)", rc);
             ++*ret_n;
         }
     return 0;
@@ -188,7 +188,7 @@ int daemon_run(const struct config *cfg, const struct daemon_front *front, struc
         int rc = pthread_create(&cleaner, NULL, cleaner_main, &d);
         cleaner_runs = rc == 0;
         if (rc)
-            r = err_os(e, ERR_INTERNAL, rc, "cannot start the cleaner thread");
+            r = err_set(e, ERR_OOM, "the cleaner thread cannot be started (error %d)", rc);
     }
     if (r == 0)
         r = start_front(&d, front, &serving, &addresses, e);

@@ -174,11 +174,11 @@ int blob_error(struct blob *b, const char *what, const struct http_headers *h, c
     }
     if (h->status >= 300 && h->status < 400)
         err_hint(e, "Give the URL that the redirect names.");
+    if (ours == ERR_SOURCE_DENIED && b->auth == BLOB_ANONYMOUS && !strchr(b->url, '?'))
+        err_hint(e, "The URL carries no SAS and no credential was named: this blob cannot be read by everybody. Give one of the two.");
     for (size_t i = 0; i < ARRAY_LEN(hints) && ours != ERR_SAS_EXPIRED; i++)
         if (!strcmp(hints[i].code, code))
             err_hint(e, "%s", hints[i].hint);
-    if (ours == ERR_SOURCE_DENIED && b->auth == BLOB_ANONYMOUS && !strchr(b->url, '?'))
-        err_hint(e, "The URL carries no SAS and no credential was named: this blob cannot be read by everybody. Give one of the two.");
     if (b->auth == BLOB_SHARED_KEY && (!strcmp(code, "AuthenticationFailed") || !strcmp(code, "AuthorizationFailure")))
         err_hint(e, "The account key is not accepted, or the account's network rules keep this host out: put the credential "
                     "again with a current "

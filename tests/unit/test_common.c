@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "common/clock.h"
+#include "common/cond.h"
 #include "common/crypto.h"
 #include "common/json.h"
 #include "common/log.h"
@@ -90,6 +91,44 @@ static void test_clock(void **state)
     int64_t before = clock_mono_ms();
     clock_sleep_ms(20);
     assert_true(clock_mono_ms() - before >= 19);
+}
+
+struct bell { pthread_mutex_t lock; pthread_cond_t cond; bool rung; };
+
+static void *ring(void *arg)
+{
+    struct bell *b = arg;
+    clock_sleep_ms(50);
+    pthread_mutex_lock(&b->lock);
+    b->rung = true;
+    pthread_cond_signal(&b->cond);
+    pthread_mutex_unlock(&b->lock);
+    return NULL;
+}
+
+static void test_cond(void **state)
+{
+    (void)state;
+    struct bell b = {.lock = PTHREAD_MUTEX_INITIALIZER};
+    pthread_t thread;
+    cond_init(&b.cond);
+    pthread_mutex_lock(&b.lock);
+    int64_t start = clock_mono_ms();
+    assert_false(cond_wait_until(&b.cond, &b.lock, start - 5));      /* over already */
+    assert_false(cond_wait_until(&b.cond, &b.lock, 0));
+    while (cond_wait_until(&b.cond, &b.lock, start + 150))           /* may wake for no reason */
+        ;
+    int64_t ms = clock_mono_ms() - start;
+    assert_true(ms >= 149 && ms < 10000);
+    assert_int_equal(pthread_create(&thread, NULL, ring, &b), 0);
+    start = clock_mono_ms();
+    bool in_time = true;
+    while (!b.rung && in_time)
+        in_time = cond_wait_until(&b.cond, &b.lock, start + 60000);
+    assert_true(in_time && clock_mono_ms() - start < 30000);
+    pthread_mutex_unlock(&b.lock);
+    pthread_join(thread, NULL);
+    pthread_cond_destroy(&b.cond);
 }
 
 static void test_crypto(void **state)
@@ -306,7 +345,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_error), cmocka_unit_test(test_strings), cmocka_unit_test(test_clock), cmocka_unit_test(test_crypto),
-        cmocka_unit_test(test_secret), cmocka_unit_test(test_json), cmocka_unit_test(test_problem_round_trip), cmocka_unit_test(test_url),
+        cmocka_unit_test(test_secret), cmocka_unit_test(test_cond), cmocka_unit_test(test_json), cmocka_unit_test(test_problem_round_trip), cmocka_unit_test(test_url),
         cmocka_unit_test(test_log),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
