@@ -80,6 +80,12 @@ $(BUILD)/late_service.exe: $(BUILD)/obj/tests/windows/late_service.o $(BUILD)/li
 	@echo '  LINK  $@'
 	$(Q)$(CC) $(LINKFLAGS) $^ $(LIBS) -o $@
 
+# The double of Windows' WMI as a DLL, for Wine to load in place of its own
+unit-programs: $(BUILD)/wmi_double.dll
+$(BUILD)/wmi_double.dll: $(call obj,$(wildcard tests/doubles/com/*.c)) $(BUILD)/libdoubles.a $(BUILD)/libvmrecover.a tests/doubles/com/wmi_double.def
+	@echo '  LINK  $@'
+	$(Q)$(CC) -shared $(LINKFLAGS) -Wl,--wrap=file_may $(filter-out %.def,$^) tests/doubles/com/wmi_double.def $(LIBS) -o $@
+
 # What is shipped is stripped; the debug information stays beside it (NAME.exe.debug), where gdb and winedbg look for it. No times in
 # either: the same sources give the same files.
 FINISH     = export SOURCE_DATE_EPOCH=0; $(CROSS)objcopy --only-keep-debug $@ $@.debug && $(CROSS)objcopy --strip-all --add-gnu-debuglink=$@.debug $@
