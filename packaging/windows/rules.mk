@@ -25,6 +25,7 @@ windows-unit: windows-deps
 
 # The tests of the Windows build, under Wine where they run something
 check-windows: windows windows-unit
+	@bash tests/windows/unit.sh $(WIN64)/unit '$(TESTS)'
 	@sh tests/windows/executables.sh $(WIN64)
 	@sh tests/windows/packages.sh $(WIN64) $(VERSION)
 	@bash tests/windows/service.sh $(WIN64)
