@@ -7,7 +7,8 @@
 /* What follows the word on the command line. Exit status: 0 done, 2 the command line or the configuration is wrong, 1 anything else.
  *   install [--no-start | --configure-only] [options of run]   may be repeated: updates what is there
  *     --configure-only: the service exists (an installer made it); sets what else it needs, makes the data folder, starts nothing
- *   uninstall [--remove-data] [options of run]                 without options, those that the service was installed with */
+ *   uninstall [--remove-data] [options of run]                 without options, those that the service was installed with
+ *   uninstall --stop-only                                      for an installer: stops the service and waits until its process is over */
 int setup_install(int argc, char **argv);
 int setup_uninstall(int argc, char **argv);
 

@@ -8,8 +8,10 @@ WIN64       := build/win64
 WIN64_CACHE := $(CURDIR)/.cache/win64
 WIN64_CC    := x86_64-w64-mingw32-gcc
 WIN64_MAKE   = $(MAKE) --no-print-directory CC=$(WIN64_CC) SAN= BUILD=$(WIN64)
+NEXT        := $(WIN64)-next
+NEXT_VERSION := $(shell echo $(VERSION) | awk -F. '{ print $$1 "." $$2 "." $$3 + 1 }')
 
-.PHONY: windows windows-deps windows-programs windows-unit windows-packages check-windows
+.PHONY: windows windows-deps windows-programs windows-unit windows-next windows-packages check-windows
 
 windows-deps: deps
 	@packaging/windows/deps.sh $(WIN64_CACHE)
@@ -22,6 +24,13 @@ windows: windows-programs
 
 windows-unit: windows-deps
 	+@$(WIN64_MAKE) unit-programs
+
+# One version further, for the test of upgrades: what does not tell its version is not compiled again
+windows-next: windows
+	@rm -rf $(NEXT) && mkdir -p $(NEXT) && cp -a $(WIN64)/obj $(WIN64)/gen $(NEXT)/
+	@cd $(NEXT)/obj && rm -f *.res $(patsubst %.c,%.o,$(shell grep -rl --include=*.c VMR_VERSION $(FOLDERS)))
+	+@$(WIN64_MAKE) BUILD=$(NEXT) VERSION=$(NEXT_VERSION) all
+	+@$(WIN64_MAKE) BUILD=$(NEXT) VERSION=$(NEXT_VERSION) windows-packages
 
 # The tests of the Windows build, under Wine where they run something
 check-windows: windows windows-unit
