@@ -255,7 +255,7 @@ static int check_images_unused(struct request *rq, struct db *db, const struct j
     struct hv_vm **vms = NULL;
     size_t n = 0;
     int r = hv ? hv_vm_list(hv, &vms, &n, e) : 0;
-    for (size_t i = 0; r == 0 && i < j->spec->n_disks; i++) {
+    for (size_t i = 0; r == 0 && i < j->n_disks; i++) {
         const char *path = j->disks[i].path;
         char other[UUID_LEN] = "";
         if (!path || j->disks[i].spec.type == SOURCE_FILE)

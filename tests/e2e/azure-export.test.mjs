@@ -81,7 +81,12 @@ const routes = {
     'a running VM with two data disks': async () => {
         const vm = await azure.vm({ name: 'many', power: 'running', disks: [{ file: files.os }, { file: files.data1, lun: 3 }, { file: files.data2, lun: 7 }] });
         return { source: vmSource(vm, { data_disks: true }), contents: [files.os, files.data1, files.data2], by: { 0: 'snapshot', 1: 'snapshot', 2: 'snapshot' },
-            check: (job) => assert.deepEqual(job.disks.map((d) => [d.source.found.name, d.source.found.lun]), [['many-os', undefined], ['many-data1', 3], ['many-data2', 7]]) };
+            check: (job, all) => {
+                assert.deepEqual(job.disks.map((d) => [d.source.found.name, d.source.found.lun]), [['many-os', undefined], ['many-data1', 3], ['many-data2', 7]]);
+                const taken = all.filter((e) => e.type === 'borrowed' && e.data.kind === 'snapshot').map((e) => e.id);
+                const download = all.find((e) => e.type === 'task_started' && e.data.kind === 'download').id;
+                assert.ok(taken.length === 3 && taken.every((id) => id < download), 'all snapshots before any download');
+            } };
     },
     'a deallocated VM with two data disks': async () => {
         const vm = await azure.vm({ name: 'three', disks: [{ file: files.os }, { file: files.data1 }, { file: files.data2 }] });
@@ -131,3 +136,14 @@ for (const credential of ['mi', 'sp'])
             await api.deleteJob(id, 'delete');
             await azure.double.assertClean();
         });
+
+test('until export: it can be exported, and nothing is kept', async () => {
+    const vm = await azure.vm({ name: 'try', power: 'running', disks: [{ file: files.os }, { file: files.data1 }] });
+    const { id } = await submit(vmSource(vm, { data_disks: true, credential: 'mi' }), { until: 'export' });
+    const job = await api.waitJob(id);
+    assert.deepEqual(job.tasks.filter((t) => t.kind === 'export').map((t) => t.state), ['succeeded', 'succeeded']);
+    assert.ok(job.disks.every((d) => d.virtual_size === SIZE && d.format === 'vhd'));
+    await waitFor('all is given back', async () => (await events(id)).filter((e) => e.type === 'given_back').length === 4);
+    await nothingBorrowed(id);
+    await api.deleteJob(id);
+});
