@@ -683,7 +683,7 @@ static uint32_t write_metadata(struct disk *k, uint64_t at, int type, const stru
     metadata_item(table, &n, &value, "CDA348C7-445D-4471-9CC9-E9885251C556", v, 4, 6);
     if (type == DISK_DIFF)
         metadata_item(table, &n, &value, "A8D35F2D-B30B-454D-ABF7-D3D84834AB0C", locator, make_locator(locator, sizeof locator, parent_link, parent), 4);
-    uint32_t r = wr(k, at, table, (size_t)MIB);
+    uint32_t r = wr(k, at, table, value < MIB ? value : (size_t)MIB);      /* the rest of it is zero */
     free(table);
     return r;
 }

@@ -136,7 +136,8 @@ static uint32_t make_files(struct dbl *d, struct vm *vm)
     static const char *const ends[] = {"vmcx", "vmrs"};
     for (size_t i = 0; i < ARRAY_LEN(ends); i++) {
         AUTO_FREE char *path = x_printf("%s/%s.%s", dir, vm->guid, ends[i]);
-        if (os_write_file(path, vm->guid, strlen(vm->guid), 0, &e) < 0)
+        AUTO(os_file_close_ptr) struct os_file *f = NULL;
+        if (os_file_open(path, OS_WRITE | OS_CREATE, &f, &e) < 0 || os_file_pwrite(f, vm->guid, strlen(vm->guid), 0, &e) < 0)
             return 0x80070005u;
     }
     vm->config_root = x_dup(root);
