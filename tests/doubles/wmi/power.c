@@ -201,6 +201,14 @@ static void check_start(struct call *c, struct vm *vm)
     else if (cpu && obj_uint(cpu->o, "VirtualQuantity", 1) > d->o.cpus)
         call_fail(c, 0xC0350005u, "'%s' has more processors than the host.", name);
     for (size_t n = 0; !c->error; n++) {
+        struct inst *i = vm_device(d, vm->settings, "Ethernet Connection", n);
+        const char *to = i ? obj_str_at(i->o, "HostResource", 0) : NULL;
+        if (!i)
+            break;
+        if (to && *to && !inst_by_path(d, NS, to))
+            call_fail(c, 0x80070002u, "'%s' could not find its virtual switch.", name);
+    }
+    for (size_t n = 0; !c->error; n++) {
         struct inst *i = vm_device(d, vm->settings, "Virtual Hard Disk", n);
         if (!i)
             break;

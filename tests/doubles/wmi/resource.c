@@ -334,6 +334,11 @@ void boot_source_remove(struct dbl *d, struct vm *vm, struct inst *device)
 static uint32_t check_quantity(struct dbl *d, const struct dobj *now, const struct dobj *given, unsigned type)
 {
     uint64_t quantity = obj_uint(given, "VirtualQuantity", now ? obj_uint(now, "VirtualQuantity", 1) : type == 4 ? 1024 : 1);
+    if (type == 3 && (obj_uint(given, "Limit", 0) > 100000 || obj_uint(given, "Reservation", 0) > 100000 || obj_uint(given, "Weight", 0) > 10000))
+        return RET_INVALID_PARAMETER;
+    uint64_t buffer = type == 4 && schema_isa(given->class, "Msvm_MemorySettingData") ? obj_uint(given, "TargetMemoryBuffer", 20) : 20;
+    if (buffer < 5 || buffer > 2000)
+        return RET_INVALID_PARAMETER;
     if (type == 3)
         return quantity == 0 || (quantity > d->o.cpus && !choose(d, DBL_CPUS_AT_START)) ? RET_INVALID_PARAMETER : 0;
     uint64_t min = obj_uint(given, "Reservation", now ? obj_uint(now, "Reservation", 512) : 512);

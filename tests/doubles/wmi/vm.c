@@ -136,7 +136,8 @@ static uint32_t make_files(struct dbl *d, struct vm *vm)
     static const char *const ends[] = {"vmcx", "vmrs"};
     for (size_t i = 0; i < ARRAY_LEN(ends); i++) {
         AUTO_FREE char *path = x_printf("%s/%s.%s", dir, vm->guid, ends[i]);
-        if (os_write_file(path, vm->guid, strlen(vm->guid), 0, &e) < 0)
+        AUTO(os_file_close_ptr) struct os_file *f = NULL;
+        if (os_file_open(path, OS_WRITE | OS_CREATE, &f, &e) < 0 || os_file_pwrite(f, vm->guid, strlen(vm->guid), 0, &e) < 0)
             return 0x80070005u;
     }
     vm->config_root = x_dup(root);
@@ -256,13 +257,33 @@ static bool boot_order_is_whole(const struct dobj *o)
     return n == 4;
 }
 
+/* Values that are documented one by one, and the Secure Boot templates that a host has. */
+static bool values_are_known(const struct dobj *o)
+{
+    static const struct { const char *name; uint64_t min, max; } ranges[] = {
+        {"AutomaticStartupAction", 2, 4}, {"AutomaticShutdownAction", 2, 4}, {"AutomaticRecoveryAction", 2, 4}, {"UserSnapshotType", 2, 5},
+        {"ConsoleMode", 0, 3},            {"NetworkBootPreferredProtocol", 4096, 4097}};
+    static const char *const templates[] = {"1734c6e8-3154-4dda-ba5f-a874cc483422", "272e7447-90a4-4563-a4b9-8e4ab00526ce",
+                                            "4292ae2b-ee2c-42b5-a969-dd8f8689f6f3"};
+    for (size_t i = 0; i < ARRAY_LEN(ranges); i++) {
+        uint64_t v = obj_uint(o, ranges[i].name, ranges[i].min);
+        if (v < ranges[i].min || v > ranges[i].max)
+            return false;
+    }
+    const char *id = obj_str(o, "SecureBootTemplateId");
+    bool known = !id || !*id;
+    for (size_t i = 0; i < ARRAY_LEN(templates); i++)
+        known = known || str_ieq(id, templates[i]);
+    return known;
+}
+
 static uint32_t check_settings(const struct dobj *o, unsigned generation)
 {
     const char *name = obj_str(o, "ElementName");
     size_t chars = 0;
     for (const char *p = name ? name : ""; *p; p++)
         chars += (*p & 0xC0) != 0x80;
-    if (chars > 100)
+    if (chars > 100 || !values_are_known(o))
         return RET_INVALID_PARAMETER;
     if (generation == 1 && (obj_bool(o, "SecureBootEnabled", false) || obj_n(o, "BootSourceOrder") || !boot_order_is_whole(o)))
         return RET_INVALID_PARAMETER;
