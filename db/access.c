@@ -31,8 +31,8 @@ int job_access_put(struct db *db, const char *id, unsigned disk, const struct jo
     size_t n = 0;
     access_context(id, disk, context);
     json_t *o = json_pack("{s:s, s:s, s:I, s:b, s:s, s:I, s:s, s:s, s:s}", "kind", access_words[a->kind], "ident", a->ident, "expires_at_ms",
-                          (json_int_t)a->expires_at_ms, "bearer", a->bearer, "unique_id", a->unique_id, "owned_at_ms", (json_int_t)a->owned_at_ms, "etag",
-                          a->etag, "last_modified", a->last_modified, "identity", a->identity);
+                          (json_int_t)a->expires_at_ms, "bearer", a->bearer, "unique_id", a->unique_id, "owned_at_ms",
+                          (json_int_t)a->owned_at_ms, "etag", a->etag, "last_modified", a->last_modified, "identity", a->identity);
     int r = o ? sql_dump(o, &text, e) : err_oom(e);
     json_decref(o);
     if (r < 0 || (a->url && (r = secret_seal(db->box, context, a->url, &sealed, &n, e)) < 0))

@@ -92,7 +92,8 @@ static int look(struct export_run *x, struct job_access *a, struct err *e)
     }
     if (r < 0 && blob_error_is_refusal(e))
         err_hint(e, a->bearer ? "Reading this disk's data needs the role Data Operator for Managed Disks besides the right to export it."
-                              : "Access was granted, but the disk's host refuses this one: check the disk's network access (its policy, and private endpoints).");
+                              : "Access was granted, but the disk's host refuses this one: check the disk's network access (its policy, and "
+                                "private endpoints).");
     if (r < 0)
         return r;
     snprintf(a->etag, sizeof a->etag, "%s", info.etag);
@@ -152,7 +153,8 @@ static int begin_access(struct export_run *x, const struct compute_disk *d, stru
 static int grant(struct export_run *x, const struct compute_disk *d, enum access_kind kind, struct err *e)
 {
     AUTO(compute_access_free) struct compute_access got = {0};
-    struct job_access a = {.kind = kind, .ident = d->id, .bearer = str_ieq(d->data_access_auth_mode, "AzureActiveDirectory"), .owned_at_ms = d->owned_at_ms};
+    struct job_access a = {.kind = kind, .ident = d->id, .owned_at_ms = d->owned_at_ms,
+                           .bearer = str_ieq(d->data_access_auth_mode, "AzureActiveDirectory")};
     int64_t row;
     int r = export_intend(x, x->index, "sas", d->id, NULL, &row, e);
     if (r < 0 || (r = begin_access(x, d, &got, e)) < 0)

@@ -120,8 +120,8 @@ static int judge(struct finding *f, struct err *e)
     for (size_t i = 0; r == 0 && i < all.n; i++)
         if (all.reasons[i].weight == EXPORTABLE_BLOCKED) {
             const struct exportable_reason *why = &all.reasons[i];
-            r = err_set(e, ERR_NOT_EXPORTABLE, "%s%s%s (%s)", why->disk ? why->disk : x->vm ? x->vm->name : "", why->disk || x->vm ? ": " : "", why->detail,
-                        why->code);
+            const char *name = why->disk ? why->disk : x->vm ? x->vm->name : "";
+            r = err_set(e, ERR_NOT_EXPORTABLE, "%s%s%s (%s)", name, *name ? ": " : "", why->detail, why->code);
             if (*why->remedy)
                 err_hint(e, "%s", why->remedy);
         }
@@ -163,7 +163,8 @@ static int judge_regions(struct finding *f, struct err *e)
     char text[32], detail[400];
     amount(sum(f), text);
     if (!*f->region) {
-        snprintf(detail, sizeof detail, "this host is not in Azure, or its metadata service does not answer: up to %s leave Azure, which it charges for", text);
+        snprintf(detail, sizeof detail,
+                 "this host is not in Azure, or its metadata service does not answer: up to %s leave Azure, which it charges for", text);
         source_warn(f->t, "region", detail, "A recovery host in the same region reads without that cost.");
         return 0;
     }
@@ -171,8 +172,9 @@ static int judge_regions(struct finding *f, struct err *e)
         const struct job_target *g = &f->targets[i];
         if (!g->location || same_region(g->location, f->region))
             continue;
-        snprintf(detail, sizeof detail, "%s is in %s and this host in %s: up to %s would go from region to region, which Azure charges for and which is slower", g->name,
-                 g->location, f->region, text);
+        snprintf(detail, sizeof detail,
+                 "%s is in %s and this host in %s: up to %s would go from region to region, which Azure charges for and which is slower",
+                 g->name, g->location, f->region, text);
         if (!f->t->job->spec->allow_cross_region) {
             err_set(e, ERR_CROSS_REGION, "%s", detail);
             return err_hint(e, "Submit with \"allow_cross_region\": true to go on all the same, or use a recovery host in %s.", g->location);
@@ -228,12 +230,14 @@ static int check_route(const struct entry *x, struct err *e)
         return 0;
     for (size_t i = 0; i < x->n; i++)
         if (str_ieq(x->disks[i]->data_access_auth_mode, "AzureActiveDirectory")) {
-            err_set(e, ERR_NOT_EXPORTABLE, "%s: reading the disk's data needs a Microsoft Entra token, which Azure does not use when it copies", x->disks[i]->name);
+            err_set(e, ERR_NOT_EXPORTABLE, "%s: reading the disk's data needs a Microsoft Entra token, which Azure does not use when it copies",
+                    x->disks[i]->name);
             return err_hint(e, "Submit without \"via_storage_account\", or set the disk's data access authentication mode to None.");
         }
     for (size_t i = 0; x->vm && i < x->vm->n_disks; i++)
         if (wanted(x, &x->vm->disks[i]) && !x->vm->disks[i].id) {
-            err_set(e, ERR_NOT_EXPORTABLE, "%s: the disk is a page blob in a storage account already", x->vm->disks[i].name ? x->vm->disks[i].name : x->vm->name);
+            const char *name = x->vm->disks[i].name;
+            err_set(e, ERR_NOT_EXPORTABLE, "%s: the disk is a page blob in a storage account already", name ? name : x->vm->name);
             return err_hint(e, "Submit without \"via_storage_account\".");
         }
     return 0;
@@ -269,7 +273,8 @@ static int check_number(const struct finding *f, struct err *e)
         strbuf_addf(&names, "%s%s", names.len ? ", " : "", f->targets[i].name);
     strbuf_addf(&names, "%s%s", names.len && f->left_out.len ? ", " : "", f->left_out.len ? f->left_out.data : "");
     err_set(e, ERR_TOO_MANY_DISKS, "a recovered VM takes %d disks; there would be no place for %s", SPEC_DISKS_MAX, names.data ? names.data : "some");
-    return err_hint(e, "Submit without \"data_disks\" and name the data disks that matter as entries of type managed_disk, in this job or in jobs of their own.");
+    return err_hint(e, "Submit without \"data_disks\" and name the data disks that matter as entries of type managed_disk, in this job or in jobs of "
+                       "their own.");
 }
 
 static void tell(const struct finding *f, uint64_t free_bytes)
@@ -278,18 +283,21 @@ static void tell(const struct finding *f, uint64_t free_bytes)
     uint64_t bytes = sum(f), rate = f->t->job->spec->max_bytes_per_second, largest = 0;
     for (size_t i = 0; disks && i < f->n; i++) {
         const struct job_target *g = &f->targets[i];
-        json_array_append_new(disks, json_pack("{s:s, s:I, s:s*}", "name", g->name, "size_bytes", (json_int_t)g->size_bytes, "region", g->location));
+        json_array_append_new(disks, json_pack("{s:s, s:I, s:s*}", "name", g->name, "size_bytes", (json_int_t)g->size_bytes, "region",
+                                               g->location));
         largest = g->size_bytes > largest ? g->size_bytes : largest;
     }
     uint64_t seconds = largest / DISK_RATE, limited = rate ? bytes / rate : 0;    /* disks are read side by side */
-    task_run_event(f->t, "preflight_estimate", json_pack("{s:o, s:I, s:I, s:I, s:s*}", "disks", disks, "bytes_at_most", (json_int_t)bytes, "seconds_at_most",
-                                                         (json_int_t)(limited > seconds ? limited : seconds), "free_bytes", (json_int_t)free_bytes,
-                                                         "host_region", *f->region ? f->region : NULL));
+    task_run_event(f->t, "preflight_estimate",
+                   json_pack("{s:o, s:I, s:I, s:I, s:s*}", "disks", disks, "bytes_at_most", (json_int_t)bytes, "seconds_at_most",
+                             (json_int_t)(limited > seconds ? limited : seconds), "free_bytes", (json_int_t)free_bytes, "host_region",
+                             *f->region ? f->region : NULL));
     if (bytes > free_bytes) {
         char all[32], have[32], detail[200];
         amount(bytes, all);
         amount(free_bytes, have);
-        snprintf(detail, sizeof detail, "the disks are %s large and %s are free here; how much of them is in use is known once they are exported", all, have);
+        snprintf(detail, sizeof detail, "the disks are %s large and %s are free here; how much of them is in use is known once they are exported",
+                 all, have);
         source_warn(f->t, "space", detail, "Free space, or go on: a disk that does not fit stops the job before a byte of it is downloaded.");
     }
 }

@@ -38,7 +38,8 @@ static int snapshot_id(const struct export_run *x, const struct job_disk *d, cha
 static int create(struct export_run *x, const struct job_disk *d, const char *id, struct err *e)
 {
     AUTO(compute_disk_free_ptr) struct compute_disk *made = NULL;
-    struct compute_snapshot_request q = {.id = id, .source_id = d->target->id, .location = d->target->location, .job_id = x->t->job->id, .incremental = true};
+    struct compute_snapshot_request q = {.id = id, .source_id = d->target->id, .location = d->target->location, .job_id = x->t->job->id,
+                                         .incremental = true};
     int r = compute_snapshot_create(x->arm, &q, &made, e);
     if (r == -ERR_UPSTREAM_FINAL && e->upstream.status == 400) {       /* a disk that has whole snapshots only */
         struct err why = *e;
@@ -71,7 +72,8 @@ static void tell_of_other_moment(struct export_run *x)
 {
     for (size_t i = 0; i < x->t->job->n_disks; i++)
         if (x->t->job->disks[i].origin == x->disk->origin && is_downloaded(x->t, (unsigned)i)) {
-            source_warn(x->t, "consistency", "some disks of this VM were downloaded from earlier snapshots: together with the others they are not of one moment",
+            source_warn(x->t, "consistency",
+                        "some disks of this VM were downloaded from earlier snapshots: together with the others they are not of one moment",
                         "Delete the job and submit it again if the disks belong together (a volume or database across them).");
             return;
         }
@@ -127,7 +129,8 @@ int export_wait_filled(struct export_run *x, const char *id, struct err *e)
         if (r < 0 || d->completion_percent < 0 || d->completion_percent >= 100)
             return r;
         if (!told)
-            task_run_event(x->t, "snapshot_filling", json_pack("{s:s, s:i, s:f}", "what", id, "disk", (int)x->index, "percent", d->completion_percent));
+            task_run_event(x->t, "snapshot_filling",
+                           json_pack("{s:s, s:i, s:f}", "what", id, "disk", (int)x->index, "percent", d->completion_percent));
         told = true;
         x->t->progress.total = x->target->size_bytes;
         x->t->progress.done = (uint64_t)((double)x->target->size_bytes * d->completion_percent / 100);

@@ -270,10 +270,13 @@ static void give_back_job(struct keeper *k, const char *id, unsigned *ret_wait)
         if (x < 0 && e.code == ERR_CANCELLED)
             break;
         if (x < 0) {
-            failed = true;
             forget_look(k, r);
-            remember(k, &g, r, &e);
-            break;                                   /* the rest depends on it, or fails alike */
+            if (!failed)
+                remember(k, &g, r, &e);
+            failed = true;
+            if (arm_error_is_transient(&e))          /* the rest fails alike */
+                break;
+            continue;
         }
         if (left < 0) {
             soon(SECOND_LOOK_MS, ret_wait);
@@ -299,6 +302,8 @@ static void round_of(struct keeper *k, unsigned *ret_wait)
         log_err(LOG_LEVEL_WARNING, "the queue does not answer", &e);
         return;
     }
+    for (size_t i = 0; i < k->n; i++)
+        k->troubles[i].seen = false;
     for (size_t i = 0; i < n; i++) {
         struct trouble *x = trouble_of(k, ids[i], false);
         int64_t left = x ? x->next_ms - clock_mono_ms() : 0;
@@ -308,11 +313,16 @@ static void round_of(struct keeper *k, unsigned *ret_wait)
         else if (!daemon_stopping(k->d))
             give_back_job(k, ids[i], ret_wait);
         log_context(NULL, NULL);
-        if ((x = trouble_of(k, ids[i], false)))
+        if ((x = trouble_of(k, ids[i], false))) {
             soon(x->next_ms - clock_mono_ms(), ret_wait);
+            x->seen = true;
+        }
         free(ids[i]);
     }
     free(ids);
+    for (size_t i = k->n; i-- > 0;)                  /* gone, or needed again */
+        if (!k->troubles[i].seen)
+            k->troubles[i] = k->troubles[--k->n];
 }
 
 void *giveback_main(void *arg)

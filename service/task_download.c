@@ -1,4 +1,5 @@
 /* Brings one disk of the job onto this host: a copy of a blob, or an empty disk. */
+#include <inttypes.h>
 #include <string.h>
 
 #include "common/log.h"
@@ -107,8 +108,8 @@ static int open_azure(struct download *d, bool again, struct err *e)
             r = transfer_get(t->db, t->job->id, d->index, &d->row, e);
     }
     if (r == 0 && d->row.length != d->info.length)
-        r = err_set(e, ERR_SOURCE_CHANGED, "%s is %llu bytes long, and was %llu", blob_name(disk_source_blob(d->source)), (unsigned long long)d->info.length,
-                    (unsigned long long)d->row.length);
+        r = err_set(e, ERR_SOURCE_CHANGED, "%s is %" PRIu64 " bytes long, and was %" PRIu64, blob_name(disk_source_blob(d->source)), d->info.length,
+                    d->row.length);
     return r;
 }
 
@@ -151,7 +152,8 @@ static int on_refused(void *arg, const struct err *why, struct blob **ret, const
     if (d->azure && (r = job_access_get(t->db, t->job->id, d->index, &a, e)) < 0)
         return r;
     if (a && strcmp(a->identity, d->row.etag) != 0) {
-        err_set(e, ERR_SOURCE_CHANGED, "%s is not what it was when its download began: it was attached, or its snapshot is gone", t->job->disks[d->index].target->name);
+        err_set(e, ERR_SOURCE_CHANGED, "%s is not what it was when its download began: it was attached, or its snapshot is gone",
+                t->job->disks[d->index].target->name);
         return err_hint(e, "Retry the job: the download of this disk begins again.");
     }
     task_run_event(t, "access_renewed", json_pack("{s:i}", "disk", (int)d->index));
