@@ -645,3 +645,13 @@ struct dobj *obj_parse(struct dbl *d, const char *ns, const char *text, char **w
     blanks(&x);
     return ok && done && !*x.p ? o : refuse(o, why, x_dup("the text is not one well-formed INSTANCE"));
 }
+
+struct dobj *obj_settings(struct dbl *d, const char *text, const char *class)
+{
+    AUTO_FREE char *why = NULL;
+    struct dobj *o = text ? obj_parse(d, WMI_NS_HYPERV, text, &why) : NULL;
+    if (!o || schema_isa(o->class, class))
+        return o;
+    obj_free(o);
+    return NULL;
+}

@@ -588,14 +588,6 @@ struct inst *resource_add(struct call *c, struct vm *vm, const struct dobj *o)
     return i;
 }
 
-static struct dobj *parse(struct dbl *d, const char *text)
-{
-    char *why = NULL;
-    struct dobj *o = text ? obj_parse(d, NS, text, &why) : NULL;
-    free(why);
-    return o;
-}
-
 /* The VM's settings; its own path is taken too. */
 static struct vm *affected_vm(struct call *c)
 {
@@ -608,7 +600,7 @@ static uint32_t add_check(struct call *c)
     c->vm = affected_vm(c);
     uint32_t r = c->vm && obj_n(c->in, "ResourceSettings") ? 0 : RET_INVALID_PARAMETER;
     for (size_t i = 0; r == 0 && i < obj_n(c->in, "ResourceSettings"); i++) {
-        struct dobj *o = parse(c->d, obj_str_at(c->in, "ResourceSettings", i));
+        struct dobj *o = obj_settings(c->d, obj_str_at(c->in, "ResourceSettings", i), "CIM_SettingData");
         r = o ? resource_check(c->d, c->vm, o, false) : RET_INVALID_PARAMETER;
         obj_free(o);
     }
@@ -625,7 +617,7 @@ static void add_apply(struct call *c)
         return;
     }
     for (size_t i = 0; !c->error && i < obj_n(c->in, "ResourceSettings") && n < ARRAY_LEN(made); i++) {
-        struct dobj *o = parse(c->d, obj_str_at(c->in, "ResourceSettings", i));
+        struct dobj *o = obj_settings(c->d, obj_str_at(c->in, "ResourceSettings", i), "CIM_SettingData");
         struct inst *r = resource_add(c, vm, o);
         if (r)
             made[n++] = r;
@@ -681,7 +673,7 @@ static uint32_t modify_check(struct call *c)
 {
     uint32_t r = obj_n(c->in, "ResourceSettings") ? 0 : RET_INVALID_PARAMETER;
     for (size_t i = 0; r == 0 && i < obj_n(c->in, "ResourceSettings"); i++) {
-        struct dobj *o = parse(c->d, obj_str_at(c->in, "ResourceSettings", i));
+        struct dobj *o = obj_settings(c->d, obj_str_at(c->in, "ResourceSettings", i), "CIM_SettingData");
         struct inst *device = o && schema_isa(o->class, "CIM_ResourceAllocationSettingData") ? device_of(c->d, o) : NULL;
         if (device)
             c->vm = device->vm;
@@ -696,7 +688,7 @@ static void modify_apply(struct call *c)
     struct inst *done[64];
     size_t n = 0;
     for (size_t i = 0; !c->error && i < obj_n(c->in, "ResourceSettings") && n < ARRAY_LEN(done); i++) {
-        struct dobj *o = parse(c->d, obj_str_at(c->in, "ResourceSettings", i));
+        struct dobj *o = obj_settings(c->d, obj_str_at(c->in, "ResourceSettings", i), "CIM_SettingData");
         struct inst *device = device_of(c->d, o);
         if (device)
             resource_modify(c, device->vm, device, o);

@@ -290,27 +290,15 @@ static uint32_t check_settings(const struct dobj *o, unsigned generation)
     return 0;
 }
 
-static struct dobj *parse_as(struct call *c, const char *text, const char *class)
-{
-    char *why = NULL;
-    struct dobj *o = text ? obj_parse(c->d, NS, text, &why) : NULL;
-    free(why);
-    if (o && !schema_isa(o->class, class)) {
-        obj_free(o);
-        o = NULL;
-    }
-    return o;
-}
-
 static uint32_t define_check(struct call *c)
 {
-    struct dobj *o = parse_as(c, obj_str(c->in, "SystemSettings"), "Msvm_VirtualSystemSettingData");
+    struct dobj *o = obj_settings(c->d, obj_str(c->in, "SystemSettings"), "Msvm_VirtualSystemSettingData");
     if (!o)
         return RET_INVALID_PARAMETER;
     const char *sub = obj_str(o, "VirtualSystemSubType");
     uint32_t r = sub && strcmp(sub, GEN1) != 0 && strcmp(sub, GEN2) != 0 ? RET_INVALID_PARAMETER : check_settings(o, generation_of(o));
     for (size_t i = 0; r == 0 && i < obj_n(c->in, "ResourceSettings"); i++) {
-        struct dobj *s = parse_as(c, obj_str_at(c->in, "ResourceSettings", i), "CIM_ResourceAllocationSettingData");
+        struct dobj *s = obj_settings(c->d, obj_str_at(c->in, "ResourceSettings", i), "CIM_ResourceAllocationSettingData");
         r = s ? resource_check(c->d, NULL, s, true) : RET_INVALID_PARAMETER;
         obj_free(s);
     }
@@ -324,14 +312,14 @@ static uint32_t define_check(struct call *c)
 static void define_apply(struct call *c)
 {
     struct dbl *d = c->d;
-    struct dobj *o = parse_as(c, obj_str(c->in, "SystemSettings"), "Msvm_VirtualSystemSettingData");
+    struct dobj *o = obj_settings(c->d, obj_str(c->in, "SystemSettings"), "Msvm_VirtualSystemSettingData");
     struct vm *vm = vm_new(d, o, false);
     obj_free(o);
     uint32_t h = make_files(d, vm);
     if (h)
         call_fail(c, h, "'%s' could not be created in %s.", obj_str(vm->settings->o, "ElementName"), obj_str(vm->settings->o, "ConfigurationDataRoot"));
     for (size_t i = 0; !c->error && i < obj_n(c->in, "ResourceSettings"); i++) {
-        struct dobj *s = parse_as(c, obj_str_at(c->in, "ResourceSettings", i), "CIM_ResourceAllocationSettingData");
+        struct dobj *s = obj_settings(c->d, obj_str_at(c->in, "ResourceSettings", i), "CIM_ResourceAllocationSettingData");
         struct inst *device = schema_isa(s->class, "Msvm_MemorySettingData")      ? vm_device(d, vm->settings, "Memory", 0)
                               : schema_isa(s->class, "Msvm_ProcessorSettingData") ? vm_device(d, vm->settings, "Processor", 0)
                                                                                   : NULL;
@@ -365,7 +353,7 @@ static struct inst *settings_of(struct call *c, const struct dobj *given)
 
 static uint32_t modify_check(struct call *c)
 {
-    struct dobj *o = parse_as(c, obj_str(c->in, "SystemSettings"), "Msvm_VirtualSystemSettingData");
+    struct dobj *o = obj_settings(c->d, obj_str(c->in, "SystemSettings"), "Msvm_VirtualSystemSettingData");
     struct inst *i = o ? settings_of(c, o) : NULL;
     uint32_t r = i ? check_settings(o, i->vm->generation) : RET_INVALID_PARAMETER;
     if (i) {
@@ -430,7 +418,7 @@ static bool reorder_boot(struct dbl *d, struct inst *settings, const struct dobj
 static void modify_apply(struct call *c)
 {
     struct dbl *d = c->d;
-    struct dobj *o = parse_as(c, obj_str(c->in, "SystemSettings"), "Msvm_VirtualSystemSettingData");
+    struct dobj *o = obj_settings(c->d, obj_str(c->in, "SystemSettings"), "Msvm_VirtualSystemSettingData");
     struct inst *i = settings_of(c, o);
     if (!i) {
         call_fail(c, RET_NOT_FOUND, "The virtual machine was not found.");
@@ -491,7 +479,7 @@ static uint32_t format_error(struct call *c)
     AUTO_STRBUF struct strbuf b = {0};
     strbuf_adds(&b, "");
     for (size_t i = 0; i < obj_n(c->in, "Errors"); i++) {
-        struct dobj *e = parse_as(c, obj_str_at(c->in, "Errors", i), "Msvm_Error");
+        struct dobj *e = obj_settings(c->d, obj_str_at(c->in, "Errors", i), "Msvm_Error");
         if (!e)
             return RET_INVALID_PARAMETER;
         strbuf_addf(&b, "%s%s", b.len ? "\n" : "", obj_str(e, "Message") ? obj_str(e, "Message") : "");
