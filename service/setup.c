@@ -52,7 +52,8 @@ static int take_lock(const char *data_dir, struct os_file **ret, struct err *e)
 int setup_remove_data(const char *data_dir, struct err *e)
 {
     static const char *const names[] = {"vms", "disks", "exports", "logs", "address", "token", "secret.key", "vmrecover.conf",
-                                        "vmrecover.db", "vmrecover.db-wal", "vmrecover.db-shm", "vmrecover.db-journal"};
+                                        "vmrecover.db", "vmrecover.db-wal", "vmrecover.db-shm", "vmrecover.db-journal",
+                                        "vmrecover.db.reserve"};
     struct os_stat st;
     int r = os_stat(data_dir, &st, e);
     if (r < 0 || !st.exists)
