@@ -38,6 +38,7 @@ check-windows: windows windows-unit
 	@sh tests/windows/executables.sh $(WIN64)
 	@sh tests/windows/packages.sh $(WIN64) $(VERSION)
 	@bash tests/windows/service.sh $(WIN64)
+	@bash tests/windows/hyperv.sh $(WIN64)
 
 ifeq ($(OS),win32)
 CROSS     := $(patsubst %gcc,%,$(CC))
@@ -83,6 +84,10 @@ $(PACKAGES) &: $(BUILD)/vmrecoverd.exe $(BUILD)/vmrecover.exe $(wildcard packagi
 
 $(BUILD)/vmrecoverd.exe: $(call resource,vmrecoverd)
 $(BUILD)/vmrecover.exe: $(call resource,vmrecover)
+
+# What lies above the seam of WMI is the same everywhere and tested on Linux, with sanitizers, on the same double; a file that is flushed
+# under Wine takes its time, and these flush thousands. tests/windows/hyperv.sh runs the whole of it.
+UNIT      := $(filter-out test_wmi_double_% $(addprefix test_hyperv_,life storm names vm disks console nat),$(UNIT))
 
 # A service for tests/windows/service.sh
 unit-programs: $(BUILD)/late_service.exe

@@ -4,7 +4,8 @@
  *   vms              GUID STATE, a line for each VM of the program's         log            a line for each call
  *   keys GUID        scan codes that reached the guest since the last time  unmodelled     what the double does not play
  *   say GUID TEXT    the guest writes to its first serial port              heard GUID     what it was sent there
- *   cut N            RPC fails at the Nth call from now                     restart        the management service restarts */
+ *   cut N            RPC fails at the Nth call from now                     restart        the management service restarts
+ *   slow MS          the next call takes so much longer */
 #include "tests/doubles/com/com_double_win32.h"
 
 #include <pthread.h>
@@ -56,6 +57,8 @@ static void answer(struct dbl *d, char *line, struct strbuf *b)
         dbl_vmms_restart(d);
     } else if (rest && !strcmp(verb, "cut")) {
         dbl_fault_add(d, &(struct dbl_fault){.kind = DBL_CUT, .at = (unsigned)strtoul(rest, NULL, 10)});
+    } else if (rest && !strcmp(verb, "slow")) {
+        dbl_fault_add(d, &(struct dbl_fault){.kind = DBL_SLOW, .at = 1, .code = (uint32_t)strtoul(rest, NULL, 10)});
     } else if (rest && !strcmp(verb, "keys")) {
         size_t n = dbl_vm_keys(d, rest, bytes, sizeof bytes);
         hex(b, bytes, n < sizeof bytes ? n : sizeof bytes);

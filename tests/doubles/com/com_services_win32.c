@@ -1,7 +1,6 @@
 /* IWbemServices over a connection to the double, with enumerators and the results of semisynchronous calls. */
 #include "tests/doubles/com/com_double_win32.h"
 
-#include <pthread.h>
 #include <string.h>
 
 static const struct wmi_wait forever = {0};
@@ -127,7 +126,8 @@ enum call_kind { CALL_GET, CALL_EXEC, CALL_PUT, CALL_DELETE };
 
 struct call {
     const IWbemCallResultVtbl *vtbl;
-    LONG refs;                                         /* the client's, and one of the thread's until it is done */
+    LONG clients;                                      /* references that callers hold; all of them together are one of `refs` */
+    LONG refs;                                         /* one of the callers', one of the thread's until it is done */
     struct com_security security;
     struct com_services *services;
     enum call_kind kind;
@@ -143,10 +143,7 @@ struct call {
 
 static void call_unref(struct call *c)
 {
-    LONG left = InterlockedDecrement(&c->refs);
-    if (left == 1)
-        c->abandoned = true;                           /* either the client has gone, or the thread, which does not look any more */
-    if (left)
+    if (InterlockedDecrement(&c->refs))
         return;
     wmi_object_free(c->in);
     wmi_object_free(c->out);
@@ -177,13 +174,13 @@ static void call_run(struct call *c)
     c->status = r < 0 ? com_hresult(&c->e) : WBEM_S_NO_ERROR;
 }
 
-static void *call_thread(void *arg)
+static DWORD WINAPI call_thread(void *arg)
 {
     struct call *c = arg;
     call_run(c);
     SetEvent(c->done);
     call_unref(c);
-    return NULL;
+    return 0;
 }
 
 static HRESULT STDMETHODCALLTYPE call_query(IWbemCallResult *This, REFIID iid, void **ret)
@@ -192,19 +189,24 @@ static HRESULT STDMETHODCALLTYPE call_query(IWbemCallResult *This, REFIID iid, v
     *ret = is_interface(iid, &IID_IWbemCallResult) ? (void *)c : IsEqualGUID(iid, &IID_IClientSecurity) ? (void *)&c->security : NULL;
     if (!*ret)
         return E_NOINTERFACE;
-    InterlockedIncrement(&c->refs);
+    InterlockedIncrement(&c->clients);
     return S_OK;
 }
 
 static ULONG STDMETHODCALLTYPE call_add_ref(IWbemCallResult *This)
 {
-    return (ULONG)InterlockedIncrement(&((struct call *)This)->refs);
+    return (ULONG)InterlockedIncrement(&((struct call *)This)->clients);
 }
 
 static ULONG STDMETHODCALLTYPE call_release(IWbemCallResult *This)
 {
-    call_unref((struct call *)This);
-    return 0;
+    struct call *c = (struct call *)This;
+    LONG left = InterlockedDecrement(&c->clients);
+    if (!left) {
+        c->abandoned = true;
+        call_unref(c);
+    }
+    return (ULONG)left;
 }
 
 static HRESULT call_wait(struct call *c, LONG timeout)
@@ -267,7 +269,7 @@ static struct call *call_new(struct com_services *s, enum call_kind kind, const 
     struct err e;
     if (!c)
         abort();
-    *c = (struct call){.vtbl = &call_vtbl, .refs = 1, .services = s, .kind = kind, .path = com_text(path), .method = com_text(method),
+    *c = (struct call){.vtbl = &call_vtbl, .clients = 1, .refs = 1, .services = s, .kind = kind, .path = com_text(path), .method = com_text(method),
                        .done = CreateEventW(NULL, TRUE, FALSE, NULL)};
     if (!c->done || (inside && wmi_clone(inside, &c->in, &e) < 0))               /* by value, as it travels to WMI */
         abort();
@@ -285,11 +287,11 @@ static HRESULT call_start(struct call *c, LONG flags, IWbemClassObject **ret_obj
     if (SUCCEEDED(hr) && (later ? !ret_result || *ret_result || ret_object : ret_result != NULL))
         hr = (HRESULT)WMI_E_INVALID_PARAMETER;
     if (SUCCEEDED(hr) && later) {
-        pthread_t t;
         c->refs = 2;
-        if (pthread_create(&t, NULL, call_thread, c))
+        HANDLE t = CreateThread(NULL, 0, call_thread, c, 0, NULL);
+        if (!t)
             abort();
-        pthread_detach(t);
+        CloseHandle(t);
         *ret_result = (IWbemCallResult *)c;
         return WBEM_S_NO_ERROR;
     }
