@@ -16,7 +16,7 @@ CFLAGS   ?= -O2 -g
 HARDEN   := $(if $(SAN),,-D_FORTIFY_SOURCE=2) -fstack-protector-strong -fPIE
 SANFLAGS := $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer $(if $(findstring undefined,$(SAN)),-fno-sanitize-recover=undefined))
 DEFS     := -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -DVMR_VERSION='"$(VERSION)"' -I.
-PKGS     := libmicrohttpd libcurl jansson sqlite3 libpng expat libcrypto
+PKGS     := libmicrohttpd libcurl jansson sqlite3 libpng expat libcrypto ext2fs com_err
 PKGFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 LIBS     := $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lpthread
 CLILIBS  := $(shell pkg-config --libs libcurl jansson libcrypto 2>/dev/null) -lpthread
@@ -32,7 +32,8 @@ LIB_SRCS := $(filter-out service/main.c,$(call pick,$(wildcard $(addsuffix /*.c,
 CLI_SRCS := $(call pick,$(wildcard api/cli/*.c) $(wildcard common/*.c))
 UNIT     := $(patsubst tests/unit/%.c,%,$(call pick,$(wildcard tests/unit/test_*.c)))
 UNIT_LIB := $(filter-out tests/unit/test_%.c,$(call pick,$(wildcard tests/unit/*.c)))
-ALL_C    := $(wildcard $(addsuffix /*.[ch],$(FOLDERS) api/cli tests/unit tests/fuzz tests/bench tests/doubles))
+DOUBLES  := $(call pick,$(wildcard tests/doubles/wmi/*.c))
+ALL_C    := $(wildcard $(addsuffix /*.[ch],$(FOLDERS) api/cli tests/unit tests/fuzz tests/bench tests/doubles tests/doubles/wmi tests/doubles/com))
 
 Q        := $(if $(V),,@)
 obj       = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
@@ -48,7 +49,7 @@ include packaging/windows/rules.mk
 all: $(BUILD)/vmrecoverd$(EXE) $(BUILD)/vmrecover$(EXE)
 
 help:
-	@sed -n 's/^## //p' $(firstword $(MAKEFILE_LIST))
+	@sed -n 's/^## //p' $(firstword $(MAKEFILE_LIST)) | sed 's/$$(VERSION)/$(VERSION)/g'
 
 ## make                  build/vmrecoverd and build/vmrecover
 ## make deps             install what building and testing need (Debian)
@@ -87,7 +88,11 @@ $(BUILD)/vmrecover$(EXE): $(call obj,$(CLI_SRCS))
 	$(Q)$(CC) $(LINKFLAGS) $^ $(CLILIBS) -o $@
 	$(Q)$(FINISH)
 
-$(BUILD)/unit/%$(EXE): $(BUILD)/obj/tests/unit/%.o $(call obj,$(UNIT_LIB)) $(BUILD)/libvmrecover.a
+$(BUILD)/libdoubles.a: $(call obj,$(DOUBLES))
+	@rm -f $@
+	$(Q)$(AR) qcs $@ $^
+
+$(BUILD)/unit/%$(EXE): $(BUILD)/obj/tests/unit/%.o $(call obj,$(UNIT_LIB)) $(BUILD)/libdoubles.a $(BUILD)/libvmrecover.a
 	@mkdir -p $(@D)
 	@echo '  LINK  $@'
 	$(Q)$(CC) $(LINKFLAGS) $^ $(LIBS) -lcmocka -o $@

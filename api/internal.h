@@ -170,7 +170,8 @@ void turn_leave(struct request *rq);                 /* nothing taken is a no-op
 handler_fn healthz_get, metrics_get, openapi_get, host_get;
 handler_fn jobs_post, jobs_get, job_get_one, job_post_pause, job_post_resume, job_post_cancel, job_post_retry, job_delete_one;
 handler_fn events_get, job_events_get;
-handler_fn credentials_get, credential_put_one, credential_delete_one;
+handler_fn credentials_get, credential_put_one, credential_delete_one, credential_sign_in;
+handler_fn azure_subscriptions_get, azure_vms_get;
 handler_fn vms_get, vm_get_one, vm_post_start, vm_post_stop, vm_post_shutdown, vm_post_reset, vm_put_dvd, vm_delete_dvd;
 handler_fn vm_put_disk, vm_delete_disk, vm_post_export;
 handler_fn checkpoints_get, checkpoints_post, checkpoint_restore, checkpoint_delete;

@@ -3,6 +3,8 @@
 #include <string.h>
 
 #include "api/internal.h"
+#include "common/json.h"
+#include "db/credential.h"
 #include "db/job.h"
 #include "db/reserve.h"
 
@@ -46,6 +48,21 @@ static int body_hash(json_t *body, uint8_t ret[SHA256_LEN], struct err *e)
     return text ? crypto_sha256(text, strlen(text), ret, e) : err_oom(e);
 }
 
+/* A source in Azure that names no credential means the only one that signs in. */
+static int fill_credentials(struct db *db, struct spec *s, struct err *e)
+{
+    for (size_t i = 0; i < s->n_disks; i++) {
+        if (!source_is_arm(s->disks[i].type) || s->disks[i].credential)
+            continue;
+        int r = credential_only_sign_in(db, &s->disks[i].credential, e);
+        if (r == -ERR_MISSING)
+            snprintf(e->field, sizeof e->field, "/disks/%zu/source/credential", i);
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
 int jobs_post(struct request *rq, struct err *e)
 {
     struct db *db = NULL;
@@ -69,10 +86,12 @@ int jobs_post(struct request *rq, struct err *e)
     if (r == 0)
         r = request_db(rq, &db, e);
     if (r == 0)
+        r = fill_credentials(db, s, e);
+    if (r == 0)
         r = job_create(db, s, key, hash, id, &existing, e);
     if (r == -ERR_CREDENTIAL && e->field[0]) {       /* in a request, a name that is none is a wrong value */
         e->code = ERR_VALUE;
-        return err_hint(e, "PUT the credential first; GET /v1/credentials lists those that there are.");
+        return e->hint[0] ? -(int)e->code : err_hint(e, "PUT the credential first; GET /v1/credentials lists those that there are.");
     }
     if (r < 0)
         return r;
@@ -191,9 +210,36 @@ int job_post_cancel(struct request *rq, struct err *e)
     return change(rq, job_cancel, e);
 }
 
+/* {"sources": [{"disk": 0, "url": "…with a new SAS"}]}, or nothing. */
+static int read_renewals(json_t *body, struct job_renewal *list, size_t *ret_n, struct err *e)
+{
+    struct json_in in = json_in_root(body, e);
+    *ret_n = json_array_size(json_in_array(&in, "sources", 1, SPEC_DISKS_MAX));
+    for (size_t i = 0; i < *ret_n; i++) {
+        struct json_in one = json_in_element(&in, "sources", i);
+        json_in_require(&one, "disk");
+        json_in_require(&one, "url");
+        list[i] = (struct job_renewal){.disk = (unsigned)json_in_int(&one, "disk", 0, 0, SPEC_DISKS_MAX - 1),
+                                       .url = json_in_string(&one, "url", NULL, SPEC_URL_MAX)};
+        json_in_end(&one);
+    }
+    return json_in_end(&in);
+}
+
 int job_post_retry(struct request *rq, struct err *e)
 {
-    return change(rq, job_retry, e);
+    struct job_renewal list[SPEC_DISKS_MAX];
+    struct db *db = NULL;
+    size_t n = 0;
+    int r = read_renewals(rq->json, list, &n, e);
+    if (r == 0)
+        r = request_db(rq, &db, e);
+    if (r == 0)
+        r = job_retry_with(db, rq->id, list, n, e);
+    if (r < 0)
+        return r;
+    request_changed(rq);
+    return reply_job(rq, 202, rq->id, e);
 }
 
 static int image_in_use(struct err *e, const char *path, const char *what, const char *id)
@@ -209,7 +255,7 @@ static int check_images_unused(struct request *rq, struct db *db, const struct j
     struct hv_vm **vms = NULL;
     size_t n = 0;
     int r = hv ? hv_vm_list(hv, &vms, &n, e) : 0;
-    for (size_t i = 0; r == 0 && i < j->spec->n_disks; i++) {
+    for (size_t i = 0; r == 0 && i < j->n_disks; i++) {
         const char *path = j->disks[i].path;
         char other[UUID_LEN] = "";
         if (!path || j->disks[i].spec.type == SOURCE_FILE)

@@ -50,7 +50,7 @@
     X(ERR_UPSTREAM_FINAL, "upstream_refused", 502, false, "The other system refused the request", "See `upstream` for its code and request id.") \
     X(ERR_SOURCE_NOT_FOUND, "source_not_found", 404, false, "The source does not exist", "Check the URL or path of the source, container and name included.") \
     X(ERR_SOURCE_DENIED, "source_denied", 403, false, "The source refused access", "Check the SAS or credential: it must allow reading, and its network rules must admit this host.") \
-    X(ERR_SAS_EXPIRED, "sas_expired", 403, false, "The SAS is no longer valid", "Make a new SAS with read permission that lasts longer than the download, and submit again.") \
+    X(ERR_SAS_EXPIRED, "sas_expired", 403, false, "The SAS is no longer valid", "Make a new SAS with read permission that lasts longer than the download, then retry the job with it (`vmrecover retry JOB --url-file FILE`); a SAS that is a credential is put again first. The download goes on where it was.") \
     X(ERR_SOURCE_CHANGED, "source_changed", 409, false, "The source changed during the download", "Stop writing to the source (or take a snapshot), delete this job and submit it again.") \
     X(ERR_SOURCE_TRUNCATED, "source_truncated", 422, false, "The source is shorter than it says it is", "Export or upload the disk again.") \
     X(ERR_RANGE_IGNORED, "ranges_not_supported", 422, false, "The server does not serve byte ranges", "Copy the file to a server with range support, or to Azure Storage.") \
@@ -58,6 +58,10 @@
     X(ERR_VHD_DAMAGED, "vhd_damaged", 422, false, "The disk image is damaged", "Export the disk again; the original may be good.") \
     X(ERR_IMAGE_DAMAGED, "image_damaged", 500, false, "The local image does not match its journal", "Delete the job with disks=delete and submit it again.") \
     X(ERR_CREDENTIAL, "credential_unusable", 422, false, "The named credential cannot be used", "GET /v1/credentials lists the credentials; PUT the right one.") \
+    X(ERR_SIGN_IN, "sign_in_needed", 409, false, "A person must sign in", "Sign in with `vmrecover credential sign-in NAME`, then try again.") \
+    X(ERR_NOT_EXPORTABLE, "not_exportable", 422, false, "The disk cannot be brought here", "`vmrecover azure vms` says for each VM what stands in the way.") \
+    X(ERR_CROSS_REGION, "cross_region", 409, false, "The disk is in another region than this host", "Submit with \"allow_cross_region\": true to go on all the same.") \
+    X(ERR_TOO_MANY_DISKS, "too_many_disks", 422, false, "The VM has more disks than a recovered VM takes", "Submit its disks one by one.") \
     X(ERR_SECRET, "secret_unreadable", 500, false, "A stored secret cannot be opened with this host's key", "Restore the key file, or put the credential again and submit the job again.") \
     X(ERR_CRED_IN_USE, "credential_in_use", 409, false, "A job that is not finished uses the credential", "Finish or delete the jobs first.") \
     X(ERR_HYPERVISOR, "hypervisor_unavailable", 503, false, "The hypervisor cannot be used", "GET /v1/host says what is missing and how to get it.") \

@@ -111,7 +111,7 @@ struct json_in json_in_object(struct json_in *in, const char *key)
     return ret;
 }
 
-const char *json_in_string(struct json_in *in, const char *key, const char *def, size_t max)
+static const char *take_string(struct json_in *in, const char *key, const char *def, size_t max, const char *controls)
 {
     json_t *j = take(in, key);
     if (!j)
@@ -127,9 +127,19 @@ const char *json_in_string(struct json_in *in, const char *key, const char *def,
     else if (n > max)
         json_in_fail(in, key, ERR_VALUE, "has %zu bytes, at most %zu are allowed", n, max);
     for (size_t i = 0; i < n && !in->e->code; i++)
-        if ((unsigned char)s[i] < ' ' || s[i] == 0x7F)
+        if (((unsigned char)s[i] < ' ' || s[i] == 0x7F) && !(s[i] && strchr(controls, s[i])))
             json_in_fail(in, key, ERR_VALUE, "has a control character at position %zu", i);
     return in->e->code ? def : s;
+}
+
+const char *json_in_string(struct json_in *in, const char *key, const char *def, size_t max)
+{
+    return take_string(in, key, def, max, "");
+}
+
+const char *json_in_text(struct json_in *in, const char *key, const char *def, size_t max)
+{
+    return take_string(in, key, def, max, "\t\r\n");
 }
 
 long long json_in_int(struct json_in *in, const char *key, long long def, long long min, long long max)

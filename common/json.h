@@ -34,6 +34,8 @@ struct json_in json_in_object(struct json_in *in, const char *key);
 bool json_in_has(struct json_in *in, const char *key);
 /* A string of 1..max bytes without control characters; NULL (the default) or def when absent. Borrowed. */
 const char *json_in_string(struct json_in *in, const char *key, const char *def, size_t max);
+/* The same, but tabs and line ends are allowed (PEM). */
+const char *json_in_text(struct json_in *in, const char *key, const char *def, size_t max);
 long long json_in_int(struct json_in *in, const char *key, long long def, long long min, long long max);
 bool json_in_bool(struct json_in *in, const char *key, bool def);
 /* One of the words (NULL-terminated array); returns its index, or def when absent. */

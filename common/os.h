@@ -128,6 +128,7 @@ const char *os_status_command(void);
  * vmrecover\vmrecover.conf and vmrecover in %ProgramData%. */
 const char *os_config_path(void);
 const char *os_data_path(void);
+const char *os_arc_token_dir(void);                  /* where the Azure Arc agent writes its challenge files */
 
 /* ---- child processes: argv, never a shell ---- */
 struct os_exec {

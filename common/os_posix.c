@@ -467,3 +467,8 @@ const char *os_data_path(void)
 {
     return "/var/lib/vmrecover";
 }
+
+const char *os_arc_token_dir(void)
+{
+    return "/var/opt/azcmagent/tokens";
+}

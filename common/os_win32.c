@@ -56,7 +56,7 @@ unsigned os_cpu_count(void)
 
 /* ---- where things usually are ---- */
 
-static char *data_path, *config_path;
+static char *data_path, *config_path, *arc_token_dir;
 
 /* Asked of the system, not of the environment, which an ordinary user can set for programs that he starts elevated. */
 static void find_places(void)
@@ -68,7 +68,8 @@ static void find_places(void)
         folder = NULL;
     data_path = os_path_join(folder ? folder : "C:\\ProgramData", "vmrecover");
     config_path = data_path ? os_path_join(data_path, "vmrecover.conf") : NULL;
-    if (!data_path || !config_path)
+    arc_token_dir = os_path_join(folder ? folder : "C:\\ProgramData", "AzureConnectedMachineAgent\\Tokens");
+    if (!data_path || !config_path || !arc_token_dir)
         abort();                                      /* no memory at the start of the program */
 }
 
@@ -95,4 +96,10 @@ const char *os_data_path(void)
 {
     pthread_once(&places, find_places);
     return data_path;
+}
+
+const char *os_arc_token_dir(void)
+{
+    pthread_once(&places, find_places);
+    return arc_token_dir;
 }

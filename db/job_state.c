@@ -220,6 +220,11 @@ int job_cancel(struct db *db, const char *id, struct err *e)
 
 int job_retry(struct db *db, const char *id, struct err *e)
 {
+    return job_retry_with(db, id, NULL, 0, e);
+}
+
+int job_retry_with(struct db *db, const char *id, const struct job_renewal *list, size_t n, struct err *e)
+{
     AUTO_TX struct sql_tx tx = {0};
     struct flags f;
     int r = begin(db, id, &tx, &f, e);
@@ -227,6 +232,9 @@ int job_retry(struct db *db, const char *id, struct err *e)
         return r;
     if ((f.state != JOB_FAILED && f.state != JOB_CANCELLED) || f.del)
         return refuse(e, id, &f, "retried");
+    for (size_t i = 0; i < n; i++)
+        if ((r = job_renew(db, f.seq, id, i, &list[i], e)) < 0)
+            return r;
     f.cancel = false;
     if ((r = task_reopen(db, f.seq, clock_now_ms(), e)) < 0)
         return r;

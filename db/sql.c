@@ -174,6 +174,13 @@ int sql_json(sqlite3_stmt *q, int col, json_t **ret, struct err *e)
     return sql_damaged(e, "the database holds a value that is not valid JSON: %s", je.text);
 }
 
+int sql_member(const json_t *o, const char *key, char **ret, struct err *e)
+{
+    const char *s = json_string_value(json_object_get(o, key));
+    *ret = str_dup(s);
+    return s && !*ret ? err_oom(e) : 0;
+}
+
 int sql_dump(const json_t *json, char **ret, struct err *e)
 {
     *ret = NULL;

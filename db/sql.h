@@ -60,6 +60,7 @@ static inline uint64_t sql_u64(sqlite3_stmt *q, int col) { int64_t v = sqlite3_c
 static inline const char *sql_text(sqlite3_stmt *q, int col) { return (const char *)sqlite3_column_text(q, col); }
 int sql_dup(sqlite3_stmt *q, int col, char **ret, struct err *e);      /* NULL gives NULL; caller frees */
 int sql_json(sqlite3_stmt *q, int col, json_t **ret, struct err *e);   /* NULL gives NULL; new reference */
+int sql_member(const json_t *o, const char *key, char **ret, struct err *e);    /* a text of it; absent gives NULL; caller frees */
 int sql_dump(const json_t *json, char **ret, struct err *e);           /* compact text; NULL gives NULL; caller frees */
 void sql_copy(sqlite3_stmt *q, int col, char *buf, size_t size);       /* cut to size; NULL gives "" */
 

@@ -1,9 +1,16 @@
+/* Windows' hypervisor is Hyper-V. The role need not be there yet: the driver opens all the same, and says what is missing when it is needed. */
+#include "hyperv/wmi_com_win32.h"
+
+#include "hyperv/hyperv_host_win32.h"
 #include "hyperv/hypervisor.h"
+
+const struct hyperv_platform *hyperv_platform_here(void)
+{
+    static const struct hyperv_platform here = {.wmi = &wmi_com_ops, .host = &hyperv_host_win32};
+    return &here;
+}
 
 int hv_open_host(const struct hv_config *cfg, struct hv **ret, struct err *e)
 {
-    (void)cfg;
-    (void)ret;
-    err_set(e, ERR_HYPERVISOR, "this version of vmrecover cannot make virtual machines on Windows yet: it has no driver for Hyper-V");
-    return err_hint(e, "Submit jobs with \"until\": \"download\": the disk is fetched and verified, and a VM can be made around it in Hyper-V Manager.");
+    return hv_open(&hv_hyperv, cfg, ret, e);
 }

@@ -148,6 +148,8 @@ static int check_spec(struct hv *hv, const struct hv_vm_spec *s, struct err *e)
         return err_set(e, ERR_VALUE, "%u MiB of memory is not between %d and %d", s->memory_mib, HV_MEMORY_MIB_MIN, HV_MEMORY_MIB_MAX);
     if (s->cpus < 1 || s->cpus > HV_CPUS_MAX)
         return err_set(e, ERR_VALUE, "%u processors is not between 1 and %d", s->cpus, HV_CPUS_MAX);
+    if (s->nested && !(caps & HV_CAP_NESTED))
+        return unsupported(hv, "let a guest run virtual machines itself", e);
     if (!s->network)
         return err_set(e, ERR_VALUE, "the network of the virtual machine is not given");
     if (!strcmp(s->network, "nat") && !(caps & HV_CAP_NAT))

@@ -26,6 +26,7 @@
 #define HV_DISK_BYTES_MAX ((uint64_t)64 << 40)
 
 enum hv_format { HV_RAW, HV_VHD, HV_VHD_DYNAMIC, HV_VHDX, HV_QCOW2 };
+enum hv_guest { HV_GUEST_UNKNOWN, HV_GUEST_WINDOWS, HV_GUEST_LINUX };    /* decides whose boot loaders Secure Boot lets pass; unknown: all */
 enum hv_state { HV_OFF, HV_RUNNING, HV_PAUSED, HV_FAILED };
 const char *hv_state_name(enum hv_state s);            /* "off", "running", "paused", "failed" */
 
@@ -59,6 +60,8 @@ struct hv_vm_spec {
     struct hv_disk disks[HV_DISKS_MAX];
     size_t n_disks;                                    /* highest slot in use + 1; disks[i] is in slot i */
     char *dvd;                                         /* ISO path or NULL */
+    enum hv_guest guest;                               /* Generation 2 */
+    bool nested;                                       /* the guest may run virtual machines itself */
 };
 void hv_vm_spec_clear(struct hv_vm_spec *s);           /* frees the members */
 int hv_vm_spec_copy(const struct hv_vm_spec *s, struct hv_vm_spec *ret, struct err *e);      /* deep; hv_vm_spec_clear after use */
@@ -68,6 +71,7 @@ struct hv_vm {                                         /* what a VM is now */
     enum hv_state state;
     char state_detail[128];                            /* why paused or failed; empty: nothing to say */
     int64_t started_at_ms;                             /* 0: not running */
+    bool guest_alive;                                  /* the guest's own drivers answer the hypervisor: it has booted. false: no, or not known */
 };
 void hv_vm_free(struct hv_vm *vm);
 DEFINE_AUTO(struct hv_vm, hv_vm_free)
@@ -97,7 +101,7 @@ struct hv_checkpoint {
 
 enum hv_cap {
     HV_CAP_GEN2 = 1, HV_CAP_SCREEN_TEXT = 2, HV_CAP_SERIAL = 4, HV_CAP_CHECKPOINT = 8, HV_CAP_NAT = 16,
-    HV_CAP_SWITCH = 32, HV_CAP_ATTACH = 64, HV_CAP_EXPORT = 128,
+    HV_CAP_SWITCH = 32, HV_CAP_ATTACH = 64, HV_CAP_EXPORT = 128, HV_CAP_NESTED = 256,
 };
 
 struct hv;
@@ -146,6 +150,7 @@ struct hv_ops {
 struct hv { const struct hv_ops *ops; };
 
 extern const struct hv_ops hv_qemu;
+extern const struct hv_ops hv_hyperv;
 
 int hv_open(const struct hv_ops *ops, const struct hv_config *cfg, struct hv **ret, struct err *e);
 /* The one of this platform (driver_posix.c, driver_win32.c); ERR_HYPERVISOR where this version has none. */

@@ -110,7 +110,6 @@ struct qemu_def {
     size_t n_checkpoints;
 };
 void qemu_def_clear(struct qemu_def *d);
-json_t *qemu_def_spec_json(const struct hv_vm_spec *s);                      /* new reference or NULL */
 int qemu_def_load(const char *dir, struct qemu_def *ret, struct err *e);     /* ERR_NOT_FOUND: no vm.json */
 int qemu_def_save(const char *dir, const struct qemu_def *d, struct err *e);
 

@@ -9,6 +9,7 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "hyperv/qemu.h"
+#include "hyperv/vmspec.h"
 
 #define VMS_MAX 1000
 #define GLANCE_MS 2000                                 /* for a QEMU that is only to be shown */
@@ -335,7 +336,7 @@ static int make_vm(struct qemu *q, const struct hv_vm_spec *s, const char *dir, 
         r = qemu_disk_make_vars(q, dir, e);
     if (r == 0)
         r = hv_vm_spec_copy(s, &d.spec, e);
-    if (r == 0 && !(d.created = qemu_def_spec_json(s)))
+    if (r == 0 && !(d.created = vmspec_json(s)))
         r = err_oom(e);
     if (r == 0) {
         snprintf(d.machine, sizeof d.machine, "%s", q->probe.machine);
@@ -353,7 +354,7 @@ static int make_vm(struct qemu *q, const struct hv_vm_spec *s, const char *dir, 
 /* There already: the same wish is granted, another one is refused. */
 static int same_vm(struct qemu_vm *vm, const struct hv_vm_spec *s, struct err *e)
 {
-    json_t *wish = qemu_def_spec_json(s);
+    json_t *wish = vmspec_json(s);
     if (!wish)
         return err_oom(e);
     pthread_mutex_lock(&vm->lock);

@@ -22,6 +22,7 @@ struct key {
 
 static const char *const levels[] = {"error", "warning", "info", "debug", NULL};
 static const char *const accels[] = {"auto", "kvm", "tcg", NULL};
+static const char *const clouds[] = {"public", "china", "usgov", "custom", NULL};
 static const char *const scopes[] = {"auto", "none", NULL};
 static const char *const log_files[] = {"auto", "on", "off", NULL};
 
@@ -55,6 +56,14 @@ static const struct key keys[] = {
     N(api, max_streams, "64", 1, 5000, "open event streams"),
     N(api, max_body_kib, "1024", 16, 16384, "largest request body, in KiB"),
     {"events", "keep_days", NUMBER, offsetof(struct config, event_days), "30", 1, 3650, NULL, "days that events are kept"},
+    T(azure, cloud, "public", clouds, "public, china, usgov or custom"),
+    T(azure, arm_endpoint, "", NULL, "URL of Azure Resource Manager; empty: the cloud's"),
+    T(azure, login_endpoint, "", NULL, "URL of the sign-in service; empty: the cloud's"),
+    T(azure, imds_endpoint, "", NULL, "URL of the instance metadata service; empty: http://169.254.169.254"),
+    T(azure, arc_endpoint, "", NULL, "URL of the Azure Arc agent; empty: what IDENTITY_ENDPOINT says, else http://127.0.0.1:40342"),
+    T(azure, arc_token_dir, "", NULL, "folder of the Arc agent's challenge files; empty: where the agent has it"),
+    T(azure, blob_suffix, "", NULL, "end of the names of storage hosts; empty: the cloud's"),
+    T(azure, disk_sas_suffix, "", NULL, "end of the names of hosts that disks are exported from; empty: the cloud's"),
     T(tls, ca_file, "", NULL, "further CA certificates for outgoing https, in PEM"),
 };
 #undef T
@@ -185,15 +194,18 @@ int config_load(const char *file, int argc, char **argv, struct config **ret, st
 int config_load_args(int argc, char **argv, struct config **ret, struct err *e)
 {
     const char *file = NULL;
-    int used = 0;
-    if (argc >= 2 && !strcmp(argv[0], "--config")) {
-        file = argv[1];
-        used = 2;
-    } else if (argc >= 1 && str_starts(argv[0], "--config=")) {
-        file = argv[0] + strlen("--config=");
-        used = 1;
-    }
-    return config_load(file, argc - used, argv + used, ret, e);
+    AUTO_FREE char **rest = calloc((size_t)argc + 1, sizeof *rest);
+    int n = 0;
+    if (!rest)
+        return err_oom(e);
+    for (int i = 0; i < argc; i++)
+        if (!strcmp(argv[i], "--config") && i + 1 < argc)
+            file = argv[++i];
+        else if (str_starts(argv[i], "--config="))
+            file = argv[i] + strlen("--config=");
+        else
+            rest[n++] = argv[i];
+    return config_load(file, n, rest, ret, e);
 }
 
 void config_free(struct config *c)

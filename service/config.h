@@ -26,6 +26,7 @@ struct config {
     uint64_t max_attempts, backoff_ms, backoff_max_ms;
     uint64_t start_timeout_s;
     char *accel, *qemu, *run_as, *scope;
+    char *cloud, *arm_endpoint, *login_endpoint, *imds_endpoint, *arc_endpoint, *blob_suffix, *disk_sas_suffix, *arc_token_dir;    /* [azure] */
     uint64_t max_connections, max_streams, max_body_kib, event_days;
 };
 /* Defaults, then the file (explicit: an error if missing; NULL: the usual place if it is there, and then it must be a trusted account's:

@@ -8,6 +8,7 @@
 #include "common/log.h"
 #include "db/event.h"
 #include "db/reserve.h"
+#include "service/azure.h"
 #include "service/host.h"
 #include "service/logs.h"
 #include "storage/http.h"
@@ -110,6 +111,8 @@ static int open_parts(struct daemon *d, struct os_file **ret_lock, struct err *e
         return r;
     if (recovered)
         log_info("tasks of the last run go on", KI("tasks", recovered));
+    if ((r = daemon_azure_open(d, e)) < 0)
+        return r;
     struct hv_config hc = {.data_dir = d->data_dir, .run_as = *d->cfg->run_as ? d->cfg->run_as : NULL, .accel = d->cfg->accel,
                            .program = *d->cfg->qemu ? d->cfg->qemu : NULL, .scope = d->cfg->scope, .stop = on_hv_stop, .stop_arg = d};
     if (hv_open_host(&hc, &d->hv, &d->hv_error) < 0) {
@@ -122,6 +125,7 @@ static int open_parts(struct daemon *d, struct os_file **ret_lock, struct err *e
 static void close_parts(struct daemon *d)
 {
     hv_close(d->hv);
+    azure_close(d->azure);
     secret_close(d->box);
     free(d->data_dir);
     free(d->disks_dir);
@@ -173,8 +177,9 @@ int daemon_run(const struct config *cfg, const struct daemon_front *front, struc
     AUTO(os_file_close_ptr) struct os_file *lock = NULL;
     AUTO_FREE struct worker *workers = calloc(WORKERS_MAX, sizeof *workers);
     void *serving = NULL;
-    pthread_t cleaner;
-    bool cleaner_runs = false;
+    static void *(*const keepers[])(void *) = {cleaner_main, giveback_main};
+    pthread_t threads[ARRAY_LEN(keepers)];
+    size_t n_threads = 0;
     size_t n = 0;
     AUTO_STRBUF struct strbuf addresses = {0};
     int r = workers ? http_init(e) : err_oom(e);
@@ -185,10 +190,11 @@ int daemon_run(const struct config *cfg, const struct daemon_front *front, struc
     if (r == 0)
         r = start_workers(&d, workers, &n, e);
     if (r == 0) {
-        int rc = pthread_create(&cleaner, NULL, cleaner_main, &d);
-        cleaner_runs = rc == 0;
+        int rc = 0;
+        while (n_threads < ARRAY_LEN(keepers) && !(rc = pthread_create(&threads[n_threads], NULL, keepers[n_threads], &d)))
+            n_threads++;
         if (rc)
-            r = err_set(e, ERR_OOM, "the cleaner thread cannot be started (error %d)", rc);
+            r = err_set(e, ERR_OOM, "a thread that cleans up cannot be started (error %d)", rc);
     }
     if (r == 0)
         r = start_front(&d, front, &serving, &addresses, e);
@@ -204,8 +210,8 @@ int daemon_run(const struct config *cfg, const struct daemon_front *front, struc
     front->stop(serving);
     for (size_t i = 0; i < n; i++)
         pthread_join(workers[i].thread, NULL);
-    if (cleaner_runs)
-        pthread_join(cleaner, NULL);
+    for (size_t i = 0; i < n_threads; i++)
+        pthread_join(threads[i], NULL);
     close_parts(&d);
     pthread_cond_destroy(&d.bell);
     pthread_mutex_destroy(&d.lock);

@@ -4,6 +4,7 @@
 
 #include "api/api.h"
 #include "common/log.h"
+#include "service/azure.h"
 #include "service/config.h"
 #include "service/daemon.h"
 #include "service/host.h"
@@ -69,12 +70,29 @@ static int on_disk_size(void *daemon, const char *path, enum hv_format format, u
     return r;
 }
 
+static int on_azure(void *daemon, struct db *db, const struct api_azure_query *q, json_t **ret, struct err *e)
+{
+    struct azure_view v = {.d = daemon, .db = db, .credential = q->credential, .subscription = q->subscription, .resource_group = q->resource_group,
+                           .filter = q->filter, .stop = q->stop, .arg = q->arg};
+    switch (q->what) {
+    case API_AZURE_SUBSCRIPTIONS: return azure_view_subscriptions(&v, ret, e);
+    case API_AZURE_VMS: return azure_view_vms(&v, ret, e);
+    default: return azure_view_sign_in(&v, q->shown, ret, e);
+    }
+}
+
+static void on_host_region(void *daemon, char *ret, size_t size)
+{
+    azure_host_region(((struct daemon *)daemon)->azure, ret, size);
+}
+
 static int front_start(struct daemon *d, void **ret, char **ret_bound, struct err *e)
 {
     struct api_config ac = {.data_dir = d->data_dir, .db_path = d->db_path, .box = d->box, .hv = d->hv, .hv_error = &d->hv_error,
                             .max_connections = (unsigned)d->cfg->max_connections, .max_streams = (unsigned)d->cfg->max_streams,
                             .threads = os_cpu_count() > 4 ? 4 : os_cpu_count(), .max_body = (size_t)d->cfg->max_body_kib * 1024,
-                            .wake = on_wake, .healthy = on_healthy, .disk_size = on_disk_size, .arg = d};
+                            .wake = on_wake, .healthy = on_healthy, .disk_size = on_disk_size, .azure = on_azure,
+                            .host_region = on_host_region, .arg = d};
     AUTO_FREE char *listen = str_dup(d->cfg->listen);
     if (!listen)
         return err_oom(e);
@@ -157,6 +175,9 @@ int main(int argc, char **argv)
     struct err e;
     if (os_main_args(&argc, &argv, &e) < 0)
         return fail(&e);
+    for (int i = 2; i < argc; i++)
+        if (!strcmp(argv[i], "--help"))
+            return usage(stdout, 0);
     for (size_t i = 0; i < ARRAY_LEN(commands); i++)
         if (argc >= 2 && !strcmp(argv[1], commands[i].word))
             return commands[i].fn(argc - 2, argv + 2);

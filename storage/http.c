@@ -215,6 +215,12 @@ static const struct {
     HEADER("x-ms-error-code", error_code),
     HEADER("x-ms-blob-type", blob_type),
     HEADER("content-md5", content_md5),
+    HEADER("x-ms-snapshot", snapshot),
+    HEADER("x-ms-copy-id", copy_id),
+    HEADER("x-ms-copy-status", copy_status),
+    HEADER("x-ms-copy-progress", copy_progress),
+    HEADER("x-ms-copy-status-description", copy_why),
+    HEADER("x-ms-meta-vmrecoverjob", job),
     HEADER("location", location),
 };
 

@@ -15,7 +15,7 @@ static const struct command {
     {"pause", "JOB", "hold a job", cmd_pause},
     {"resume", "JOB", "go on with a paused job", cmd_resume},
     {"cancel", "JOB", "give a job up; retry can take it up again", cmd_cancel},
-    {"retry", "JOB", "run what failed or was cancelled again", cmd_retry},
+    {"retry", "JOB [--url-file FILE [--disk N]]", "run what failed or was cancelled again; FILE holds the blob's URL with a new SAS", cmd_retry},
     {"delete", "JOB [--disks keep|delete] [--no-wait]", "remove a job, its VM and, if asked, its disks", cmd_delete},
     {"vm", "list | show VM | start VM | stop VM | shutdown VM | reset VM | dvd VM ISO|--eject\n"
      "                 | checkpoint VM [list | create NAME | restore ID | delete ID]\n"
@@ -24,7 +24,9 @@ static const struct command {
     {"keys", "VM (TEXT | --press KEYS [--repeat N] [--interval MS] | --wait MS | --enter | --text-file FILE)...", "type into the VM", cmd_keys},
     {"serial", "VM [--after N] [--follow] | VM --send TEXT | VM --send-file FILE", "the VM's serial console", cmd_serial},
     {"export", "VM [--slot N] [--format F] [-o PATH] [--no-wait]", "write the VM's disk with all repairs to a file on the host", cmd_export},
-    {"credential", "list | set NAME --type T [--account A] [--secret-file FILE] | delete NAME", "keys and SAS that sources need", cmd_credential},
+    {"azure", "subscriptions [--credential NAME]\n"
+     "                 | vms [--subscription ID [--resource-group G]] [--filter TEXT] [--credential NAME]", "what there is in Azure to recover", cmd_azure},
+    {"credential", "list | set NAME --type T [OPTION...] | delete NAME | sign-in NAME", "keys, SAS and identities that sources need", cmd_credential},
     {"host", "", "whether this host can recover VMs, and what is missing", cmd_host},
     {"events", "[JOB] [--after N] [--limit N] [--follow]", "what happened", cmd_events},
 };
@@ -40,11 +42,26 @@ static void help(FILE *f)
           "  --url URL                 a blob or file behind http(s); with a SAS better as\n"
           "  --url-file FILE           the same, read from a file ('-': standard input)\n"
           "  --file PATH               an image on the host\n"
+          "  --vm ID                   a VM in Azure by its resource id  [--data-disks] [--deallocate] [--credential NAME]\n"
+          "                            [--storage-credential NAME] [--via-storage-account CONTAINER_URL --via-credential NAME]\n"
+          "  --disk ID, --snapshot ID  a managed disk or a snapshot of one, likewise\n"
           "  --blank SIZE              an empty disk\n"
           "and for the disk before them: --credential NAME, --format auto|vhd|vhd_dynamic|vhdx|raw, --skip-free-space yes|no.\n"
           "  --name NAME  --until TASK  --max-rate SIZE  --allow-cross-region  --wait  --idempotency-key KEY\n"
           "  --generation auto|1|2  --memory MIB  --cpus N  --network none|nat|switch:NAME  --no-start  --dvd ISO\n"
-          "  --json-body FILE          the whole request as JSON instead ('-': standard input)\n\n"
+          "  --json-body FILE          the whole request as JSON instead ('-': standard input)\n"
+          "TASK is preflight, export, download, create_vm or start_vm (the default). SIZE takes K, M, G or T.\n\n"
+          "F of an image is vhd, vhd_dynamic, vhdx or raw. KEYS are pressed together with '+': F8, Ctrl+Alt+Delete, or any W3C code name\n"
+          "(NumpadEnter).\n\n"
+          "credential set takes, by --type; a secret is asked for, or read from standard input or --secret-file FILE:\n"
+          "  account_key               --account A, and the key\n"
+          "  sas                       the SAS\n"
+          "  managed_identity          [--client-id ID]\n"
+          "  arc\n"
+          "  service_principal         --tenant T --client-id ID, and the secret, or\n"
+          "                            --certificate-file FILE (PEM or PKCS#12) [--password-file FILE], or --token-file PATH\n"
+          "  az_cli                    [--tenant T]\n"
+          "  device_code               [--tenant T] [--client-id ID]; then `vmrecover credential sign-in NAME`\n\n"
           "--json prints the API's own JSON. VMRECOVER_URL names the daemon (http://127.0.0.1:8480), VMRECOVER_TOKEN_FILE the file with\n"
           "its token", f);
     fprintf(f, " (`token` in %s).\n\n"

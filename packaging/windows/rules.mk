@@ -39,8 +39,12 @@ check-windows: windows windows-unit
 	@sh tests/windows/executables.sh $(WIN64)
 	@sh tests/windows/packages.sh $(WIN64) $(VERSION)
 	@bash tests/windows/service.sh $(WIN64)
+<<<<<<< HEAD
 	@IN=../windows PLATFORM=wine BUILD=$(WIN64) NEXT=$(NEXT) SOAK=$(SOAK) sh tests/e2e/run.sh '$(TESTS)'
 	@SOAK=$(SOAK) bash tests/windows/e2e.sh $(WIN64) '$(TESTS)'
+=======
+	@bash tests/windows/hyperv.sh $(WIN64)
+>>>>>>> main
 
 ifeq ($(OS),win32)
 CROSS     := $(patsubst %gcc,%,$(CC))
@@ -54,7 +58,7 @@ DEFS      += -ffile-prefix-map=$(CURDIR)=. -D_UCRT -D_WIN32_WINNT=0x0A00 -D__USE
 PKGFLAGS  := -isystem $(WIN64_ROOT)/include
 HARDEN    := -D_FORTIFY_SOURCE=2 -fstack-protector-strong
 LINKFLAGS  = -static -fstack-protector-strong -L$(WIN64_ROOT)/lib -Wl,--dynamicbase,--nxcompat,--high-entropy-va,--no-insert-timestamp $(LDFLAGS)
-SYSLIBS   := -lole32 -loleaut32 -lwbemuuid -luuid -lwinhttp -lshell32 -lws2_32 -lsecur32 -lcrypt32 -lbcrypt -ladvapi32 -lpthread
+SYSLIBS   := -lole32 -loleaut32 -lwbemuuid -luuid -lwinhttp -lshell32 -lws2_32 -lsecur32 -lcrypt32 -lbcrypt -lncrypt -ladvapi32 -lpthread
 LIBS      := -lmicrohttpd -lcurl -ljansson -lsqlite3 -lpng16 -lz -lexpat $(SYSLIBS)
 CLILIBS   := -lcurl -ljansson $(SYSLIBS)
 
@@ -87,11 +91,21 @@ $(PACKAGES) &: $(BUILD)/vmrecoverd.exe $(BUILD)/vmrecover.exe $(wildcard packagi
 $(BUILD)/vmrecoverd.exe: $(call resource,vmrecoverd)
 $(BUILD)/vmrecover.exe: $(call resource,vmrecover)
 
+# What lies above the seam of WMI is the same everywhere and tested on Linux, with sanitizers, on the same double; a file that is flushed
+# under Wine takes its time, and these flush thousands. tests/windows/hyperv.sh runs the whole of it.
+UNIT      := $(filter-out test_wmi_double_% $(addprefix test_hyperv_,life storm names vm disks console nat),$(UNIT))
+
 # A service for tests/windows/service.sh
 unit-programs: $(BUILD)/late_service.exe
 $(BUILD)/late_service.exe: $(BUILD)/obj/tests/windows/late_service.o $(BUILD)/libvmrecover.a
 	@echo '  LINK  $@'
 	$(Q)$(CC) $(LINKFLAGS) $^ $(LIBS) -o $@
+
+# The double of Windows' WMI as a DLL, for Wine to load in place of its own
+unit-programs: $(BUILD)/wmi_double.dll
+$(BUILD)/wmi_double.dll: $(call obj,$(wildcard tests/doubles/com/*.c)) $(BUILD)/libdoubles.a $(BUILD)/libvmrecover.a tests/doubles/com/wmi_double.def
+	@echo '  LINK  $@'
+	$(Q)$(CC) -shared $(LINKFLAGS) -Wl,--wrap=file_may $(filter-out %.def,$^) tests/doubles/com/wmi_double.def $(LIBS) -o $@
 
 # What is shipped is stripped; the debug information stays beside it (NAME.exe.debug), where gdb and winedbg look for it. No times in
 # either: the same sources give the same files.

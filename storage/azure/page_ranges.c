@@ -230,7 +230,7 @@ static int send_request(struct blob *b, const struct blob_info *info, CURL *h, s
     char range[64], detail[CURL_ERROR_SIZE] = "";
     struct curl_slist *list = NULL;
     snprintf(range, sizeof range, "bytes=%llu-%llu", (unsigned long long)a->from, (unsigned long long)a->to - 1);
-    int r = blob_headers(b, "GET", url, range, true, blob_if_match(b, info), &list, e);
+    int r = blob_headers(b, "GET", url, range, true, blob_if_match(b, info), NULL, &list, e);
     if (r < 0)
         return r;
     a->marker[0] = 0;
@@ -249,7 +249,7 @@ static int send_request(struct blob *b, const struct blob_info *info, CURL *h, s
     CURLcode c = curl_easy_perform(h);
     curl_easy_setopt(h, CURLOPT_HTTPHEADER, NULL);
     curl_easy_setopt(h, CURLOPT_ERRORBUFFER, NULL);
-    curl_slist_free_all(list);
+    blob_headers_free(list);
     if (c == CURLE_ABORTED_BY_CALLBACK && !http_refused(c, detail))
         return err_set(e, ERR_CANCELLED, "stopped while the page list was read");
     if (a->oom)
@@ -327,6 +327,7 @@ static int ask_all(struct blob *b, const struct blob_info *info, CURL *h, struct
 {
     uint64_t window = WINDOW_MAX;
     unsigned failures = 0;
+    bool renewed = false;
     for (uint64_t at = 0; at < info->length;) {
         size_t kept = a->list->n;
         struct blob_range last = kept ? a->list->r[kept - 1] : (struct blob_range){0, 0};
@@ -338,13 +339,16 @@ static int ask_all(struct blob *b, const struct blob_info *info, CURL *h, struct
             at = a->to;
             continue;
         }
-        if (is_final(e) || !blob_error_is_transient(e) || e->retry_after_ms > PAUSE_MAX_MS || (failures += a->bad ? BAD_COUNTS : 1) >= FAILURES_MAX ||
-            a->list->close_gap != gap)
+        bool again = !renewed && is_final(e) && blob_may_retry(b, 1, &renewed, e); /* with a new token */
+        if (a->list->close_gap != gap || (!again && (is_final(e) || !blob_error_is_transient(e) || e->retry_after_ms > PAUSE_MAX_MS ||
+                                                     (failures += a->bad ? BAD_COUNTS : 1) >= FAILURES_MAX)))
             return r; /* gaps closed meanwhile: what this window added cannot be told apart */
         a->bad = false;
         a->list->n = kept;
         if (kept)
             a->list->r[kept - 1] = last;
+        if (again)
+            continue;
         if (window > WINDOW_MIN)
             window /= 2;
         if (!blob_backoff(failures, PAUSE_MAX_MS, e, a->stop, a->arg))

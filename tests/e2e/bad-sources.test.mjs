@@ -8,7 +8,7 @@ import { local, native, sparse, test } from './lib/platform.mjs';
 import { Azurite } from './lib/azurite.mjs';
 import { BlobServer } from './lib/blobserver.mjs';
 import { makeVhd, vhdFooter } from './lib/image.mjs';
-import { identical, must, rawImage, run, tempDir, waitFor } from './lib/util.mjs';
+import { buildDir, identical, must, rawImage, run, tempDir, waitFor } from './lib/util.mjs';
 
 const MIB = 1 << 20;
 const SIZE = 32 * MIB;
@@ -99,9 +99,37 @@ test('a SAS that expires half-way', async () => {
         const id = await submit(`${server.url}?sv=1&sig=x`);
         await api.waitTask(id, 'download', (t) => t.progress.done_bytes > 0);
         await server.faults('expired,times=0');
-        await failure(id, { code: 'sas_expired', kind: 'download' });
+        await failure(id, { code: 'sas_expired', kind: 'download', hint: /retry/ });
         await api.deleteJob(id);
     } finally { await server.stop(); }
+});
+test('a SAS that expires half-way: with a new one the download goes on where it was', async () => {
+    const id = await submit(azurite.sasUrl('vhds', 'good.vhd', { expires: 5 }), { job: { max_bytes_per_second: 2 * MIB } });
+    const { job } = await failure(id, { code: 'sas_expired', kind: 'download', hint: /retry/ });
+    const before = job.tasks.find((t) => t.kind === 'download').progress.transferred_bytes;
+    assert.ok(before > MIB && before < 16 * MIB, `${before}`);
+    const retry = (json) => api.request({ method: 'POST', path: `/v1/jobs/${id}/retry`, json });
+    const fresh = azurite.sasUrl('vhds', 'good.vhd');
+    for (const [json, field] of [
+        [{ sources: [{ disk: 0, url: azurite.sasUrl('vhds', 'other.vhd') }] }, '/sources/0/url'],
+        [{ sources: [{ disk: 0, url: fresh.split('?')[0] }] }, '/sources/0/url'],
+        [{ sources: [{ disk: 1, url: fresh }] }, '/sources/0/disk'],
+        [{ sources: [{ disk: 0 }] }, '/sources/0/url'],
+        [{ sources: [] }, '/sources'],
+        [{ bogus: 1 }, '/bogus'],
+    ]) {
+        const r = await retry(json);
+        assert.deepEqual([r.status, r.json.field], [400, field], r.text);
+        assert.equal((await api.job(id)).state, 'failed');
+    }
+    const file = path.join(dir, 'fresh-url');
+    fs.writeFileSync(file, `${fresh}\n`);
+    await must(path.join(buildDir, 'vmrecover'), ['retry', id, '--url-file', file], { env: { VMRECOVER_URL: daemon.url, VMRECOVER_TOKEN_FILE: daemon.tokenFile } });
+    const done = await api.waitJob(id);
+    const after = done.tasks.find((t) => t.kind === 'download').progress;
+    assert.ok(after.transferred_bytes >= 16 * MIB && after.transferred_bytes < 17 * MIB, `${after.transferred_bytes}`);
+    assert.ok(await identical(rawImage(done.disks[0].path, SIZE), rawImage(good, SIZE)));
+    await api.deleteJob(id);
 });
 test('nobody listens there', async () => {
     const server = await BlobServer.start('--file', good);
@@ -289,6 +317,31 @@ test('disk full: half-way; with space again, retry goes on where it stopped', as
             await d.api.deleteJob(id);
         } finally { await server.stop(); }
     });
+});
+test('disk full to the last byte: a job can still be deleted, and its disk gives the space back', async (t) => {
+    if (!await canMount()) return t.skip('file systems cannot be mounted here');
+    const home = tempDir('brim');
+    await must('mount', ['-t', 'tmpfs', '-o', 'size=400m', 'none', home]);
+    let d;
+    try {
+        d = await Daemon.start({ dir: home, backoff_ms: 50 });
+        const id = await submit(goodUrl, {}, d.api);
+        await d.api.waitJob(id);
+        assert.ok(fs.existsSync(path.join(home, 'vmrecover.db.reserve')), 'space is kept back');
+        await run('dd', ['if=/dev/zero', `of=${path.join(home, 'filler')}`, 'bs=1M']);
+        await run('dd', ['if=/dev/zero', `of=${path.join(home, 'filler')}`, 'bs=512', 'oflag=append', 'conv=notrunc']);
+        // the queue itself has no room left: a new job is refused
+        await waitFor('the queue is full', async () =>
+            (await d.api.request({ method: 'POST', path: '/v1/jobs', json: { disks: [{ source: { type: 'blank', size: MIB } }], until: 'download' } })).status === 507, { timeout: 30_000 });
+        await d.api.deleteJob(id);
+        assert.deepEqual(d.files('disks'), []);
+        const { id: next } = await d.api.submit({ disks: [{ source: { type: 'blank', size: MIB } }], until: 'download' });
+        fs.rmSync(path.join(home, 'filler'));
+        await d.api.waitJob(next);
+    } finally {
+        await d?.stop();
+        await must('umount', ['-l', home]);
+    }
 });
 test('disk full: a limit of the size of files', async () => {
     const d = await Daemon.start({ wrapper: ['prlimit', `--fsize=${16 * MIB}`], backoff_ms: 50 });

@@ -40,7 +40,7 @@ const submitted = async (...args) => (await ok(['submit', ...args])).trim();
 
 test('help and wrong usage', async () => {
     const help = await ok(['--help']);
-    for (const command of ['submit', 'list', 'show', 'watch', 'pause', 'resume', 'cancel', 'retry', 'delete', 'screen', 'keys', 'serial', 'vm', 'credential', 'host', 'export', 'events'])
+    for (const command of ['submit', 'list', 'show', 'watch', 'pause', 'resume', 'cancel', 'retry', 'delete', 'screen', 'keys', 'serial', 'vm', 'credential', 'azure', 'host', 'export', 'events'])
         assert.match(help, new RegExp(`^  ${command} `, 'm'));
     assert.match(await ok(['--version']), /^vmrecover \d+\.\d+\.\d+$/m);
     assert.match(await ok(['keys', '--help']), /--press/);

@@ -279,3 +279,22 @@ test('the limit of transfers at a time holds, and the waiting job is queued', as
         await one.api.waitJob(second);
     } finally { await one.stop(); }
 });
+
+test('an image that another job or VM lies over is not deleted', async () => {
+    const id = await submit({ max_bytes_per_second: 0 });
+    const job = await api.waitJob(id);
+    const image = job.disks[0].path;
+    const { id: over } = await api.submit({ disks: [{ source: { type: 'file', path: image } }], vm: { memory_mib: 64, cpus: 1, start: false } });
+    await api.waitJob(over);
+    const refused = await api.request({ method: 'DELETE', path: `/v1/jobs/${id}?disks=delete` });
+    assert.equal(refused.status, 409, refused.text);
+    assert.ok(refused.json.detail.includes(over) && /keep/.test(refused.json.hint), refused.text);
+    await api.deleteJob(over, 'delete');
+    assert.ok(fs.existsSync(image), "another job's file is not the deleted job's");
+    const { id: third } = await api.submit({ disks: [{ source: { type: 'blank', size: MIB } }], vm: { memory_mib: 64, cpus: 1, start: false } });
+    await api.waitJob(third);
+    await api.put(`/v1/vms/${third}/disks/1`, { path: image, format: 'vhd' }, 200);
+    assert.equal((await api.request({ method: 'DELETE', path: `/v1/jobs/${id}?disks=delete` })).status, 409);
+    await api.deleteJob(third, 'delete');
+    await deleted(id);
+});

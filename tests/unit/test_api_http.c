@@ -117,6 +117,13 @@ static void test_refusals(void **state)
         {"GET", "/v1/vms/" NO_ID, NULL, NULL, 404, "not_found", NULL},
         {"POST", "/v1/jobs/" NO_ID "/pause", NULL, NULL, 404, "not_found", NULL},
         {"PUT", "/v1/credentials/.hidden", NULL, "{}", 404, "not_found", NULL},
+        {"POST", "/v1/credentials/none/sign_in", NULL, NULL, 404, "not_found", NULL},
+        {"GET", "/v1/credentials/none/sign_in", NULL, NULL, 405, "method_not_allowed", NULL},
+        {"GET", "/v1/azure/vms", NULL, NULL, 501, "not_supported", NULL},    /* the fixture has no Azure */
+        {"GET", "/v1/azure/subscriptions?credential=.x", NULL, NULL, 501, "not_supported", NULL},
+        {"GET", "/v1/azure/vms?subscription=web", NULL, NULL, 400, "invalid_value", "?subscription"},
+        {"GET", "/v1/azure/vms?resource_group=rg", NULL, NULL, 400, "missing_field", "?subscription"},
+        {"GET", "/v1/azure", NULL, NULL, 404, "not_found", NULL},
         {"PUT", "/v1/credentials/a%2Fb", NULL, "{}", 404, "not_found", NULL},
         {"DELETE", "/v1/credentials/none", NULL, NULL, 404, "not_found", NULL},
         {"PATCH", "/v1/jobs", NULL, NULL, 405, "method_not_allowed", NULL},

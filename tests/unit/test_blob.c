@@ -363,7 +363,8 @@ static void test_conditions(void **state)
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         assert_int_equal(blob_open(&(struct blob_access){.url = cases[i].url}, &b, &e), 0);
         CURL *h = curl_easy_init();
-        struct curl_slist *l = blob_prepare_get(b, cases[i].weak ? &weak : &strong, h, 0, 512);
+        struct curl_slist *l = NULL;
+        assert_int_equal(blob_prepare_get(b, cases[i].weak ? &weak : &strong, h, 0, 512, &l, &e), 0);
         bool there = false, range = false;
         for (struct curl_slist *x = l; x; x = x->next) {
             there |= str_istarts(x->data, "If-");
@@ -371,7 +372,7 @@ static void test_conditions(void **state)
         }
         assert_true(range);
         assert_int_equal(there, cases[i].expected);
-        curl_slist_free_all(l);
+        blob_headers_free(l);
         curl_easy_cleanup(h);
         blob_close(b);
     }

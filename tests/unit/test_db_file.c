@@ -11,6 +11,7 @@
 #include "common/clock.h"
 #include "common/json.h"
 #include "common/os.h"
+#include "db/access.h"
 #include "db/credential.h"
 #include "db/event.h"
 #include "db/resource.h"
@@ -40,7 +41,7 @@ static void test_made(void **state)
     struct err err;
     tmp_assert_private(f->path);
     assert_ask(f->path, "PRAGMA journal_mode", "wal");
-    assert_ask(f->path, "PRAGMA user_version", "2");
+    assert_ask(f->path, "PRAGMA user_version", "4");
     assert_ask(f->path, "PRAGMA application_id", "1986884214");
     assert_ask(f->path, "SELECT count(*) FROM pragma_table_list WHERE schema = 'main' AND type = 'table' AND name NOT LIKE 'sqlite%' AND NOT strict", "0");
     int64_t v;
@@ -78,7 +79,7 @@ static void test_newer(void **state)
 {
     struct fixture *f = *state;
     close_db(f);
-    change(f->path, "PRAGMA user_version = 3");
+    change(f->path, "PRAGMA user_version = 5");
     refused(f, ERR_DB_NEWER, ERR_DB_NEWER);
 }
 
@@ -93,16 +94,21 @@ static void test_version_1(void **state)
     change(f->path, migrate_schema_sql);
     change(f->path, "PRAGMA user_version = 1; PRAGMA journal_mode = wal;"
                     "INSERT INTO job (id, spec, state, created_at_ms, updated_at_ms) VALUES ('11111111-2222-4333-8444-555555555555', '{}', 'queued', 1, 1);"
-                    "INSERT INTO resource (job, disk, kind, ident, user_data, made) VALUES (1, 0, 'file', '/d/x.vhd', 1, 1)");
+                    "INSERT INTO resource (job, disk, kind, ident, user_data, made) VALUES (1, 0, 'file', '/d/x.vhd', 1, 1);"
+                    "INSERT INTO credential (name, type, account, sealed, updated_at_ms) VALUES ('prod', 'account_key', 'acct', x'00', 1)");
     fails(db_open(f->path, f->box, &f->db, &err), ERR_DB);              /* the daemon migrates first */
     ok(db_create(f->path, f->box, &f->db, &err));
-    assert_ask(f->path, "PRAGMA user_version", "2");
+    assert_ask(f->path, "PRAGMA user_version", "4");
     struct resource *list;
     size_t n;
     ok(resource_list(f->db, "11111111-2222-4333-8444-555555555555", &list, &n, &err));
     assert_int_equal(n, 1);
     assert_true(list[0].state == RESOURCE_MADE && !list[0].proof && !strcmp(list[0].ident, "/d/x.vhd"));
     resource_list_free(list, n);
+    struct credential *creds;
+    ok(credential_list(f->db, &creds, &n, &err));
+    assert_true(n == 1 && creds[0].type == CREDENTIAL_ACCOUNT_KEY && !strcmp(creds[0].account, "acct") && !creds[0].client_id && !creds[0].signed_in);
+    credential_list_free(creds, n);
 }
 
 static void test_foreign(void **state)
@@ -431,6 +437,18 @@ static int do_credential(struct scene *s, struct err *e)
     bool created;
     return credential_put(s->f->db, &c, &created, e);
 }
+static int do_resolve(struct scene *s, struct err *e)
+{
+    static const struct job_target targets[] = {{.name = (char *)(uintptr_t) "os", .id = (char *)(uintptr_t) "/os", .lun = -1},
+                                                {.name = (char *)(uintptr_t) "data", .url = (char *)(uintptr_t) "https://h.example/d"}};
+    const struct job_found found[] = {{0, &targets[0]}, {0, &targets[1]}};
+    return job_resolve(s->f->db, s->id, found, 2, e);
+}
+static int do_access(struct scene *s, struct err *e)
+{
+    struct job_access a = {.ident = (char *)(uintptr_t) "/os", .identity = "content", .expires_at_ms = 1};     /* no URL: what is sealed is another each time */
+    return job_access_put(s->f->db, s->id, 0, &a, e);
+}
 static int do_event(struct scene *s, struct err *e) { return event_add(s->f->db, s->id, "note", NULL, e); }
 static int do_list(struct scene *s, struct err *e)
 {
@@ -452,7 +470,8 @@ static int do_events(struct scene *s, struct err *e)
 }
 
 static int (*const scenes[])(struct scene *s, struct err *e) = {do_create, do_claim,    do_finish,     do_fail,  do_cancel, do_delete, do_recover,
-                                                                do_intend, do_transfer, do_credential, do_event, do_list,   do_events};
+                                                                do_intend, do_transfer, do_credential, do_event, do_list,   do_events,
+                                                                do_resolve, do_access};
 
 /* A fresh database in which every scene has something to do: one job that runs, one that waits. */
 static void set_the_scene(struct scene *s)

@@ -11,7 +11,7 @@ static int serve(int argc, char **argv)
     struct err e;
     if (argc && !strcmp(argv[0], "--slow"))
         Sleep(8000);
-    if (host_init(NULL, &e) < 0)
+    if (host_init("", &e) < 0)
         return 1;
     host_ready("ready");
     Sleep(INFINITE);

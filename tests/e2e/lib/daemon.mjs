@@ -30,7 +30,8 @@ export class Daemon {
     }
 
     args() {
-        const options = { listen: '127.0.0.1:0', ...this.config };
+        // nothing is asked beyond this machine: no metadata service but that of a test
+        const options = { listen: '127.0.0.1:0', imds_endpoint: 'http://127.0.0.1:9', ...this.config };
         return ['run', '--data-dir', this.dir, ...Object.entries(options).map(([k, v]) => `--${k.replaceAll('_', '-')}=${v}`)];
     }
 
