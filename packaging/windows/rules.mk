@@ -39,12 +39,9 @@ check-windows: windows windows-unit
 	@sh tests/windows/executables.sh $(WIN64)
 	@sh tests/windows/packages.sh $(WIN64) $(VERSION)
 	@bash tests/windows/service.sh $(WIN64)
-<<<<<<< HEAD
+	@bash tests/windows/hyperv.sh $(WIN64)
 	@IN=../windows PLATFORM=wine BUILD=$(WIN64) NEXT=$(NEXT) SOAK=$(SOAK) sh tests/e2e/run.sh '$(TESTS)'
 	@SOAK=$(SOAK) bash tests/windows/e2e.sh $(WIN64) '$(TESTS)'
-=======
-	@bash tests/windows/hyperv.sh $(WIN64)
->>>>>>> main
 
 ifeq ($(OS),win32)
 CROSS     := $(patsubst %gcc,%,$(CC))
