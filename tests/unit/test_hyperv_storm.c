@@ -268,7 +268,7 @@ static bool dies_at(unsigned seed, unsigned at, bool after)
 static void deaths(void **state)
 {
     (void)state;
-    unsigned n = soak() ? 400 : 50, died = 0;
+    unsigned n = soak() ? 1000 : 50, died = 0;
     if (from_environment("HYPERV_SEED", 0))
         return;
     sem_init(&frozen, 0, 0);
