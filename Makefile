@@ -113,7 +113,6 @@ endif
 	@$(MAKE) --no-print-directory check-e2e
 ifeq ($(SAN),)
 	@BUILD=$(BUILD) tests/systemd/run.sh
-	@$(MAKE) --no-print-directory check-windows
 endif
 
 soak:
@@ -126,7 +125,7 @@ check-e2e: all
 check-valgrind: deps
 	@$(MAKE) --no-print-directory all unit-programs
 	@VALGRIND=1 sh tests/unit/run.sh $(BUILD)/unit '$(TESTS)'
-	@for t in download crash sse secrets bad-input client; do BUILD=$(BUILD) VALGRIND=1 SLOW=10 sh tests/e2e/run.sh $$t || exit 1; done
+	@for t in download crash sse secrets bad-input client bad-sources lifecycle recover; do BUILD=$(BUILD) VALGRIND=1 SLOW=10 sh tests/e2e/run.sh $$t || exit 1; done
 
 demo: deps
 	@$(MAKE) --no-print-directory all
