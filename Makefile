@@ -16,7 +16,7 @@ CFLAGS   ?= -O2 -g
 HARDEN   := $(if $(SAN),,-D_FORTIFY_SOURCE=2) -fstack-protector-strong -fPIE
 SANFLAGS := $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer $(if $(findstring undefined,$(SAN)),-fno-sanitize-recover=undefined))
 DEFS     := -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -DVMR_VERSION='"$(VERSION)"' -I.
-PKGS     := libmicrohttpd libcurl jansson sqlite3 libpng expat libcrypto
+PKGS     := libmicrohttpd libcurl jansson sqlite3 libpng expat libcrypto ext2fs com_err
 PKGFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 LIBS     := $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lpthread
 CLILIBS  := $(shell pkg-config --libs libcurl jansson libcrypto 2>/dev/null) -lpthread
@@ -33,7 +33,7 @@ CLI_SRCS := $(call pick,$(wildcard api/cli/*.c) $(wildcard common/*.c))
 UNIT     := $(patsubst tests/unit/%.c,%,$(call pick,$(wildcard tests/unit/test_*.c)))
 UNIT_LIB := $(filter-out tests/unit/test_%.c,$(call pick,$(wildcard tests/unit/*.c)))
 DOUBLES  := $(call pick,$(wildcard tests/doubles/wmi/*.c))
-ALL_C    := $(wildcard $(addsuffix /*.[ch],$(FOLDERS) api/cli tests/unit tests/fuzz tests/bench tests/doubles tests/doubles/wmi))
+ALL_C    := $(wildcard $(addsuffix /*.[ch],$(FOLDERS) api/cli tests/unit tests/fuzz tests/bench tests/doubles tests/doubles/wmi tests/doubles/com))
 
 Q        := $(if $(V),,@)
 obj       = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
@@ -57,6 +57,7 @@ help:
 ## make check            all tests (SAN=address,undefined or SAN=thread for sanitizers)
 ## make soak             the same with the full counts
 ## make check-valgrind   unit and end-to-end tests under valgrind
+## make check-windows    the tests of the Windows build alone, under Wine
 ## make lint             clang-tidy, cppcheck, clang's warnings
 ## make fuzz             each parser of outside bytes for a minute
 ## make bench            vmrecover beside AzCopy; the API with 10,000 jobs
@@ -101,7 +102,7 @@ unit-programs: $(patsubst %,$(BUILD)/unit/%$(EXE),$(UNIT))
 deps:
 	@sh tests/deps.sh
 
-# All tests. Sanitizer builds leave out what they do not bear upon: packaging, fuzzers and lint.
+# All tests. Sanitizer builds leave out what they do not bear upon: packaging, fuzzers and lint, and Windows.
 check: deps
 	@$(MAKE) --no-print-directory all unit-programs
 	@$(MAKE) --no-print-directory check-unit
@@ -124,7 +125,7 @@ check-e2e: all
 check-valgrind: deps
 	@$(MAKE) --no-print-directory all unit-programs
 	@VALGRIND=1 sh tests/unit/run.sh $(BUILD)/unit '$(TESTS)'
-	@for t in download crash sse secrets bad-input client; do BUILD=$(BUILD) VALGRIND=1 SLOW=10 sh tests/e2e/run.sh $$t || exit 1; done
+	@for t in download crash sse secrets bad-input client bad-sources lifecycle recover; do BUILD=$(BUILD) VALGRIND=1 SLOW=10 sh tests/e2e/run.sh $$t || exit 1; done
 
 demo: deps
 	@$(MAKE) --no-print-directory all

@@ -14,38 +14,19 @@
 #include "common/crypto.h"
 #include "common/os.h"
 
-#define KEY_LEN 32
 #define VERSION 2                                     /* 1 is the form of secret_posix.c */
 #define HEAD_LEN (1 + SHA256_LEN)
 #define PLAIN_MAX ((size_t)1 << 20)
 #define SEALED_MAX (PLAIN_MAX + 65536)
 
 struct secret_box {
-    uint8_t key[KEY_LEN];
+    uint8_t key[SECRET_KEY_LEN];
 };
-
-static int load_key(const char *path, uint8_t key[KEY_LEN], struct err *e)
-{
-    AUTO(os_file_close_ptr) struct os_file *f = NULL;
-    uint64_t size;
-    int r = os_file_open(path, OS_READ, &f, e);
-    if (r < 0 || (r = os_file_size(f, &size, e)) < 0)
-        return r;
-    if (size != KEY_LEN)
-        return err_set(e, ERR_SECRET, "the key file %s has %llu bytes instead of %d", path, (unsigned long long)size, KEY_LEN);
-    return os_file_pread(f, key, KEY_LEN, 0, e);
-}
 
 int secret_open(const char *data_dir, struct secret_box **ret, struct err *e)
 {
     struct secret_box *box = calloc(1, sizeof *box);
-    AUTO_FREE char *path = os_path_join(data_dir, "secret.key");
-    struct os_stat st;
-    int r = box && path ? os_stat(path, &st, e) : err_oom(e);
-    if (r == 0 && st.exists)
-        r = load_key(path, box->key, e);
-    else if (r == 0 && (r = os_random(box->key, KEY_LEN, e)) == 0)
-        r = os_write_file(path, box->key, KEY_LEN, OS_PRIVATE, e);
+    int r = box ? secret_key_own(data_dir, box->key, e) : err_oom(e);
     if (r < 0)
         secret_close(box);
     else
@@ -56,7 +37,7 @@ int secret_open(const char *data_dir, struct secret_box **ret, struct err *e)
 void secret_close(struct secret_box *box)
 {
     if (box)
-        mem_wipe(box->key, KEY_LEN);
+        mem_wipe(box->key, SECRET_KEY_LEN);
     free(box);
 }
 
@@ -67,7 +48,7 @@ static int mac_of(const struct secret_box *box, const char *use, const char *con
     strbuf_add(&b, use, strlen(use) + 1);
     strbuf_add(&b, context, strlen(context) + 1);
     strbuf_add(&b, data, n);
-    return b.failed ? err_oom(e) : crypto_hmac_sha256(box->key, KEY_LEN, b.data, b.len, ret, e);
+    return b.failed ? err_oom(e) : crypto_hmac_sha256(box->key, SECRET_KEY_LEN, b.data, b.len, ret, e);
 }
 
 int secret_seal(struct secret_box *box, const char *context, const char *plain, uint8_t **ret, size_t *ret_len, struct err *e)

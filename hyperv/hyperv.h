@@ -52,6 +52,8 @@ struct hyperv;
 #define HYPERV_INVALID_STATE 32775
 /* `words`: Hyper-V's own, in the host's language; may be NULL. The format says what failed. Returns -code. */
 int hyperv_fail(struct err *e, uint32_t code, const char *words, const char *fmt, ...) PRINTF_LIKE(4, 5);
+/* What a slot answers: WMI's "no such object" in the middle of an operation does not mean that there is no such VM. */
+int hyperv_answer(int r, struct err *e);
 uint32_t hyperv_code(const struct err *e);             /* return code or HRESULT of a failure; 0: none */
 /* The "(0x........)" that ends Hyper-V's descriptions; 0: there is none. */
 uint32_t hyperv_code_in(const char *words);

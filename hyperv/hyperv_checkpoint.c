@@ -254,7 +254,7 @@ int hyperv_checkpoint_create(struct hv *hv, const char *id, const char *name, st
     if (r < 0 && hyperv_again(h, e))                  /* it is known by now that nothing was made */
         r = create(vm, name, &w, ret, e);
     hyperv_op_end(vm);
-    return r;
+    return hyperv_answer(r, e);
 }
 
 /* ---- list ---- */
@@ -369,7 +369,7 @@ int hyperv_checkpoint_restore(struct hv *hv, const char *id, const char *checkpo
     if (r < 0 && hyperv_again(h, e))
         r = restore(vm, checkpoint, &w, e);
     hyperv_op_end(vm);
-    return r;
+    return hyperv_answer(r, e);
 }
 
 /* ---- delete ---- */
@@ -420,5 +420,5 @@ int hyperv_checkpoint_delete(struct hv *hv, const char *id, const char *checkpoi
     if (r < 0 && hyperv_again(h, e))
         r = delete(vm, checkpoint, &w, e);
     hyperv_op_end(vm);
-    return r;
+    return hyperv_answer(r, e);
 }

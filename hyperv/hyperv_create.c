@@ -304,7 +304,7 @@ int hyperv_vm_create(struct hv *hv, const struct hv_vm_spec *s, struct err *e)
     if (r < 0 && hyperv_again(h, e))
         r = create(h, s, dir, &w, e);
     hyperv_unclaim(h, &c);
-    return r;
+    return hyperv_answer(r, e);
 }
 
 /* A folder that is not in the table: half made, or its record is damaged. */
@@ -374,5 +374,5 @@ int hyperv_vm_delete(struct hv *hv, const char *id, struct err *e)
         r = delete_folder(h, id, dir, &w, e);
     }
     hyperv_unclaim(h, &c);
-    return r;
+    return hyperv_answer(r, e);
 }

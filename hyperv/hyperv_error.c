@@ -99,6 +99,14 @@ uint32_t hyperv_code(const struct err *e)
     return wmi_hresult(e);
 }
 
+int hyperv_answer(int r, struct err *e)
+{
+    if (r != -ERR_NOT_FOUND || (wmi_hresult(e) != WMI_E_NOT_FOUND && wmi_hresult(e) != WMI_E_INVALID_CLASS))
+        return r;
+    e->code = ERR_UPSTREAM;
+    return -(int)ERR_UPSTREAM;
+}
+
 /* One line, cut between characters. */
 static void one_line(const char *words, char *ret, size_t size)
 {

@@ -289,9 +289,12 @@ int hyperv_made(struct hyperv *h, const struct hyperv_result *r, const char *par
     struct wmi_rows rows = {0};
     int status = hyperv_query(h, w, &rows, e, "ASSOCIATORS OF {%s} WHERE AssocClass=Msvm_AffectedJobElement", r->job);
     for (size_t i = 0; status == 0 && !*ret && i < rows.n; i++) {       /* a mix of what was made, the VM, its settings and the host */
-        AUTO_FREE char *class_of = wmi_str(rows.at[i], "__CLASS"), *name = wmi_str(rows.at[i], "Name");
+        AUTO_FREE char *class_of = wmi_str(rows.at[i], "__CLASS");
+        if (!class_of || !str_ieq(class_of, class_name))
+            continue;
+        AUTO_FREE char *name = str_ieq(class_name, "Msvm_ComputerSystem") ? wmi_str(rows.at[i], "Name") : NULL;
         bool host = str_ieq(class_name, "Msvm_ComputerSystem") && !(name && hyperv_is_guid(name));
-        if (class_of && str_ieq(class_of, class_name) && !host)
+        if (!host)
             status = wmi_path(rows.at[i], ret, e);
     }
     wmi_rows_clear(&rows);

@@ -114,5 +114,5 @@ int hyperv_keys(struct hv *hv, const char *id, const struct hv_chord *chord, str
         vm->keys_proven_until_ms = 0;
     pthread_mutex_unlock(&vm->keys);
     hyperv_vm_unref(vm);
-    return r;
+    return hyperv_answer(r, e);
 }

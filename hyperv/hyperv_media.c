@@ -56,7 +56,7 @@ int hyperv_dvd(struct hv *hv, const char *id, const char *iso, struct err *e)
     if (r < 0 && hyperv_again(h, e))
         r = change_dvd(vm, iso, &w, e);
     hyperv_op_end(vm);
-    return r;
+    return hyperv_answer(r, e);
 }
 
 /* ---- further disks ---- */
@@ -131,7 +131,7 @@ int hyperv_disk_attach(struct hv *hv, const char *id, unsigned slot, const struc
     if (r < 0 && hyperv_again(h, e))
         r = attach(vm, slot, d, &w, e);
     hyperv_op_end(vm);
-    return r;
+    return hyperv_answer(r, e);
 }
 
 static int detach(struct hyperv_vm *vm, unsigned slot, const struct wmi_wait *w, struct err *e)
@@ -176,7 +176,7 @@ int hyperv_disk_detach(struct hv *hv, const char *id, unsigned slot, struct err 
     if (r < 0 && hyperv_again(h, e))
         r = detach(vm, slot, &w, e);
     hyperv_op_end(vm);
-    return r;
+    return hyperv_answer(r, e);
 }
 
 /* ---- export ---- */
@@ -293,5 +293,5 @@ int hyperv_disk_export(struct hv *hv, const char *id, unsigned slot, enum hv_for
     r = export_to(h, from, path, format, size, &w, progress, arg, e);
     set_exporting(keep, false);
     hyperv_vm_unref(keep);
-    return r;
+    return hyperv_answer(r, e);
 }

@@ -198,8 +198,7 @@ static bool carries_mark(const struct wmi_object *settings, const struct nat *n)
     return notes && notes[0] && line && str_istarts(notes[0], line);
 }
 
-/* Our switch by its name and mark: its GUID. ERR_NOT_FOUND. */
-static int find_ours(struct hyperv *h, const struct nat *n, const struct wmi_wait *w, char ret_guid[UUID_LEN], struct err *e)
+static int look_for_ours(struct hyperv *h, const struct nat *n, const struct wmi_wait *w, char ret_guid[UUID_LEN], struct err *e)
 {
     AUTO_FREE char *name = wmi_quote(n->name);
     struct wmi_rows rows = {0};
@@ -215,6 +214,16 @@ static int find_ours(struct hyperv *h, const struct nat *n, const struct wmi_wai
     }
     wmi_rows_clear(&rows);
     return r < 0 || found ? r : err_set(e, ERR_NOT_FOUND, "our switch '%s' is not there", n->name);
+}
+
+/* Our switch by its name and mark: its GUID. ERR_NOT_FOUND. As long as no GUID is written down its definition may be under way. */
+static int find_ours(struct hyperv *h, const struct nat *n, const struct wmi_wait *w, char ret_guid[UUID_LEN], struct err *e)
+{
+    int r = look_for_ours(h, n, w, ret_guid, e);
+    if (r != -ERR_NOT_FOUND || wmi_hresult(e) || n->guid[0])
+        return r;
+    hyperv_quiet(h);
+    return look_for_ours(h, n, w, ret_guid, e);
 }
 
 static int switch_path(struct hyperv *h, const char *guid, const struct wmi_wait *w, char **ret, struct err *e)
@@ -403,6 +412,12 @@ static bool inside_of_another(struct hyperv *h, const struct wmi_wait *w, char *
     return found;
 }
 
+/* No row, or no such class on this Windows. */
+static bool is_absent(int r, const struct err *e)
+{
+    return r == -ERR_NOT_FOUND && (!wmi_hresult(e) || wmi_hresult(e) == WMI_E_INVALID_CLASS);
+}
+
 /* Some versions of Windows take one NAT only: then a network inside of that one serves as well. */
 static int ensure_nat(struct hyperv *h, struct nat *n, const struct wmi_wait *w, struct err *e)
 {
@@ -417,9 +432,11 @@ static int ensure_nat(struct hyperv *h, struct nat *n, const struct wmi_wait *w,
     n->made_nat = true;                                /* before it is made: release looks for it by its name */
     if ((r = save(h, n, e)) < 0 || (r = create_nat(h, n, w, e)) == 0)
         return r;
-    if (wmi_was_cut_off(e) || e->code == ERR_PERMISSION || e->code == ERR_CANCELLED)
+    struct err why = *e, look;
+    if (find_nat(h, n->name, w, &there, &look) == 0)  /* made, whatever the answer was */
+        return 0;
+    if (wmi_was_cut_off(e) || !is_absent(-(int)look.code, &look) || e->code == ERR_PERMISSION || e->code == ERR_CANCELLED)
         return r;
-    struct err why = *e;
     if (!inside_of_another(h, w, n->prefix, sizeof n->prefix)) {
         *e = why;
         err_prefix(e, "Windows does not make the NAT %s for %s", n->name, n->prefix);
@@ -474,13 +491,15 @@ int hyperv_nat_get(struct hyperv *h, const char *id, const struct wmi_wait *w, c
     return r;
 }
 
+/* Gone is what is not found any more, whatever the deletion answered. */
 static int remove_nat(struct hyperv *h, const struct nat *n, const struct wmi_wait *w, struct err *e)
 {
     struct wmi *net;
-    AUTO(wmi_object_free_ptr) struct wmi_object *o = NULL;
+    AUTO(wmi_object_free_ptr) struct wmi_object *o = NULL, *still = NULL;
     AUTO_FREE char *path = NULL;
+    struct err look;
     int r = find_nat(h, n->name, w, &o, e);
-    if (r == -ERR_NOT_FOUND)                           /* or the class is: nothing of ours can be there */
+    if (is_absent(r, e))
         return 0;
     if (r == 0)
         r = wmi_path(o, &path, e);
@@ -488,7 +507,9 @@ static int remove_nat(struct hyperv *h, const struct nat *n, const struct wmi_wa
         r = hyperv_network_wmi(h, w, &net, e);
     if (r == 0)
         r = wmi_delete_instance(net, path, w, e);
-    return r == -ERR_NOT_FOUND ? 0 : r;
+    if (is_absent(find_nat(h, n->name, w, &still, &look), &look))
+        return 0;
+    return r < 0 ? r : still ? err_set(e, ERR_VM, "Windows says that it removed the NAT %s, and still lists it", n->name) : (*e = look, -(int)look.code);
 }
 
 static int remove_switch(struct hyperv *h, const struct nat *n, const struct wmi_wait *w, struct err *e)
@@ -508,6 +529,13 @@ static int remove_switch(struct hyperv *h, const struct nat *n, const struct wmi
     return r < 0 ? r : hyperv_invoke(h, &c, w, NULL, e);
 }
 
+/* Looks before it does anything, so it can be done again. */
+static int remove_both(struct hyperv *h, const struct nat *n, const struct wmi_wait *w, struct err *e)
+{
+    int r = n->made_nat ? remove_nat(h, n, w, e) : 0;
+    return r < 0 ? r : remove_switch(h, n, w, e);
+}
+
 static int release(struct hyperv *h, struct nat *n, const char *id, const struct wmi_wait *w, struct err *e)
 {
     size_t i = user_index(n, id);
@@ -518,12 +546,9 @@ static int release(struct hyperv *h, struct nat *n, const char *id, const struct
     }
     if (r < 0 || json_array_size(n->users))
         return r;
-    if (n->made_nat)
-        r = remove_nat(h, n, w, e);
-    if (r == 0)
-        r = remove_switch(h, n, w, e);
-    if (r < 0 && hyperv_again(h, e))                  /* both look first */
-        r = remove_switch(h, n, w, e);
+    r = remove_both(h, n, w, e);
+    if (r < 0 && hyperv_again(h, e))
+        r = remove_both(h, n, w, e);
     AUTO_FREE char *path = os_path_join(h->data_dir, FILE_NAME);
     return r < 0 ? r : path ? os_remove(path, e) : err_oom(e);
 }

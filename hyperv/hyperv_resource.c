@@ -6,7 +6,7 @@
 int hyperv_template(struct hyperv *h, const char *class_name, const char *subtype, const struct wmi_wait *w, struct wmi_object **ret, struct err *e)
 {
     int r = hyperv_query_one(h, w, ret, e, "SELECT * FROM %s WHERE ResourceSubType='%s' AND InstanceID LIKE '%%\\\\Default'", class_name, subtype);
-    if (r == -ERR_NOT_FOUND) {
+    if (r == -ERR_NOT_FOUND && !wmi_hresult(e)) {
         err_set(e, ERR_UNSUPPORTED, "this Hyper-V has no '%s'", subtype);
         snprintf(e->upstream.service, sizeof e->upstream.service, "hyperv");
         r = -(int)ERR_UNSUPPORTED;

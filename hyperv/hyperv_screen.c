@@ -109,5 +109,5 @@ int hyperv_screen(struct hv *hv, const char *id, struct hv_image *ret, struct er
     if (r == 0)
         r = read_screen(h, &m, &w, ret, e);
     hyperv_vm_unref(vm);
-    return r;
+    return hyperv_answer(r, e);
 }

@@ -196,7 +196,7 @@ int hyperv_serial_read(struct hv *hv, const char *id, uint64_t offset, void *buf
         return hyperv_no_vm(id, e);
     int r = hyperv_log_read(vm->serial->log, offset, buf, n, ret_n, ret_size, e);
     hyperv_vm_unref(vm);
-    return r;
+    return hyperv_answer(r, e);
 }
 
 /* One piece to the guest; *ret_n may be 0. */
@@ -255,5 +255,5 @@ int hyperv_serial_write(struct hv *hv, const char *id, const void *buf, size_t n
     if (r == 0)
         r = write_all(vm->serial, buf, n, e);
     hyperv_vm_unref(vm);
-    return r;
+    return hyperv_answer(r, e);
 }

@@ -357,7 +357,7 @@ static int with_vm(struct hv *hv, const char *id, const char *doing, bool stoppa
     if (r < 0 && hyperv_again(h, e))                  /* each reads the state first, so doing it again does it once */
         r = fn(vm, &w, e);
     hyperv_op_end(vm);
-    return r;
+    return hyperv_answer(r, e);
 }
 
 int hyperv_vm_start(struct hv *hv, const char *id, struct err *e)

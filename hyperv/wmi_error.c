@@ -20,7 +20,7 @@ static const struct status {
     {WMI_E_INVALID_PARAMETER, ERR_INTERNAL, "a parameter is not valid", NULL},
     {WMI_E_NOT_SUPPORTED, ERR_UNSUPPORTED, "the provider does not do that", NULL},
     {WMI_E_INVALID_NAMESPACE, ERR_HYPERVISOR, "the namespace is not there",
-     "Install the Hyper-V role or feature (vmrecoverd setup does it) and restart the host."},
+     "Install the Hyper-V role (on a server: Install-WindowsFeature Hyper-V -IncludeManagementTools; else: the Windows feature Hyper-V) and restart."},
     {WMI_E_INVALID_CLASS, ERR_NOT_FOUND, "there is no such class", NULL},
     {WMI_E_PROVIDER_LOAD_FAILURE, ERR_HYPERVISOR, "the provider cannot be loaded", "Repair or reinstall the Hyper-V role."},
     {WMI_E_INVALID_QUERY, ERR_INTERNAL, "the query is not valid", NULL},

@@ -16,7 +16,7 @@ static int usage(FILE *to, int status)
 {
     fputs("usage: vmrecoverd run [--config FILE] [--KEY VALUE ...]\n"
           "       vmrecoverd install [--no-start | --configure-only] [--config FILE] [--KEY VALUE ...]\n"
-          "       vmrecoverd uninstall [--remove-data]\n"
+          "       vmrecoverd uninstall [--remove-data | --stop-only]\n"
           "       vmrecoverd --help | --version\n\n"
           "run        the daemon in the foreground\n"
           "install    Windows: makes or updates the service, with these options, and starts it\n"

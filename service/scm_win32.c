@@ -10,6 +10,7 @@
 #define CONFIG_MAX 8192                              /* what QueryServiceConfig returns at the most */
 #define POLL_MS 200
 #define START_S 120
+#define END_MS 15000
 #define EVENT_KEY L"SYSTEM\\CurrentControlSet\\Services\\EventLog\\Application\\" SERVICE_NAME
 
 static void close_service(SC_HANDLE *h)
@@ -232,13 +233,18 @@ int scm_start(bool *ret_ran, struct err *e)
     return err_hint(e, "The Application event log, source vmrecoverd, says why and what to do.");
 }
 
-int scm_stop(struct err *e)
+/* The process behind the entry; NULL: there is none, or it is not to be had. */
+static HANDLE process_of(SC_HANDLE entry)
 {
-    AUTO_SERVICE SC_HANDLE scm = NULL, entry = NULL;
+    SERVICE_STATUS_PROCESS s;
+    DWORD used;
+    bool known = QueryServiceStatusEx(entry, SC_STATUS_PROCESS_INFO, (BYTE *)&s, sizeof s, &used) && s.dwProcessId;
+    return known ? OpenProcess(SYNCHRONIZE, FALSE, s.dwProcessId) : NULL;
+}
+
+static int stop_entry(SC_HANDLE entry, struct err *e)
+{
     SERVICE_STATUS status;
-    int r = open_entry(SERVICE_STOP | SERVICE_QUERY_STATUS, &scm, &entry, e);
-    if (r < 0)
-        return r == -ERR_NOT_FOUND ? 0 : r;
     /* one that is just starting takes no stop: it gets the time to start first */
     for (int64_t deadline = clock_mono_ms() + START_S * 1000; !ControlService(entry, SERVICE_CONTROL_STOP, &status);) {
         DWORD code = GetLastError();
@@ -252,6 +258,18 @@ int scm_stop(struct err *e)
         clock_sleep_ms(POLL_MS);
     }
     return wait_for(entry, SERVICE_STOPPED, HOST_STOP_S + 30, &status, e);
+}
+
+int scm_stop(struct err *e)
+{
+    AUTO_SERVICE SC_HANDLE scm = NULL, entry = NULL;
+    int r = open_entry(SERVICE_STOP | SERVICE_QUERY_STATUS, &scm, &entry, e);
+    if (r < 0)
+        return r == -ERR_NOT_FOUND ? 0 : r;
+    AUTO_HANDLE HANDLE process = process_of(entry);
+    if ((r = stop_entry(entry, e)) == 0 && process)
+        WaitForSingleObject(process, END_MS);         /* one that does not end hinders only who replaces its program */
+    return r;
 }
 
 int scm_remove(bool *ret_there, bool *ret_pending, struct err *e)

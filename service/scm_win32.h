@@ -19,7 +19,8 @@ bool scm_dependencies(const wchar_t *now, bool vmms, wchar_t *ret, size_t ret_si
 int scm_command(char **ret, struct err *e);
 /* Starts, and waits until it runs. 0 as well when it ran already (*ret_ran). */
 int scm_start(bool *ret_ran, struct err *e);
-/* Stops, and waits until it has. 0 as well when it did not run, or is not there. */
+/* Stops, and waits until it has and until its process is over, so that the program can be replaced. 0 as well when it did not run, or is not
+ * there. */
 int scm_stop(struct err *e);
 /* Removes the entry; it must be stopped. *ret_there: there was one. *ret_pending: it goes when the last program that looks at it closes. */
 int scm_remove(bool *ret_there, bool *ret_pending, struct err *e);

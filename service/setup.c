@@ -1,9 +1,50 @@
 #include "service/setup.h"
 
+#include <string.h>
+
 #include "common/os.h"
 #include "db/job.h"
 
 #define PAGE 100
+#define LOCK "lock"
+
+/* What the daemon keeps in its data folder; the same with more behind a '.' or '-' (vmrecover.db-wal, what a crash left half written) too. */
+static const char *const names[] = {"vms", "disks", "exports", "logs", "address", "token", "secret.key", "vmrecover.conf", "vmrecover.db", LOCK};
+
+static bool is_ours(const char *name)
+{
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        size_t n = strlen(names[i]);
+        if (!strncmp(name, names[i], n) && (!name[n] || name[n] == '.' || name[n] == '-') && !strchr(name, '\n'))
+            return true;
+    }
+    return false;
+}
+
+static int add_name(void *arg, const char *name)
+{
+    if (is_ours(name))
+        strbuf_addf(arg, "%s\n", name);
+    return ((struct strbuf *)arg)->failed ? -ERR_OOM : 0;
+}
+
+static int find_foreign(void *arg, const char *name)
+{
+    if (is_ours(name))
+        return 0;
+    *(char **)arg = str_dup(name);
+    return 1;
+}
+
+static int check_foreign(const char *data_dir, struct err *e)
+{
+    AUTO_FREE char *name = NULL;
+    int r = os_list_dir(data_dir, find_foreign, &name, e);
+    if (r <= 0)
+        return r;
+    err_set(e, ERR_WRONG_STATE, "the folder %s has something in it that is not vmrecover's: %s", data_dir, name ? name : "(out of memory)");
+    return err_hint(e, "Nothing was removed. Move it elsewhere and try again.");
+}
 
 static int check_jobs(struct db *db, struct err *e)
 {
@@ -31,8 +72,13 @@ int setup_check_data(const char *data_dir, struct err *e)
     AUTO_FREE char *path = os_path_join(data_dir, "vmrecover.db");
     struct os_stat st;
     int r = path ? os_stat(path, &st, e) : err_oom(e);
-    if (r < 0 || !st.exists)
+    if (r < 0)
         return r;
+    struct os_stat folder;
+    if ((r = os_stat(data_dir, &folder, e)) < 0 || (folder.exists && (r = check_foreign(data_dir, e)) < 0))
+        return r;
+    if (!st.exists)
+        return 0;
     AUTO(db_close_ptr) struct db *db = NULL;
     if ((r = db_open(path, NULL, &db, e)) == 0)       /* no secret is looked at */
         r = check_jobs(db, e);
@@ -51,27 +97,26 @@ static int take_lock(const char *data_dir, struct os_file **ret, struct err *e)
 
 int setup_remove_data(const char *data_dir, struct err *e)
 {
-    static const char *const names[] = {"vms", "disks", "exports", "logs", "address", "token", "secret.key", "vmrecover.conf",
-                                        "vmrecover.db", "vmrecover.db-wal", "vmrecover.db-shm", "vmrecover.db-journal"};
     struct os_stat st;
     int r = os_stat(data_dir, &st, e);
     if (r < 0 || !st.exists)
         return r;
-    AUTO(os_file_close_ptr) struct os_file *lock = NULL;
-    if ((r = take_lock(data_dir, &lock, e)) < 0)
+    if ((r = check_foreign(data_dir, e)) < 0)
         return r;
-    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
-        AUTO_FREE char *path = os_path_join(data_dir, names[i]);
-        if ((r = path ? os_remove_tree(path, e) : err_oom(e)) < 0)
+    AUTO(os_file_close_ptr) struct os_file *lock = NULL;
+    AUTO_STRBUF struct strbuf ours = {0};
+    if ((r = take_lock(data_dir, &lock, e)) < 0 || (r = os_list_dir(data_dir, add_name, &ours, e)) < 0)
+        return r;
+    char *rest = ours.data;
+    for (char *name; (name = str_sep(&rest, "\n"));) {
+        AUTO_FREE char *path = os_path_join(data_dir, name);
+        bool last = !*name || !strcmp(name, LOCK);
+        if (!last && (r = path ? os_remove_tree(path, e) : err_oom(e)) < 0)
             return r;
     }
     os_file_close(STEAL(lock));
-    AUTO_FREE char *path = os_path_join(data_dir, "lock");
+    AUTO_FREE char *path = os_path_join(data_dir, LOCK);
     if ((r = path ? os_remove(path, e) : err_oom(e)) < 0 || (r = os_remove_empty_dir(data_dir, e)) < 0 || (r = os_stat(data_dir, &st, e)) < 0)
         return r;
-    if (st.exists) {
-        err_set(e, ERR_WRONG_STATE, "the folder %s has files that are not vmrecover's; they stay", data_dir);
-        return err_hint(e, "Look at them, and remove the folder by hand.");
-    }
-    return 0;
+    return st.exists ? err_set(e, ERR_WRONG_STATE, "something was put into the folder %s while it was removed", data_dir) : 0;
 }

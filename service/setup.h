@@ -7,14 +7,16 @@
 /* What follows the word on the command line. Exit status: 0 done, 2 the command line or the configuration is wrong, 1 anything else.
  *   install [--no-start | --configure-only] [options of run]   may be repeated: updates what is there
  *     --configure-only: the service exists (an installer made it); sets what else it needs, makes the data folder, starts nothing
- *   uninstall [--remove-data] [options of run]                 without options, those that the service was installed with */
+ *   uninstall [--remove-data] [options of run]                 without options, those that the service was installed with
+ *   uninstall --stop-only                                      for an installer: stops the service and waits until its process is over */
 int setup_install(int argc, char **argv);
 int setup_uninstall(int argc, char **argv);
 
-/* May the data folder go? ERR_WRONG_STATE while a job has a virtual machine, for nobody would find it again. A folder without a database may. */
+/* May the data folder go? ERR_WRONG_STATE while a job has a virtual machine, for nobody would find it again, and while something lies in it that
+ * is not the daemon's. A folder without a database may. */
 int setup_check_data(const char *data_dir, struct err *e);
-/* Removes what the daemon keeps in its data folder, disks and machines included, and then the folder. What else lies in it stays, and is
- * ERR_WRONG_STATE. ERR_LOCKED while a daemon runs on it. A folder that is not there is 0. */
+/* Removes what the daemon keeps in its data folder, disks and machines included, and then the folder. ERR_WRONG_STATE, and nothing is removed,
+ * while something else lies in it. ERR_LOCKED while a daemon runs on it. A folder that is not there is 0. */
 int setup_remove_data(const char *data_dir, struct err *e);
 
 #endif

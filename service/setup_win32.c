@@ -99,15 +99,29 @@ static int take_options(int argc, char **argv, struct options *o, struct err *e)
     return r;
 }
 
+/* With its program in quotes: an installer may have written no more than the path, spaces and all. */
+static char *in_quotes(const char *command)
+{
+    const char *end = command;
+    if (*command == '"')
+        return str_dup(command);
+    while (*end && !(str_istarts(end, ".exe") && (!end[4] || end[4] == ' ')))
+        end++;
+    end = *end ? end + 4 : command + strcspn(command, " ");
+    return str_printf("\"%.*s\"%s", (int)(end - command), command, end);
+}
+
 /* Those that the service was installed with. */
 static int installed_options(struct options *o, char ***ret_words, struct err *e)
 {
-    AUTO_FREE char *command = NULL;
+    AUTO_FREE char *command = NULL, *quoted = NULL;
     AUTO_FREE wchar_t *wide = NULL;
     int r = scm_command(&command, e), n = 0;
     if (r < 0 || !command)
         return r < 0 ? r : take_options(0, NULL, o, e);
-    if ((r = win_utf16(command, &wide, e)) < 0)
+    if (!(quoted = in_quotes(command)))
+        return err_oom(e);
+    if ((r = win_utf16(quoted, &wide, e)) < 0)
         return r;
     wchar_t **words = CommandLineToArgvW(wide, &n);
     char **list = words ? calloc((size_t)n + 1, sizeof *list) : NULL;
@@ -259,9 +273,17 @@ static int uninstall(int argc, char **argv, bool remove_data, struct err *e)
     return r;
 }
 
+static int stop_only(struct err *e)
+{
+    int r = must_be_admin(e);
+    return r < 0 ? r : scm_stop(e);
+}
+
 int setup_uninstall(int argc, char **argv)
 {
     struct err e;
+    if (argc == 1 && !strcmp(argv[0], "--stop-only"))
+        return stop_only(&e) < 0 ? fail(&e) : 0;
     bool remove_data = argc && !strcmp(argv[0], "--remove-data");
     return uninstall(argc - remove_data, argv + remove_data, remove_data, &e) < 0 ? fail(&e) : 0;
 }

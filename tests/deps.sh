@@ -4,10 +4,11 @@ set -eu
 cd "$(dirname "$0")/.."
 
 packages="gcc make pkg-config libc6-dev git ca-certificates
-libmicrohttpd-dev libcurl4-openssl-dev libjansson-dev libsqlite3-dev libpng-dev libexpat1-dev libssl-dev
+libmicrohttpd-dev libcurl4-openssl-dev libjansson-dev libsqlite3-dev libpng-dev libexpat1-dev libssl-dev libext2fs-dev
 libcmocka-dev valgrind clang clang-tidy libclang-rt-14-dev cppcheck
 qemu-system-x86 qemu-utils seabios ovmf
 busybox-static e2fsck-static e2fsprogs fdisk grub-pc-bin grub-efi-amd64-bin grub2-common kmod cpio mtools
+ntfs-3g xfsprogs dosfstools exfatprogs lvm2 cryptsetup-bin
 mmdebstrap
 sqlite3 curl openssl procps libsecret-1-0
 dpkg-dev fakeroot lintian debhelper

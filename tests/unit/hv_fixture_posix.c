@@ -12,12 +12,6 @@
 #include "common/os.h"
 #include "tests/unit/hv_guest.h"
 
-void hvt_ok(int r, const struct err *e, const char *what)
-{
-    if (r < 0)
-        fail_msg("%s: %s", what, e->msg);
-}
-
 static void open_driver(struct hvt *f)
 {
     struct err e;

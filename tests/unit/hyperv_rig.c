@@ -59,6 +59,8 @@ void rig_free(struct rig *g)
     assert_int_equal(dbl_live_connections(g->d), 0);
     AUTO_FREE char *asked = dbl_unmodelled(g->d);
     assert_string_equal(asked, "");
+    AUTO_FREE char *unknown = dbl_unknown_names(g->d);
+    assert_string_equal(unknown, "");
     dbl_free(g->d);
     tmp_remove(g->dir);
     free(g);

@@ -14,6 +14,7 @@
 #include "common/os_win32.h"
 #include "hyperv/hyperv_host_win32.h"
 #include "hyperv/pipe.h"
+#include "tests/doubles/wmi/core.h"
 #include "tests/unit/tmp.h"
 
 static const struct hyperv_host_ops *const host = &hyperv_host_win32;
@@ -237,11 +238,56 @@ static void pipe_both_ways(void **state)
     CloseHandle(h);
 }
 
+/* The double's serial port, as end-to-end tests use it. */
+static void serial_double(void **state)
+{
+    (void)state;
+    char name[100], buf[64];
+    struct pipe *p = NULL;
+    struct err e;
+    size_t n = 0;
+    pipe_name(name, sizeof name);
+    for (int round = 0; round < 2; round++) {
+        struct serial_port *port = serial_open(name, true);
+        assert_non_null(port);
+        assert_null(serial_open(name, true));
+        serial_say(port, "lost", 4);
+        for (int again = 0; again < 2; again++) {          /* a client goes, another comes */
+            for (int i = 0; i < 100 && pipe_open(name, &p, &e) < 0; i++)
+                clock_sleep_ms(20);
+            assert_non_null(p);
+            for (int i = 0; i < 100 && n == 0; i++) {
+                serial_say(port, "login: ", 7);
+                assert_int_equal(pipe_read(p, buf, 7, 50, &n, &e), 0);
+            }
+            assert_true(n == 7 && !memcmp(buf, "login: ", 7));
+            do
+                assert_int_equal(pipe_read(p, buf, sizeof buf, 100, &n, &e), 0);
+            while (n);
+            assert_int_equal(pipe_write(p, "root\n", 5, 5000, &n, &e), 0);
+            assert_int_equal(pipe_read(p, buf, sizeof buf, 5000, &n, &e), 0);      /* the echo */
+            assert_true(n == 5 && !memcmp(buf, "root\n", 5));
+            assert_int_equal(serial_heard(port, buf, sizeof buf), 5);
+            if (again)
+                break;
+            pipe_close(p);
+            p = NULL;
+            n = 0;
+        }
+        serial_close(port);
+        assert_int_equal(pipe_read(p, buf, sizeof buf, 5000, &n, &e), -ERR_EMPTY);
+        pipe_close(p);
+        p = NULL;
+        n = 0;
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(attributes), cmocka_unit_test(accounts), cmocka_unit_test(rights), cmocka_unit_test(processor),
         cmocka_unit_test(pipe_opening), cmocka_unit_test(pipe_talk), cmocka_unit_test(pipe_full), cmocka_unit_test(pipe_both_ways),
+        cmocka_unit_test(serial_double),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

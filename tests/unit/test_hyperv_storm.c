@@ -54,7 +54,9 @@ static void storm_new(struct storm *t, unsigned seed)
     t->further = seed % 2 ? rig_image(t->g, "data", HV_VHDX) : NULL;
     t->iso = rig_iso(t->g, "rescue");
     t->hash = rig_hash(t->image);
-    dbl_foreign_vm(t->g->d, "web01", "vmrecover", 1 + seed % 2, seed % 3 == 0);
+    const char *other = dbl_foreign_vm(t->g->d, "web01", "vmrecover", 1 + seed % 2, seed % 3 == 0);
+    if (seed % 5 == 2)                                 /* somebody else's merge, which takes its hours */
+        dbl_vm_job(t->g->d, other, 50, 3u * 60 * 60 * 1000);
     t->before = dbl_dump(t->g->d, DBL_ALL);
     t->foreign = dbl_dump(t->g->d, DBL_FOREIGN);
     t->s = rig_scenario(t->g, 1 + seed / 3 % 2, t->image, HV_VHDX, t->further, t->iso);
@@ -81,6 +83,25 @@ static void tell_calls(struct storm *t)
         fprintf(stderr, "%s\nEnabledState %u\n", log, guid ? dbl_vm_state(t->g->d, guid) : 0);
 }
 
+/* Lines of `a` that are not in `b`. */
+static void tell_lines(const char *sign, const char *a, const char *b)
+{
+    AUTO_FREE char *copy = str_dup(a);
+    char *save = NULL;
+    for (char *line = strtok_r(copy, "\n", &save); line; line = strtok_r(NULL, "\n", &save))
+        if (!strstr(b, line))
+            fprintf(stderr, "%s %s\n", sign, line);
+}
+
+static void must_be_same(struct storm *t, const char *what, const char *now, const char *before)
+{
+    if (!strcmp(now, before))
+        return;
+    tell_lines("-", before, now);
+    tell_lines("+", now, before);
+    fail_msg("seed %u: %s", t->seed, what);
+}
+
 /* What holds at every moment. */
 static void invariants(struct storm *t, const char *step)
 {
@@ -88,8 +109,7 @@ static void invariants(struct storm *t, const char *step)
     if (n > 1)
         fail_msg("seed %u, %s: %zu VMs for one job", t->seed, step, n);
     AUTO_FREE char *foreign = dbl_dump(t->g->d, DBL_FOREIGN);
-    if (strcmp(foreign, t->foreign))
-        fail_msg("seed %u, %s: what is not ours was changed:\n%s\nit was:\n%s", t->seed, step, foreign, t->foreign);
+    must_be_same(t, "what is not ours was changed", foreign, t->foreign);
 }
 
 static void failure_is_told(struct storm *t, const char *step, int r, const struct err *e)
@@ -106,7 +126,8 @@ static void all_is_as_before(struct storm *t)
     struct os_stat st;
     AUTO_FREE char *after = dbl_dump(g->d, DBL_ALL), *hash = rig_hash(t->image), *folder = rig_path(g, "data/vms/%s", t->s.id);
     if (strcmp(after, t->before))
-        fail_msg("seed %u: the host is not as it was:\n%s\nit was:\n%s", t->seed, after, t->before);
+        tell_calls(t);
+    must_be_same(t, "the host is not as it was", after, t->before);
     assert_string_equal(hash, t->hash);
     OK(os_stat(folder, &st, &e));
     assert_false(st.exists);
@@ -234,10 +255,11 @@ static bool dies_at(unsigned seed, unsigned at, bool after)
     OK(hv_vm_delete(g->hv, s.id, &e));
     dbl_pass(g->d, 600000);
     AUTO_FREE char *rest = dbl_dump(g->d, DBL_ALL);
-    if (strcmp(rest, t->before))
-        fail_msg("seed %u, call %u%s: after a death something stays:\n%s\nit was:\n%s", seed, at, after ? " (done)" : "", rest, t->before);
+    must_be_same(t, "after a death something stays", rest, t->before);
     hv_close(g->hv);
     g->hv = dead;
+    OK(os_remove_tree(g->dir, &e));
+    dbl_free(STEAL(g->d));                             /* the frozen thread will not come back to it */
     assert_true(n_abandoned < ARRAY_LEN(abandoned));
     abandoned[n_abandoned++] = t;
     return true;
@@ -246,7 +268,9 @@ static bool dies_at(unsigned seed, unsigned at, bool after)
 static void deaths(void **state)
 {
     (void)state;
-    unsigned n = soak() ? 400 : 50, died = 0;
+    unsigned n = soak() ? 1000 : 50, died = 0;
+    if (from_environment("HYPERV_SEED", 0))
+        return;
     sem_init(&frozen, 0, 0);
     sem_init(&never, 0, 0);
     for (unsigned seed = 1; seed <= n; seed++) {

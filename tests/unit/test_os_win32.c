@@ -372,6 +372,7 @@ static void test_attributes(void **state)
     os_file_close(f);
     assert_int_equal(win_path(file, &w, &e), 0);
     assert_int_equal(win_path(inner, &folder, &e), 0);
+    tmp_wine_lacks("NTFS compression and encryption: that new folders have neither cannot fail here");
     DWORD bad = FILE_ATTRIBUTE_SPARSE_FILE | FILE_ATTRIBUTE_COMPRESSED | FILE_ATTRIBUTE_ENCRYPTED;
     assert_int_equal(GetFileAttributesW(w) & bad, 0);
     assert_int_equal(GetFileAttributesW(folder) & bad, 0);

@@ -329,13 +329,59 @@ static void test_search(void **state)
     tmp_setenv("PATH", before);
 }
 
+/* The number that a new handle gets grows when handles are left open. */
+static uintptr_t next_handle(void)
+{
+    HANDLE h = CreateEventW(NULL, FALSE, FALSE, NULL);
+    assert_non_null(h);
+    CloseHandle(h);
+    return (uintptr_t)h;
+}
+
+static void test_no_leaks(void **state)
+{
+    (void)state;
+    struct err e;
+    struct os_file *f;
+    struct os_stat st;
+    int status;
+    uint64_t bytes;
+    AUTO_FREE char *missing = tmp_path(dir, "missing"), *log = tmp_path(dir, "log"), *tree = tmp_path(dir, "tree"), *inner = tmp_path(tree, "a");
+    const char *good[] = {self, "crt", NULL}, *none[] = {missing, NULL}, *sleeps[] = {self, "tree", missing, "last", NULL};
+    uintptr_t before = 0;
+    for (int round = 0; round < 8; round++) {
+        if (round == 2)                              /* what is made once is made */
+            before = next_handle();
+        os_run(&(struct os_exec){.argv = good}, 60000, 100, NULL, NULL, NULL, &status, &e);
+        os_run(&(struct os_exec){.argv = none}, 60000, 100, NULL, NULL, NULL, &status, &e);
+        os_run(&(struct os_exec){.argv = good, .cwd = missing}, 60000, 100, NULL, NULL, NULL, &status, &e);
+        os_run(&(struct os_exec){.argv = sleeps}, 100, 100, NULL, NULL, NULL, &status, &e);
+        int64_t pid = tmp_start(log, (const char *const[]){"crt", NULL});
+        gone(pid);
+        os_process_kill(pid, &e);
+        os_file_open(missing, OS_READ, &f, &e);
+        os_stat(dir, &st, &e);
+        os_stat(missing, &st, &e);
+        os_free_space(dir, &bytes, &e);
+        free(os_real_path(dir));
+        os_mkdirs(inner, OS_PRIVATE, &e);
+        os_mkdirs(inner, OS_PRIVATE, &e);
+        os_write_file(log, "x", 1, OS_PRIVATE, &e);
+        os_rename(missing, log, &e);
+        os_remove(missing, &e);
+        os_remove_tree(tree, &e);
+        os_check_owner(dir, &e);
+    }
+    assert_in_range(next_handle(), 0, before + 4 * 4);
+}
+
 int main(int argc, char **argv)
 {
     if (argc > 1)
         return child(argc, argv);
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
-        T(test_command_line), T(test_c_runtime), T(test_main), T(test_inherits_nothing), T(test_trees), T(test_no_programs), T(test_search),
+        T(test_command_line), T(test_c_runtime), T(test_main), T(test_inherits_nothing), T(test_trees), T(test_no_programs), T(test_search), T(test_no_leaks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -53,7 +53,7 @@ static void test_remove(void **state)
     struct err err;
     char *dir = tmp_make();
     AUTO_FREE char *lock_path = tmp_path(dir, "lock"), *foreign = tmp_path(dir, "holiday.jpg"), *token = tmp_path(dir, "token");
-    static const char *const ours[] = {"token", "secret.key", "address", "vmrecover.db", "vmrecover.db-wal", "vmrecover.conf", "logs/vmrecoverd.log",
+    static const char *const ours[] = {"token", "secret.key", "address", "vmrecover.db", "vmrecover.db-wal", "vmrecover.db.reserve", "vmrecover.conf", "logs/vmrecoverd.log",
                                        "disks/1/os.vhd", "vms/1/log", "exports/a/b/c.vhd"};
     for (size_t i = 0; i < ARRAY_LEN(ours); i++)
         put(dir, ours[i]);
@@ -62,15 +62,16 @@ static void test_remove(void **state)
     struct os_file *lock;
     ok(os_file_open(lock_path, OS_WRITE | OS_CREATE, &lock, &err));
     ok(os_file_lock(lock, &err));
+    fails(setup_check_data(dir, &err), ERR_WRONG_STATE);
+    fails(setup_remove_data(dir, &err), ERR_WRONG_STATE);
+    assert_non_null(strstr(err.msg, "holiday.jpg"));
+    assert_true(tmp_exists(foreign) && tmp_exists(token) && tmp_exists(lock_path));
+    ok(os_remove(foreign, &err));
+
     fails(setup_remove_data(dir, &err), ERR_LOCKED);
     assert_non_null(strstr(err.msg, dir));
     assert_true(tmp_exists(token));
     os_file_close(lock);
-
-    fails(setup_remove_data(dir, &err), ERR_WRONG_STATE);
-    assert_true(tmp_exists(foreign));
-    assert_false(tmp_exists(token) || tmp_exists(lock_path));
-    ok(os_remove(foreign, &err));
     ok(setup_remove_data(dir, &err));
     assert_false(tmp_exists(dir));
     ok(setup_remove_data(dir, &err));                 /* nothing there is nothing to do */

@@ -237,6 +237,8 @@ static void test_serial(void **state)
         dbl_vm_serial_say(k->d, guid, 0, "!", 1);
         n = read_for(p, buf, 1, 100);
     }
+    struct pipe *second = NULL;
+    assert_int_equal(pipe_open(pipe_name, &second, &k->e), -ERR_BUSY);
     dbl_vm_serial_say(k->d, guid, 0, "login: ", 7);
     for (n = 0; n < sizeof buf - 1 && !strstr(buf, "login: ");)
         n += read_for(p, buf + n, 1, 1000);
@@ -263,6 +265,24 @@ static void test_serial(void **state)
     kit_free(k);
 }
 
+/* States that nobody asked for [D]: only power off leads out of a critical one. A job of somebody else holds changes up (32775). */
+static void test_trouble(void **state)
+{
+    (void)state;
+    struct kit *k = kit_new(&(struct dbl_options){.guest = {.boot_ms = 100}});
+    AUTO_FREE char *guid = NULL, *s = running(k, &guid);
+    dbl_vm_trouble(k->d, guid, 32781, 25);
+    assert_int_equal(kit_state(k, s, 2), 32775);
+    assert_int_equal(kit_state(k, s, 3), 0);
+    assert_int_equal(dbl_vm_state(k->d, guid), 3);
+    dbl_vm_job(k->d, guid, 90, 60000);
+    assert_int_equal(kit_state(k, s, 2), 32775);
+    assert_int_equal(kit_count(k, k->hv, "SELECT * FROM Msvm_ConcreteJob WHERE JobState<7"), 1);
+    dbl_pass(k->d, 61000);
+    assert_int_equal(kit_state(k, s, 2), 0);
+    kit_free(k);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -270,6 +290,7 @@ int main(void)
         cmocka_unit_test(test_keyboard),
         cmocka_unit_test(test_services),
         cmocka_unit_test(test_serial),
+        cmocka_unit_test(test_trouble),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

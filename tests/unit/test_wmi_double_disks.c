@@ -178,7 +178,7 @@ static void test_chains(void **state)
         assert_int_equal(out[0], 0);
         assert_int_equal(os_rename(parent, aside, &k->e), 0);
         assert_int_equal(image_call(k, "ValidateVirtualHardDisk", "Path", grand, NULL), 0xC03A000Du);
-        AUTO_FREE char *wrong = kit_vhd(k, pn, format, DYNAMIC, 8 * MIB, NULL);
+        free(kit_vhd(k, pn, format, DYNAMIC, 8 * MIB, NULL));
         assert_int_equal(image_call(k, "ValidateVirtualHardDisk", "Path", grand, NULL), 0xC03A000Eu);
         assert_int_equal(os_rename(aside, parent, &k->e), 0);
         assert_int_equal(image_call(k, "ValidateVirtualHardDisk", "Path", grand, NULL), 0);

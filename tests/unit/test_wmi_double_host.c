@@ -60,6 +60,7 @@ static void test_switch(void **state)
     assert_int_equal(s.code, 0);
     kit_said_clear(&s);
     assert_int_equal(kit_count(k, k->net, "SELECT * FROM MSFT_NetAdapter WHERE Name LIKE 'vEthernet%'"), 0);
+    assert_int_equal(kit_state(k, vm, 2), 0x80070002u);                  /* its switch is gone */
     AUTO_FREE char *def = kit_path_of(k, k->hv, "SELECT * FROM Msvm_VirtualEthernetSwitch WHERE Name='C08CB7B8-9B3C-408E-8E30-5E16A3AEB444'");
     s = switch_call(k, "DestroySystem", "AffectedSystem", def, NULL);
     assert_int_equal(s.code, 32773);

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include <cmocka.h>
+#include <pthread.h>
 
 #include "tests/unit/wmi_kit.h"
 
@@ -342,6 +343,59 @@ static void test_kill(void **state)
     }
 }
 
+/* One connection, many threads: each sees its own objects, the host stays whole. */
+struct worker { struct kit *k; pthread_t thread; unsigned number, made; };
+
+static void *work(void *arg)
+{
+    struct worker *w = arg;
+    struct wmi_wait wait = {.timeout_ms = 60000};
+    struct err e;
+    AUTO_FREE char *name = str_printf("thread%u", w->number), *wql = str_printf("SELECT * FROM Msvm_ComputerSystem WHERE ElementName='%s'", name);
+    AUTO_FREE char *text = str_printf("<INSTANCE CLASSNAME=\"Msvm_VirtualSystemSettingData\"><PROPERTY NAME=\"ElementName\" TYPE=\"string\"><VALUE>%s</VALUE>"
+                                      "</PROPERTY></INSTANCE>", name);
+    for (unsigned n = 0; n < 20; n++) {
+        struct wmi_object *service = NULL, *in = NULL, *out = NULL;
+        struct wmi_rows rows = {0};
+        if (wmi_query_one(w->k->hv, "SELECT * FROM Msvm_VirtualSystemManagementService", &wait, &service, &e) < 0)
+            continue;
+        AUTO_FREE char *path = wmi_str(service, "__PATH");
+        wmi_object_free(service);
+        if (wmi_method(w->k->hv, "Msvm_VirtualSystemManagementService", "DefineSystem", &wait, &in, &e) < 0)
+            continue;
+        if (wmi_put_str(in, "SystemSettings", text, &e) == 0 && wmi_exec(w->k->hv, path, "DefineSystem", in, &wait, &out, &e) == 0) {
+            w->made += wmi_uint(out, "ReturnValue", 1) == 0;
+            wmi_object_free(out);
+        }
+        wmi_object_free(in);
+        if (wmi_query(w->k->hv, wql, 100, &wait, &rows, &e) == 0)
+            wmi_rows_clear(&rows);
+        dbl_host_ops.sleep_ms(w->k->d, 10);
+    }
+    return NULL;
+}
+
+static void test_threads(void **state)
+{
+    (void)state;
+    struct kit *k = kit_new(&(struct dbl_options){.shuffles = true, .seed = 9});
+    struct worker workers[4];
+    dbl_fault_add(k->d, &(struct dbl_fault){.kind = DBL_CUT, .call = "query", .at = 30});
+    dbl_fault_add(k->d, &(struct dbl_fault){.kind = DBL_RESTART, .call = "exec", .at = 25});
+    for (unsigned i = 0; i < ARRAY_LEN(workers); i++) {
+        workers[i] = (struct worker){.k = k, .number = i};
+        assert_int_equal(pthread_create(&workers[i].thread, NULL, work, &workers[i]), 0);
+    }
+    unsigned made = 0;
+    for (unsigned i = 0; i < ARRAY_LEN(workers); i++) {
+        pthread_join(workers[i].thread, NULL);
+        made += workers[i].made;
+    }
+    assert_true(made >= 70);
+    assert_int_equal(kit_count(k, k->hv, "SELECT * FROM Msvm_ComputerSystem WHERE ElementName LIKE 'thread%'"), made);
+    kit_free(k);
+}
+
 /* What was used is remembered, the unknown too. */
 struct found { bool define, name, nonsense; };
 
@@ -358,7 +412,7 @@ static void test_usage(void **state)
 {
     (void)state;
     struct kit *k = kit_new(&(struct dbl_options){.seed = 1});
-    AUTO_FREE char *s = kit_define(k, 1, "u");
+    free(kit_define(k, 1, "u"));
     struct wmi_object *o = kit_one(k, k->hv, "SELECT * FROM Msvm_ComputerSystem");
     assert_null(wmi_str(o, "Nonsense"));
     wmi_object_free(o);
@@ -373,7 +427,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_job),    cmocka_unit_test(test_effects),        cmocka_unit_test(test_failed_job),        cmocka_unit_test(test_vanishing),
         cmocka_unit_test(test_locked), cmocka_unit_test(test_planned_faults), cmocka_unit_test(test_cuts),              cmocka_unit_test(test_restart_ends_jobs),
-        cmocka_unit_test(test_slow),   cmocka_unit_test(test_random_faults),  cmocka_unit_test(test_kill),              cmocka_unit_test(test_usage),
+        cmocka_unit_test(test_threads), cmocka_unit_test(test_slow),   cmocka_unit_test(test_random_faults),  cmocka_unit_test(test_kill),              cmocka_unit_test(test_usage),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

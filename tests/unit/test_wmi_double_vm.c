@@ -69,6 +69,10 @@ static void test_define(void **state)
     assert_int_equal(define(k, (const char *const[]){"VirtualSystemSubType", "Microsoft:Hyper-V:SubType:3", NULL}), 32773);
     assert_int_equal(define(k, (const char *const[]){"SecureBootEnabled", "TRUE", NULL}), 32773);
     assert_int_equal(define(k, (const char *const[]){"SecureBootEnabled", "TRUE", "VirtualSystemSubType", "Microsoft:Hyper-V:SubType:2", NULL}), 0);
+    assert_int_equal(define(k, (const char *const[]){"AutomaticStartupAction", "5", NULL}), 32773);
+    assert_int_equal(define(k, (const char *const[]){"UserSnapshotType", "1", NULL}), 32773);
+    assert_int_equal(define(k, (const char *const[]){"VirtualSystemSubType", "Microsoft:Hyper-V:SubType:2", "SecureBootTemplateId",
+                                                     "00000000-0000-0000-0000-000000000000", NULL}), 32773);    /* [U] */
     assert_int_equal(define(k, (const char *const[]){"BootOrder", "1|2|3", NULL}), 32773);
     assert_int_equal(define(k, (const char *const[]){"BootOrder", "1|2|3|3", NULL}), 32773);
     assert_int_equal(define(k, (const char *const[]){"BootOrder", "2|1|3|0", NULL}), 0);
@@ -145,6 +149,8 @@ static void test_quantities(void **state)
     assert_int_equal(kit_modify(k, "Msvm_ProcessorSettingData", (const char *const[]){"InstanceID", cid, "VirtualQuantity", "0", NULL}), 32773);
     assert_int_equal(kit_modify(k, "Msvm_ProcessorSettingData", (const char *const[]){"InstanceID", cid, "VirtualQuantity", "9", NULL}), 32773);
     assert_int_equal(kit_modify(k, "Msvm_ProcessorSettingData", (const char *const[]){"InstanceID", cid, "VirtualQuantity", "8", NULL}), 0);
+    assert_int_equal(kit_modify(k, "Msvm_ProcessorSettingData", (const char *const[]){"InstanceID", cid, "Limit", "100001", NULL}), 32773);
+    assert_int_equal(kit_modify(k, "Msvm_MemorySettingData", (const char *const[]){"InstanceID", mid, "TargetMemoryBuffer", "4", NULL}), 32773);
     /* Modify without InstanceID, or with one that nobody has: 32773 [C] */
     assert_int_equal(kit_modify(k, "Msvm_ProcessorSettingData", (const char *const[]){"VirtualQuantity", "1", NULL}), 32773);
     assert_int_equal(kit_modify(k, "Msvm_ProcessorSettingData", (const char *const[]){"InstanceID", "Microsoft:nobody", "VirtualQuantity", "1", NULL}), 32773);
@@ -444,7 +450,7 @@ static void test_foreign(void **state)
     const char *guid = dbl_foreign_vm(k->d, "backup", "vmrecover-like notes", 2, true);
     AUTO_FREE char *more = dbl_dump(k->d, DBL_FOREIGN);
     assert_string_not_equal(before, more);
-    AUTO_FREE char *mine = kit_define(k, 1, "mine");
+    free(kit_define(k, 1, "mine"));
     AUTO_FREE char *same = dbl_dump(k->d, DBL_FOREIGN);
     assert_string_equal(more, same);
     AUTO_FREE char *wql = str_printf("SELECT * FROM Msvm_VirtualSystemSettingData WHERE VirtualSystemIdentifier='%s'", guid), *theirs = kit_path_of(k, k->hv, wql);

@@ -32,6 +32,8 @@ int tmp_shell(const char *folder, const char *line);
 char *tmp_outside(const char *path);                 /* the path as that shell and the doubles know it; heap */
 void tmp_setenv(const char *name, const char *value);                    /* NULL removes it */
 bool tmp_is_wine(void);
+/* What follows cannot be tested here, because Wine lacks it; says so, for the list that the runner makes. Elsewhere false. */
+bool tmp_wine_lacks(const char *what);
 struct os_file *tmp_unsyncable(const char *dir);     /* an open file that can be written, or so it seems, and not flushed */
 /* A new empty volume of so many MiB as a folder; heap. NULL: there is no way to make one here. */
 char *tmp_volume(const char *dir, unsigned mib);

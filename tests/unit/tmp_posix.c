@@ -81,6 +81,12 @@ bool tmp_is_wine(void)
     return false;
 }
 
+bool tmp_wine_lacks(const char *what)
+{
+    (void)what;
+    return false;
+}
+
 struct os_file *tmp_unsyncable(const char *dir)
 {
     (void)dir;

@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 #include <aclapi.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -63,6 +64,7 @@ void tmp_assert_private(const char *path)
     AUTO_FREE wchar_t *w = NULL;
     PSECURITY_DESCRIPTOR sd = NULL;
     PACL acl = NULL;
+    tmp_wine_lacks("access lists of files: they become mode bits, so only what is asked for is tested");
     assert_int_equal(win_path(path, &w, &e), 0);
     assert_int_equal(GetNamedSecurityInfoW(w, SE_FILE_OBJECT, DACL_SECURITY_INFORMATION, NULL, NULL, &acl, NULL, &sd), 0);
     BYTE world[SECURITY_MAX_SID_SIZE], users[SECURITY_MAX_SID_SIZE];
@@ -80,9 +82,15 @@ void tmp_assert_private(const char *path)
 
 bool tmp_symlink(const char *target, const char *link)
 {
-    (void)target;
-    (void)link;
-    return false;
+    struct err e;
+    AUTO_FREE wchar_t *a = NULL, *b = NULL;
+    if (tmp_wine_lacks("symbolic links (CreateSymbolicLink): paths that lead through one"))
+        return false;
+    assert_int_equal(win_path(target, &a, &e), 0);
+    assert_int_equal(win_path(link, &b, &e), 0);
+    if (!CreateSymbolicLinkW(b, win_path_plain(a), 0))
+        fail_msg("no symbolic link: error %lu", GetLastError());
+    return true;
 }
 
 int tmp_shell(const char *folder, const char *line)
@@ -104,6 +112,13 @@ void tmp_setenv(const char *name, const char *value)
 bool tmp_is_wine(void)
 {
     return GetProcAddress(GetModuleHandleW(L"ntdll.dll"), "wine_get_version") != NULL;
+}
+
+bool tmp_wine_lacks(const char *what)
+{
+    if (tmp_is_wine())
+        printf("Wine lacks: %s\n", what);
+    return tmp_is_wine();
 }
 
 struct os_file *tmp_unsyncable(const char *dir)

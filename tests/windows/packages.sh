@@ -25,6 +25,7 @@ rows="
 Property              UpgradeCode       Value        {AEAA3196-2092-4545-A654-9F5F0149A36B}
 Property              ProductVersion    Value        $version
 Property              ALLUSERS          Value        1
+Property              REBOOT            Value        ReallySuppress
 Property              SecureCustomProperties Value   *REMOVEDATA*
 ServiceInstall        InstallService    Name         vmrecoverd
 ServiceInstall        InstallService    ServiceType  16
@@ -45,10 +46,13 @@ File                  vmrecoverd.exe    Version      $version.0
 File                  vmrecover.exe     Version      $version.0
 CustomAction          ConfigureService  Type         3090
 CustomAction          ConfigureService  Target       install?--configure-only
+CustomAction          EndService        Type         3154
+CustomAction          EndService        Target       uninstall?--stop-only
 CustomAction          RemoveData        Type         3090
 CustomAction          RemoveData        Target       uninstall?--remove-data
 InstallExecuteSequence RemoveExistingProducts Sequence 1501
 InstallExecuteSequence ConfigureService Condition    \$Daemon=3
+InstallExecuteSequence EndService       Condition    \$Daemon=2
 InstallExecuteSequence RemoveData       Condition    REMOVE=*REMOVEDATA=*UPGRADINGPRODUCTCODE
 InstallExecuteSequence WriteEnvironmentStrings Condition _
 InstallExecuteSequence RemoveEnvironmentStrings Condition _
@@ -78,7 +82,7 @@ judge()                                              # MSI: prints what is wrong
         case $got in $want) ;; *) printf '%s\n' "$table $key $column is \"$got\", not \"$want\"";; esac
     done
     # the service is configured once it exists and before it starts; data go when the service is gone and the program still there
-    order="StopServices DeleteServices RemoveData RemoveFiles InstallFiles InstallServices ConfigureService StartServices InstallFinalize"
+    order="EndService StopServices DeleteServices RemoveData RemoveFiles InstallFiles InstallServices ConfigureService StartServices InstallFinalize"
     last=0
     for action in $order; do
         at=$(sequence "$1" "$action") || { echo "no action $action"; continue; }

@@ -229,9 +229,12 @@ wine_run "$out" reg query 'HKLM\SYSTEM\CurrentControlSet\Services\EventLog\Appli
 daemon uninstall; check "uninstall once more" $? "$(said)"
 touch "$data/foreign"
 daemon uninstall --remove-data; check "uninstall --remove-data beside foreign files: exit code 1" $(($? != 1)) "$(said)"
-[ "$(ls -A "$data")" = foreign ]; check "they alone are left" $? "$(ls -A "$data")"
-daemon uninstall --remove-data '--data-dir=C:\my data\vm'; check "uninstall --remove-data" $? "$(said)"
-[ ! -e "$c/my data/vm" ]; check "the data is gone" $?
+says "not vmrecover's: foreign" && [ -s "$data/vmrecover.db" ]; check "says which, and nothing is removed" $? "$(said)"
+rm "$data/foreign"
+daemon uninstall --remove-data; check "uninstall --remove-data without them" $? "$(said)"
+[ ! -e "$data" ]; check "the data is gone" $?
+daemon uninstall --remove-data '--data-dir=C:\my data\vm'; check "uninstall --remove-data of another folder" $? "$(said)"
+[ ! -e "$c/my data/vm" ]; check "that is gone, too" $?
 
 # --- the stop that nobody answered
 [ -e "$work/took" ] || { [ "$(field late STATE)" = 3 ] && [ $(($(field late CHECKPOINT))) -gt 10 ]; }; check "a stop that lasts is pending" $? "$(cat "$work/sc.late")"

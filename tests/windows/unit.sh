@@ -46,7 +46,7 @@ run_one()
     start=$(date +%s%3N)
     if wine_run "$log" "$dir/$name.exe"; then
         echo "ok   $name ($(grep -c '^\[       OK' "$log") tests, $(($(date +%s%3N) - start)) ms)"
-        sed -n 's/^\[  SKIPPED \] \([^ ]*\)$/     skipped: \1/p' "$log" | sort -u
+        sed -n -e 's/^\[  SKIPPED \] \([^ ]*\)$/     skipped: \1/p' -e 's/^Wine lacks: /     Wine lacks: /p' "$log" | tr -d '\r' | sort -u
         echo ok >>"$work/results"
     else
         { echo "FAIL $name (status $?)"; cat "$log"; } >"$log.out"

@@ -172,6 +172,31 @@ void dbl_vm_crash(struct dbl *d, const char *guid)
     pthread_mutex_unlock(&d->lock);
 }
 
+void dbl_vm_trouble(struct dbl *d, const char *guid, unsigned enabled_state, unsigned health)
+{
+    pthread_mutex_lock(&d->lock);
+    struct vm *vm = vm_by_guid(d, guid);
+    if (vm) {
+        vm_set_state(d, vm, (enum vm_state)enabled_state);
+        obj_set_uint(vm->system->o, "HealthState", health);
+    }
+    pthread_mutex_unlock(&d->lock);
+}
+
+void dbl_vm_job(struct dbl *d, const char *guid, unsigned job_type, unsigned ms)
+{
+    static const struct impl somebody_elses = {.ns = NS, .class = "Msvm_ComputerSystem", .method = "Backup"};
+    pthread_mutex_lock(&d->lock);
+    struct vm *vm = vm_by_guid(d, guid);
+    if (vm) {
+        struct call *c = x_calloc(1, sizeof *c);
+        *c = (struct call){.d = d, .impl = &somebody_elses, .vm = vm, .vm_guid = x_dup(guid)};
+        struct job *j = job_new(d, c, ms);
+        obj_set_uint(j->inst->o, "JobType", job_type);
+    }
+    pthread_mutex_unlock(&d->lock);
+}
+
 char *dbl_vm_medium(struct dbl *d, const char *guid, const char *controller, unsigned bus, unsigned lun)
 {
     char *path = NULL;

@@ -38,6 +38,8 @@ void obj_free(struct dobj *o);
 char *obj_text(const struct dobj *o);                  /* CIM DTD 2.0 */
 /* Parses an instance text of a class that this version has. NULL: no such text, and *why says so. */
 struct dobj *obj_parse(struct dbl *d, const char *ns, const char *text, char **why);
+/* Settings of Hyper-V of this class, or one derived from it. NULL: `text` is none, or NULL. */
+struct dobj *obj_settings(struct dbl *d, const char *text, const char *class);
 
 /* By name. A name that no version has ends the program; one that this version lacks reads as nothing, and setting it does nothing. */
 const struct wmi_value *obj_get(const struct dobj *o, const char *name);

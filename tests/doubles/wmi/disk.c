@@ -463,32 +463,47 @@ static uint32_t write_bat(struct disk *k, uint64_t block, uint64_t where)
     return wr(k, k->bat + 8 * (block + block / k->chunk), e, 8);
 }
 
-/* A new block at the end of the file, with what was to be read there before. */
+static bool all_zero(const uint8_t *p, size_t n)
+{
+    while (n && !*p) {
+        p++;
+        n--;
+    }
+    return !n;
+}
+
+#define STEP ((size_t)1 << 20)
+
+/* A new block at the end of the file, with what was to be read there before; zeros are left to the file system. */
 static uint32_t add_block(struct disk *k, uint64_t block, uint64_t *ret)
 {
-    size_t n = k->info.block_size;
-    uint8_t *data = x_calloc(n, 1), footer[512];
-    uint64_t start = block * n, end = start + n < k->info.size ? start + n : k->info.size, where;
-    uint32_t h = read_at(k, start, data, (size_t)(end - start));
-    if (!h && k->info.format == DISK_VHD) {
+    uint64_t n = k->info.block_size, start = block * n, end = start + n < k->info.size ? start + n : k->info.size, where, data;
+    uint8_t *buf = x_calloc(STEP, 1), footer[512];
+    struct err e;
+    uint32_t h = 0;
+    if (k->info.format == DISK_VHD) {
         uint64_t bits = bitmap_bytes(k);
-        where = k->file_size - 512;                    /* the footer moves on */
-        uint8_t *bitmap = x_calloc((size_t)bits, 1);
-        memset(bitmap, 0xFF, (size_t)bits);
+        where = k->file_size - 512;                    /* the footer moves on; the bitmap, a sector at least, takes its place */
+        data = where + bits;
+        memset(buf, 0xFF, (size_t)bits);
         h = rd(k, where, footer, sizeof footer);
-        h = h ? h : wr(k, where, bitmap, (size_t)bits);
-        h = h ? h : wr(k, where + bits, data, n);
-        h = h ? h : wr(k, where + bits + n, footer, sizeof footer);
-        h = h ? h : write_bat(k, block, where);
-        *ret = where + bits;
-        free(bitmap);
-    } else if (!h) {
-        where = (k->file_size + MIB - 1) / MIB * MIB;
-        h = wr(k, where, data, n);
-        h = h ? h : write_bat(k, block, where);
-        *ret = where;
+        h = h ? h : wr(k, where, buf, (size_t)bits);
+        h = h ? h : wr(k, data + n, footer, sizeof footer);
+    } else {
+        where = data = (k->file_size + MIB - 1) / MIB * MIB;
+        if (os_file_truncate(k->f, data + n, &e) < 0)
+            h = E_DISK_FULL;
+        k->file_size = data + n;
     }
-    free(data);
+    for (uint64_t at = start; !h && at < end; at += STEP) {
+        size_t part = end - at < STEP ? (size_t)(end - at) : STEP;
+        h = read_at(k, at, buf, part);
+        if (!h && !all_zero(buf, part))
+            h = wr(k, data + at - start, buf, part);
+    }
+    free(buf);
+    h = h ? h : write_bat(k, block, where);
+    *ret = data;
     return h;
 }
 
@@ -683,7 +698,7 @@ static uint32_t write_metadata(struct disk *k, uint64_t at, int type, const stru
     metadata_item(table, &n, &value, "CDA348C7-445D-4471-9CC9-E9885251C556", v, 4, 6);
     if (type == DISK_DIFF)
         metadata_item(table, &n, &value, "A8D35F2D-B30B-454D-ABF7-D3D84834AB0C", locator, make_locator(locator, sizeof locator, parent_link, parent), 4);
-    uint32_t r = wr(k, at, table, (size_t)MIB);
+    uint32_t r = wr(k, at, table, value < MIB ? value : (size_t)MIB);      /* the rest of it is zero */
     free(table);
     return r;
 }
@@ -762,17 +777,6 @@ uint32_t disk_create(const char *path, int format, int type, uint64_t size, cons
         os_remove(path, &e);
     return h;
 }
-
-static bool all_zero(const uint8_t *p, size_t n)
-{
-    while (n && !*p) {
-        p++;
-        n--;
-    }
-    return !n;
-}
-
-#define STEP ((size_t)1 << 20)
 
 /* Whole contents of `from` into `to`, what is zero left out. */
 static uint32_t copy(struct disk *from, struct disk *to)

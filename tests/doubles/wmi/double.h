@@ -108,6 +108,10 @@ size_t dbl_vm_keys(struct dbl *d, const char *guid, uint8_t *buf, size_t n);
 void dbl_vm_serial_say(struct dbl *d, const char *guid, unsigned port, const void *bytes, size_t n);
 size_t dbl_vm_serial_heard(struct dbl *d, const char *guid, unsigned port, void *buf, size_t n);
 void dbl_vm_crash(struct dbl *d, const char *guid);    /* it goes off by itself */
+/* A state that nobody asked for: EnabledState 32781… when the host's disk is full, with HealthState 20 or 25. Power off leads out of it. */
+void dbl_vm_trouble(struct dbl *d, const char *guid, unsigned enabled_state, unsigned health);
+/* A job of somebody else on a VM, a backup for instance, that runs for ms. */
+void dbl_vm_job(struct dbl *d, const char *guid, unsigned job_type, unsigned ms);
 /* Path of the file that a disk drive holds: HostResource; NULL: none. Caller frees. */
 char *dbl_vm_medium(struct dbl *d, const char *guid, const char *controller, unsigned bus, unsigned lun);
 /* As the guest writes to its disk. 0 or an HRESULT. */
@@ -153,6 +157,8 @@ long dbl_live_connections(struct dbl *d);
 /* Which names were used, from both sides of the seam's schema; sorted. known: some version of Windows has it. */
 typedef void dbl_used_fn(void *arg, const char *kind, const char *ns, const char *class, const char *name, bool known);
 void dbl_used(struct dbl *d, dbl_used_fn *fn, void *arg);
+/* Names that were asked for and that no version of Windows has: one a line; "" when all was well. Caller frees. */
+char *dbl_unknown_names(struct dbl *d);
 /* What was asked for that Windows has but the double does not play: one a line; "" when all was well. Caller frees. */
 char *dbl_unmodelled(struct dbl *d);
 /* A line per call from now on, until dbl_free. Caller frees. */

@@ -49,7 +49,14 @@ struct dbl_options dbl_wild(const struct schema *schema, uint64_t seed)
         .warn_per_mille = 100,
         .language = languages[seed % 3],
         .client = seed % 5 == 0,
-        .guest = {.boot_ms = 500 + (unsigned)(seed * 7919 % 20000), .shutdown_ms = 200 + (unsigned)(seed * 104729 % 20000), .slow_keys = true},
+        .nat_once = seed % 4 == 1,
+        .guest = {.boot_ms = 500 + (unsigned)(seed * 7919 % 20000),
+                  .shutdown_ms = 200 + (unsigned)(seed * 104729 % 20000),
+                  .slow_keys = true,
+                  .ignores_shutdown = seed % 11 == 3,
+                  .no_services = seed % 13 == 5,
+                  .hangs = seed % 17 == 7,
+                  .black = seed % 19 == 9},
     };
 }
 

@@ -8,15 +8,7 @@
 
 static struct dobj *parse_settings(struct call *c)
 {
-    char *why = NULL;
-    const char *text = obj_str(c->in, "VirtualDiskSettingData");
-    struct dobj *o = text ? obj_parse(c->d, NS, text, &why) : NULL;
-    free(why);
-    if (o && !schema_isa(o->class, "Msvm_VirtualHardDiskSettingData")) {
-        obj_free(o);
-        o = NULL;
-    }
-    return o;
+    return obj_settings(c->d, obj_str(c->in, "VirtualDiskSettingData"), "Msvm_VirtualHardDiskSettingData");
 }
 
 static bool in_use(struct dbl *d, const char *path)

@@ -102,6 +102,28 @@ static struct inst *interface_of(struct dbl *d, const struct dobj *in)
     return NULL;
 }
 
+static struct inst *address_add(struct dbl *d, const char *ip, uint64_t bits, uint64_t index, const char *alias)
+{
+    struct inst *a = inst_new(d, NS, "MSFT_NetIPAddress");
+    AUTO_FREE char *name = x_printf("%s;%llu", ip, (unsigned long long)index);
+    obj_set_str(a->o, "SystemCreationClassName", "");
+    obj_set_str(a->o, "SystemName", d->host_name);
+    obj_set_str(a->o, "CreationClassName", "MSFT_NetIPAddress");
+    obj_set_str(a->o, "Name", name);
+    obj_set_str(a->o, "IPAddress", ip);
+    obj_set_uint(a->o, "PrefixLength", bits);
+    obj_set_uint(a->o, "AddressFamily", 2);
+    obj_set_uint(a->o, "Type", 1);
+    obj_set_uint(a->o, "PrefixOrigin", 1);
+    obj_set_uint(a->o, "SuffixOrigin", 1);
+    obj_set_uint(a->o, "AddressState", 4);
+    obj_set_uint(a->o, "Store", 1);
+    obj_set_uint(a->o, "InterfaceIndex", index);
+    obj_set_str(a->o, "InterfaceAlias", alias);
+    inst_enter(d, a);
+    return a;
+}
+
 /* Errors of this provider are Win32 codes: 87 bad parameter, 1168 no such interface, 5010 the address is there. */
 static uint32_t address_create(struct call *c)
 {
@@ -118,23 +140,7 @@ static uint32_t address_create(struct call *c)
     for (size_t i = 0; i < s->n; i++)
         if (schema_isa(s->at[i]->o->class, "MSFT_NetIPAddress") && !strcmp(obj_str(s->at[i]->o, "IPAddress"), address))
             return 5010;
-    struct inst *a = inst_new(d, NS, "MSFT_NetIPAddress");
-    AUTO_FREE char *name = x_printf("%s;%llu", address, (unsigned long long)obj_uint(on->o, "InterfaceIndex", 0));
-    obj_set_str(a->o, "SystemCreationClassName", "");
-    obj_set_str(a->o, "SystemName", d->host_name);
-    obj_set_str(a->o, "CreationClassName", "MSFT_NetIPAddress");
-    obj_set_str(a->o, "Name", name);
-    obj_set_str(a->o, "IPAddress", address);
-    obj_set_uint(a->o, "PrefixLength", bits);
-    obj_set_uint(a->o, "AddressFamily", 2);
-    obj_set_uint(a->o, "Type", 1);
-    obj_set_uint(a->o, "PrefixOrigin", 1);
-    obj_set_uint(a->o, "SuffixOrigin", 1);
-    obj_set_uint(a->o, "AddressState", 4);
-    obj_set_uint(a->o, "Store", 1);
-    obj_set_uint(a->o, "InterfaceIndex", obj_uint(on->o, "InterfaceIndex", 0));
-    obj_set_str(a->o, "InterfaceAlias", obj_str(on->o, "InterfaceAlias"));
-    inst_enter(d, a);
+    struct inst *a = address_add(d, address, bits, obj_uint(on->o, "InterfaceIndex", 0), obj_str(on->o, "InterfaceAlias"));
     if (obj_bool(c->in, "PassThru", false)) {
         struct dobj *copy = obj_clone(a->o);           /* embedded: no path */
         obj_set_objs(c->out, "CmdletOutput", &copy, 1);
@@ -212,17 +218,7 @@ uint32_t network_delete(struct dbl *d, struct inst *i)
 void network_populate(struct dbl *d)
 {
     adapter_add(d, "Ethernet", "4C0E5C4A-6F2F-4D7E-8B60-0D4B7F2E1A01");
-    struct inst *a = inst_new(d, NS, "MSFT_NetIPAddress");
-    obj_set_str(a->o, "SystemCreationClassName", "");
-    obj_set_str(a->o, "SystemName", d->host_name);
-    obj_set_str(a->o, "CreationClassName", "MSFT_NetIPAddress");
-    obj_set_str(a->o, "Name", "10.1.0.4;5");
-    obj_set_str(a->o, "IPAddress", "10.1.0.4");
-    obj_set_uint(a->o, "PrefixLength", 24);
-    obj_set_uint(a->o, "AddressFamily", 2);
-    obj_set_uint(a->o, "InterfaceIndex", 5);
-    obj_set_str(a->o, "InterfaceAlias", "Ethernet");
-    inst_enter(d, a);
+    address_add(d, "10.1.0.4", 24, 5, "Ethernet");
     /* the machine's only route out, which an own prefix must not cover */
     struct inst *r = inst_new(d, NS, "MSFT_NetRoute");
     obj_set_str(r->o, "InstanceID", "0.0.0.0/0;5");

@@ -18,7 +18,7 @@ void *x_calloc(size_t n, size_t size)
 
 void *x_grow(void *p, size_t n, size_t size)
 {
-    void *q = size && n > SIZE_MAX / size ? NULL : realloc(p, (n ? n : 1) * (size ? size : 1));
+    void *q = n <= SIZE_MAX / size ? realloc(p, (n ? n : 1) * size) : NULL;
     if (!q)
         abort();
     return q;
@@ -644,4 +644,14 @@ struct dobj *obj_parse(struct dbl *d, const char *ns, const char *text, char **w
     }
     blanks(&x);
     return ok && done && !*x.p ? o : refuse(o, why, x_dup("the text is not one well-formed INSTANCE"));
+}
+
+struct dobj *obj_settings(struct dbl *d, const char *text, const char *class)
+{
+    AUTO_FREE char *why = NULL;
+    struct dobj *o = text ? obj_parse(d, WMI_NS_HYPERV, text, &why) : NULL;
+    if (!o || schema_isa(o->class, class))
+        return o;
+    obj_free(o);
+    return NULL;
 }

@@ -201,6 +201,14 @@ static void check_start(struct call *c, struct vm *vm)
     else if (cpu && obj_uint(cpu->o, "VirtualQuantity", 1) > d->o.cpus)
         call_fail(c, 0xC0350005u, "'%s' has more processors than the host.", name);
     for (size_t n = 0; !c->error; n++) {
+        struct inst *i = vm_device(d, vm->settings, "Ethernet Connection", n);
+        const char *to = i ? obj_str_at(i->o, "HostResource", 0) : NULL;
+        if (!i)
+            break;
+        if (to && *to && !inst_by_path(d, NS, to))
+            call_fail(c, 0x80070002u, "'%s' could not find its virtual switch.", name);
+    }
+    for (size_t n = 0; !c->error; n++) {
         struct inst *i = vm_device(d, vm->settings, "Virtual Hard Disk", n);
         if (!i)
             break;
@@ -236,7 +244,8 @@ static uint32_t change_check(struct call *c)
         return RET_NOT_SUPPORTED;
     c->vm = vm;
     enum vm_state s = vm->state;
-    if (s != VM_RUNNING && s != VM_OFF && s != VM_SAVED && s != VM_PAUSED)
+    bool critical = s >= 32781;
+    if (s != VM_RUNNING && s != VM_OFF && s != VM_SAVED && s != VM_PAUSED && !(critical && want == 3))
         return RET_INVALID_STATE;
     bool ok;
     switch (want) {
@@ -309,6 +318,7 @@ static void change_apply(struct call *c)
         vm_power_on(d, vm);
         break;
     case 3:
+        obj_set_uint(vm->system->o, "HealthState", 5);
         vm_power_off(d, vm);
         break;
     case 4:

@@ -37,6 +37,19 @@ static bool expr_is_valid(const struct schema_class *c, const struct wql_expr *x
     return str_to_u64(digits, UINT64_MAX, &u);
 }
 
+/* Notes what WHERE compares. */
+static void note(struct dbl *d, const struct schema_class *c, const struct wql_expr *x)
+{
+    if (!x)
+        return;
+    if (x->property && !str_starts(x->property, "__")) {
+        int at = schema_member_any(&c->layout, x->property);
+        usage_add(d, "property", c->ns, c->name, at < 0 ? x->property : c->layout.at[at].name, at >= 0);
+    }
+    note(d, c, x->left);
+    note(d, c, x->right);
+}
+
 static int compare(const struct schema_member *m, const struct wmi_value *v, const char *literal)
 {
     if (is_text(m)) {
@@ -189,10 +202,12 @@ static uint32_t select_rows(struct dbl *d, struct space *s, const struct wql *q,
     for (size_t i = 0; i < q->n_columns; i++) {
         if (str_starts(q->columns[i], "__"))
             continue;
-        usage_add(d, "property", s->name, c->name, q->columns[i], schema_member_any(&c->layout, q->columns[i]) >= 0);
+        int at = schema_member_any(&c->layout, q->columns[i]);
+        usage_add(d, "property", s->name, c->name, at < 0 ? q->columns[i] : c->layout.at[at].name, at >= 0);
         if (schema_member(&c->layout, q->columns[i]) < 0)
             return WMI_E_INVALID_QUERY;
     }
+    note(d, c, q->where);
     if (!expr_is_valid(c, q->where))
         return WMI_E_INVALID_QUERY;
     bool any = false;
@@ -246,7 +261,8 @@ static uint32_t associators(struct dbl *d, struct space *s, const struct wql *q,
     for (size_t i = 0; i < ARRAY_LEN(classes); i++) {
         if (!classes[i])
             continue;
-        usage_add(d, "class", s->name, classes[i], "", schema_class_any(d->schema, s->name, classes[i]) != NULL);
+        const struct schema_class *c = schema_class_any(d->schema, s->name, classes[i]);
+        usage_add(d, "class", s->name, c ? c->name : classes[i], "", c != NULL);
         if (!schema_class(d->schema, s->name, classes[i]))
             return WMI_E_INVALID_CLASS;
     }

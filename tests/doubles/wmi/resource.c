@@ -334,6 +334,11 @@ void boot_source_remove(struct dbl *d, struct vm *vm, struct inst *device)
 static uint32_t check_quantity(struct dbl *d, const struct dobj *now, const struct dobj *given, unsigned type)
 {
     uint64_t quantity = obj_uint(given, "VirtualQuantity", now ? obj_uint(now, "VirtualQuantity", 1) : type == 4 ? 1024 : 1);
+    if (type == 3 && (obj_uint(given, "Limit", 0) > 100000 || obj_uint(given, "Reservation", 0) > 100000 || obj_uint(given, "Weight", 0) > 10000))
+        return RET_INVALID_PARAMETER;
+    uint64_t buffer = type == 4 && schema_isa(given->class, "Msvm_MemorySettingData") ? obj_uint(given, "TargetMemoryBuffer", 20) : 20;
+    if (buffer < 5 || buffer > 2000)
+        return RET_INVALID_PARAMETER;
     if (type == 3)
         return quantity == 0 || (quantity > d->o.cpus && !choose(d, DBL_CPUS_AT_START)) ? RET_INVALID_PARAMETER : 0;
     uint64_t min = obj_uint(given, "Reservation", now ? obj_uint(now, "Reservation", 512) : 512);
@@ -583,14 +588,6 @@ struct inst *resource_add(struct call *c, struct vm *vm, const struct dobj *o)
     return i;
 }
 
-static struct dobj *parse(struct dbl *d, const char *text)
-{
-    char *why = NULL;
-    struct dobj *o = text ? obj_parse(d, NS, text, &why) : NULL;
-    free(why);
-    return o;
-}
-
 /* The VM's settings; its own path is taken too. */
 static struct vm *affected_vm(struct call *c)
 {
@@ -603,7 +600,7 @@ static uint32_t add_check(struct call *c)
     c->vm = affected_vm(c);
     uint32_t r = c->vm && obj_n(c->in, "ResourceSettings") ? 0 : RET_INVALID_PARAMETER;
     for (size_t i = 0; r == 0 && i < obj_n(c->in, "ResourceSettings"); i++) {
-        struct dobj *o = parse(c->d, obj_str_at(c->in, "ResourceSettings", i));
+        struct dobj *o = obj_settings(c->d, obj_str_at(c->in, "ResourceSettings", i), "CIM_SettingData");
         r = o ? resource_check(c->d, c->vm, o, false) : RET_INVALID_PARAMETER;
         obj_free(o);
     }
@@ -620,7 +617,7 @@ static void add_apply(struct call *c)
         return;
     }
     for (size_t i = 0; !c->error && i < obj_n(c->in, "ResourceSettings") && n < ARRAY_LEN(made); i++) {
-        struct dobj *o = parse(c->d, obj_str_at(c->in, "ResourceSettings", i));
+        struct dobj *o = obj_settings(c->d, obj_str_at(c->in, "ResourceSettings", i), "CIM_SettingData");
         struct inst *r = resource_add(c, vm, o);
         if (r)
             made[n++] = r;
@@ -676,7 +673,7 @@ static uint32_t modify_check(struct call *c)
 {
     uint32_t r = obj_n(c->in, "ResourceSettings") ? 0 : RET_INVALID_PARAMETER;
     for (size_t i = 0; r == 0 && i < obj_n(c->in, "ResourceSettings"); i++) {
-        struct dobj *o = parse(c->d, obj_str_at(c->in, "ResourceSettings", i));
+        struct dobj *o = obj_settings(c->d, obj_str_at(c->in, "ResourceSettings", i), "CIM_SettingData");
         struct inst *device = o && schema_isa(o->class, "CIM_ResourceAllocationSettingData") ? device_of(c->d, o) : NULL;
         if (device)
             c->vm = device->vm;
@@ -691,7 +688,7 @@ static void modify_apply(struct call *c)
     struct inst *done[64];
     size_t n = 0;
     for (size_t i = 0; !c->error && i < obj_n(c->in, "ResourceSettings") && n < ARRAY_LEN(done); i++) {
-        struct dobj *o = parse(c->d, obj_str_at(c->in, "ResourceSettings", i));
+        struct dobj *o = obj_settings(c->d, obj_str_at(c->in, "ResourceSettings", i), "CIM_SettingData");
         struct inst *device = device_of(c->d, o);
         if (device)
             resource_modify(c, device->vm, device, o);

@@ -285,6 +285,12 @@ static int seam_spawn(struct wmi *wmi, const char *class_name, const struct wmi_
     return r;
 }
 
+static void note_method(struct dbl *d, const struct schema_class *class, const char *method)
+{
+    const struct schema_method *m = schema_method_any(class, method);
+    usage_add(d, "method", class->ns, class->name, m ? m->name : method, m != NULL);
+}
+
 static int seam_method(struct wmi *wmi, const char *class_name, const char *method, const struct wmi_wait *w, struct wmi_object **ret, struct err *e)
 {
     struct conn *c = conn_of(wmi);
@@ -293,7 +299,7 @@ static int seam_method(struct wmi *wmi, const char *class_name, const char *meth
     const struct schema_class *class = NULL;
     const struct schema_method *m = NULL;
     if (!h && (h = find_class(c, class_name, &class)) == 0) {
-        usage_add(c->d, "method", class->ns, class->name, method, schema_method_any(class, method) != NULL);
+        note_method(c->d, class, method);
         if (!(m = schema_method(class, method)))
             h = WMI_E_INVALID_METHOD;
     }
@@ -330,7 +336,7 @@ static int seam_exec(struct wmi *wmi, const char *path, const char *method, stru
     if (!h)
         h = find_class(c, p.class, &class);
     if (!h) {
-        usage_add(c->d, "method", class->ns, class->name, method, schema_method_any(class, method) != NULL);
+        note_method(c->d, class, method);
         if (!(m = schema_method(class, method)))
             h = WMI_E_INVALID_METHOD;
         else if (p.is_class && !m->is_static)
@@ -410,6 +416,8 @@ static int member_of(const struct dobj *o, const char *name)
 {
     int any = schema_member_any(o->layout, name);
     const struct schema_class *c = o->class ? o->class : o->owner;
+    if (any >= 0)
+        name = o->layout->at[any].name;                /* as the schema spells it */
     AUTO_FREE char *param = o->class ? NULL : x_printf("%s(%s)", o->method->name, name);
     usage_add(o->d, o->class ? "property" : "parameter", c->ns, c->name, param ? param : name, any >= 0);
     return schema_member(o->layout, name);

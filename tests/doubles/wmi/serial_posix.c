@@ -15,15 +15,40 @@ struct serial_port {
     pthread_t thread;
     pid_t owner;                                       /* a child after fork has no thread */
     int listening, client, wake;
+    int plug[4];                                       /* connections of our own that fill the queue: whoever else comes is told to wait */
     bool stop, echo;
+    struct sockaddr_un address;
+    socklen_t address_length;
     struct strbuf out, in;                             /* to the client, from the client */
 };
+
+/* While there is a client, the pipe is busy: connect says EAGAIN, as CreateFile says ERROR_PIPE_BUSY. */
+static void plug(struct serial_port *p)
+{
+    for (size_t i = 0; i < ARRAY_LEN(p->plug); i++) {
+        p->plug[i] = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        if (p->plug[i] >= 0 && connect(p->plug[i], (struct sockaddr *)&p->address, p->address_length) < 0) {
+            close(p->plug[i]);
+            p->plug[i] = -1;
+        }
+    }
+}
+
+static void unplug(struct serial_port *p)
+{
+    for (size_t i = 0; i < ARRAY_LEN(p->plug); i++) {
+        if (p->plug[i] >= 0)
+            close(p->plug[i]);
+        p->plug[i] = -1;
+    }
+}
 
 static void drop_client(struct serial_port *p)
 {
     if (p->client >= 0)
         close(p->client);
     p->client = -1;
+    unplug(p);
     strbuf_reset(&p->out);
 }
 
@@ -69,9 +94,13 @@ static void *serve(void *arg)
             break;
         if (f[1].revents & POLLIN) {
             int fd = accept4(p->listening, NULL, NULL, SOCK_CLOEXEC);
-            if (fd >= 0) {
+            char c;
+            if (fd >= 0 && recv(fd, &c, 1, MSG_PEEK | MSG_DONTWAIT) == 0) {
+                close(fd);                             /* gone already: one of ours, most likely */
+            } else if (fd >= 0) {
                 p->client = fd;
                 strbuf_reset(&p->out);                 /* what was said before is lost */
+                plug(p);
             }
         } else if (f[2].revents) {
             if (f[2].revents & POLLOUT)
@@ -109,7 +138,8 @@ struct serial_port *serial_open(const char *pipe, bool echo)
         return NULL;
     }
     struct serial_port *p = x_calloc(1, sizeof *p);
-    *p = (struct serial_port){.listening = fd, .client = -1, .wake = wake_fd, .echo = echo, .owner = getpid()};
+    *p = (struct serial_port){.listening = fd, .client = -1, .wake = wake_fd, .plug = {-1, -1, -1, -1}, .echo = echo, .owner = getpid(),
+                              .address = a, .address_length = length};
     pthread_mutex_init(&p->lock, NULL);
     if (pthread_create(&p->thread, NULL, serve, p))
         abort();
@@ -128,6 +158,7 @@ void serial_close(struct serial_port *p)
         pthread_join(p->thread, NULL);
         pthread_mutex_destroy(&p->lock);
     }
+    unplug(p);
     close(p->listening);
     close(p->wake);
     if (p->client >= 0)

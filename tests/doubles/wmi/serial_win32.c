@@ -17,13 +17,20 @@ struct serial_port {
 };
 
 /* Begins to wait for a client. false: one is there already. */
+static bool listen_now(struct serial_port *p, OVERLAPPED *o)
+{
+    ResetEvent(o->hEvent);
+    bool pending = ConnectNamedPipe(p->pipe, o) || GetLastError() != ERROR_PIPE_CONNECTED;
+    p->connected = !pending;
+    strbuf_reset(&p->out);
+    return pending;
+}
+
+/* The client is gone: another one may come. */
 static bool listen_again(struct serial_port *p, OVERLAPPED *o)
 {
     DisconnectNamedPipe(p->pipe);
-    p->connected = false;
-    strbuf_reset(&p->out);
-    ResetEvent(o->hEvent);
-    return ConnectNamedPipe(p->pipe, o) || GetLastError() != ERROR_PIPE_CONNECTED;
+    return listen_now(p, o);
 }
 
 /* What was said goes out, as much as the client takes now. false: it is gone. */
@@ -51,8 +58,7 @@ static void *serve(void *arg)
     OVERLAPPED o = {.hEvent = CreateEventW(NULL, TRUE, FALSE, NULL)};
     HANDLE events[2] = {o.hEvent, p->wake};
     pthread_mutex_lock(&p->lock);
-    bool pending = listen_again(p, &o), reading = false;
-    p->connected = !pending;
+    bool pending = listen_now(p, &o), reading = false;
     while (!p->stop) {
         if (p->connected && p->out.len && !to_client(p)) {
             CancelIoEx(p->pipe, &o);
@@ -64,7 +70,6 @@ static void *serve(void *arg)
             reading = ReadFile(p->pipe, buf, sizeof buf, NULL, &o) || GetLastError() == ERROR_IO_PENDING;
             if (!reading) {
                 pending = listen_again(p, &o);
-                p->connected = !pending;
                 continue;
             }
         }
@@ -87,7 +92,6 @@ static void *serve(void *arg)
             reading = false;
         } else {
             pending = listen_again(p, &o);
-            p->connected = !pending;
             reading = false;
         }
     }

@@ -150,11 +150,9 @@ static uint32_t create_check(struct call *c)
     if (!c->vm || obj_uint(c->in, "SnapshotType", 0) != 2)
         return RET_INVALID_PARAMETER;
     if (text && *text) {
-        char *why = NULL;
-        struct dobj *o = obj_parse(c->d, NS, text, &why);
-        bool ok = o && schema_isa(o->class, "Msvm_VirtualSystemSnapshotSettingData");
+        struct dobj *o = obj_settings(c->d, text, "Msvm_VirtualSystemSnapshotSettingData");
+        bool ok = o != NULL;
         obj_free(o);
-        free(why);
         if (!ok)
             return RET_INVALID_PARAMETER;
     }

@@ -120,23 +120,11 @@ static void port_remove(struct dbl *d, struct inst *p)
 
 /* ---- methods ---- */
 
-static struct dobj *parse(struct call *c, const char *text, const char *class)
-{
-    char *why = NULL;
-    struct dobj *o = text ? obj_parse(c->d, NS, text, &why) : NULL;
-    free(why);
-    if (o && !schema_isa(o->class, class)) {
-        obj_free(o);
-        o = NULL;
-    }
-    return o;
-}
-
 static uint32_t check_ports(struct call *c)
 {
     uint32_t r = 0;
     for (size_t i = 0; r == 0 && i < obj_n(c->in, "ResourceSettings"); i++) {
-        struct dobj *o = parse(c, obj_str_at(c->in, "ResourceSettings", i), "Msvm_EthernetPortAllocationSettingData");
+        struct dobj *o = obj_settings(c->d, obj_str_at(c->in, "ResourceSettings", i), "Msvm_EthernetPortAllocationSettingData");
         r = o ? 0 : RET_INVALID_PARAMETER;
         obj_free(o);
     }
@@ -147,7 +135,7 @@ static size_t add_ports(struct call *c, struct inst *sw, struct inst **made, siz
 {
     size_t n = 0;
     for (size_t i = 0; !c->error && i < obj_n(c->in, "ResourceSettings") && n < room; i++) {
-        struct dobj *o = parse(c, obj_str_at(c->in, "ResourceSettings", i), "Msvm_EthernetPortAllocationSettingData");
+        struct dobj *o = obj_settings(c->d, obj_str_at(c->in, "ResourceSettings", i), "Msvm_EthernetPortAllocationSettingData");
         enum port kind = port_kind(c->d, o);
         if (kind == PORT_BAD)
             call_fail(c, RET_NOT_FOUND, "The object '%s' was not found.", obj_str_at(o, "HostResource", 0) ? obj_str_at(o, "HostResource", 0) : "");
@@ -169,7 +157,7 @@ static void switch_remove(struct dbl *d, struct inst *sw)
 
 static uint32_t define_check(struct call *c)
 {
-    struct dobj *o = parse(c, obj_str(c->in, "SystemSettings"), "Msvm_VirtualEthernetSwitchSettingData");
+    struct dobj *o = obj_settings(c->d, obj_str(c->in, "SystemSettings"), "Msvm_VirtualEthernetSwitchSettingData");
     uint32_t r = o ? check_ports(c) : RET_INVALID_PARAMETER;
     obj_free(o);
     return r;
@@ -179,7 +167,7 @@ static void define_apply(struct call *c)
 {
     char guid[37];
     guid_new(c->d, guid);
-    struct dobj *o = parse(c, obj_str(c->in, "SystemSettings"), "Msvm_VirtualEthernetSwitchSettingData");
+    struct dobj *o = obj_settings(c->d, obj_str(c->in, "SystemSettings"), "Msvm_VirtualEthernetSwitchSettingData");
     struct inst *sw = switch_new(c->d, guid, o), *ports[8];
     obj_free(o);
     add_ports(c, sw, ports, ARRAY_LEN(ports));
@@ -225,7 +213,7 @@ static void destroy_apply(struct call *c)
 
 static uint32_t modify_check(struct call *c)
 {
-    struct dobj *o = parse(c, obj_str(c->in, "SystemSettings"), "Msvm_VirtualEthernetSwitchSettingData");
+    struct dobj *o = obj_settings(c->d, obj_str(c->in, "SystemSettings"), "Msvm_VirtualEthernetSwitchSettingData");
     const char *id = o ? obj_str(o, "InstanceID") : NULL;
     uint32_t r = id && inst_by_key(c->d, NS, "Msvm_VirtualEthernetSwitchSettingData", "InstanceID", id) ? 0 : RET_INVALID_PARAMETER;
     obj_free(o);
@@ -234,7 +222,7 @@ static uint32_t modify_check(struct call *c)
 
 static void modify_apply(struct call *c)
 {
-    struct dobj *o = parse(c, obj_str(c->in, "SystemSettings"), "Msvm_VirtualEthernetSwitchSettingData");
+    struct dobj *o = obj_settings(c->d, obj_str(c->in, "SystemSettings"), "Msvm_VirtualEthernetSwitchSettingData");
     struct inst *s = inst_by_key(c->d, NS, "Msvm_VirtualEthernetSwitchSettingData", "InstanceID", obj_str(o, "InstanceID"));
     if (s) {
         struct inst *sw = link_other(space_of(c->d, NS), "Msvm_SettingsDefineState", s, 0);

@@ -54,9 +54,27 @@ void usage_add(struct dbl *d, const char *kind, const char *ns, const char *clas
 
 void dbl_used(struct dbl *d, dbl_used_fn *fn, void *arg)
 {
-    struct usage *u = d->usage;
-    for (size_t i = 0; u && i < u->n; i++)
+    struct usage *u = __atomic_load_n(&d->usage, __ATOMIC_ACQUIRE);
+    if (!u)
+        return;
+    pthread_mutex_lock(&u->lock);
+    for (size_t i = 0; i < u->n; i++)
         fn(arg, u->at[i].kind, u->at[i].ns, u->at[i].class, u->at[i].name, u->at[i].known);
+    pthread_mutex_unlock(&u->lock);
+}
+
+static void add_unknown(void *arg, const char *kind, const char *ns, const char *class, const char *name, bool known)
+{
+    if (!known)
+        strbuf_addf(arg, "%s %s.%s of %s\n", kind, class, name, ns);
+}
+
+char *dbl_unknown_names(struct dbl *d)
+{
+    struct strbuf b = {0};
+    strbuf_adds(&b, "");
+    dbl_used(d, add_unknown, &b);
+    return strbuf_steal(&b);
 }
 
 void usage_free(struct usage *u)

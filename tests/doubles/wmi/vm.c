@@ -136,7 +136,8 @@ static uint32_t make_files(struct dbl *d, struct vm *vm)
     static const char *const ends[] = {"vmcx", "vmrs"};
     for (size_t i = 0; i < ARRAY_LEN(ends); i++) {
         AUTO_FREE char *path = x_printf("%s/%s.%s", dir, vm->guid, ends[i]);
-        if (os_write_file(path, vm->guid, strlen(vm->guid), 0, &e) < 0)
+        AUTO(os_file_close_ptr) struct os_file *f = NULL;
+        if (os_file_open(path, OS_WRITE | OS_CREATE, &f, &e) < 0 || os_file_pwrite(f, vm->guid, strlen(vm->guid), 0, &e) < 0)
             return 0x80070005u;
     }
     vm->config_root = x_dup(root);
@@ -256,40 +257,48 @@ static bool boot_order_is_whole(const struct dobj *o)
     return n == 4;
 }
 
+/* Values that are documented one by one, and the Secure Boot templates that a host has. */
+static bool values_are_known(const struct dobj *o)
+{
+    static const struct { const char *name; uint64_t min, max; } ranges[] = {
+        {"AutomaticStartupAction", 2, 4}, {"AutomaticShutdownAction", 2, 4}, {"AutomaticRecoveryAction", 2, 4}, {"UserSnapshotType", 2, 5},
+        {"ConsoleMode", 0, 3},            {"NetworkBootPreferredProtocol", 4096, 4097}};
+    static const char *const templates[] = {"1734c6e8-3154-4dda-ba5f-a874cc483422", "272e7447-90a4-4563-a4b9-8e4ab00526ce",
+                                            "4292ae2b-ee2c-42b5-a969-dd8f8689f6f3"};
+    for (size_t i = 0; i < ARRAY_LEN(ranges); i++) {
+        uint64_t v = obj_uint(o, ranges[i].name, ranges[i].min);
+        if (v < ranges[i].min || v > ranges[i].max)
+            return false;
+    }
+    const char *id = obj_str(o, "SecureBootTemplateId");
+    bool known = !id || !*id;
+    for (size_t i = 0; i < ARRAY_LEN(templates); i++)
+        known = known || str_ieq(id, templates[i]);
+    return known;
+}
+
 static uint32_t check_settings(const struct dobj *o, unsigned generation)
 {
     const char *name = obj_str(o, "ElementName");
     size_t chars = 0;
     for (const char *p = name ? name : ""; *p; p++)
         chars += (*p & 0xC0) != 0x80;
-    if (chars > 100)
+    if (chars > 100 || !values_are_known(o))
         return RET_INVALID_PARAMETER;
     if (generation == 1 && (obj_bool(o, "SecureBootEnabled", false) || obj_n(o, "BootSourceOrder") || !boot_order_is_whole(o)))
         return RET_INVALID_PARAMETER;
     return 0;
 }
 
-static struct dobj *parse_as(struct call *c, const char *text, const char *class)
-{
-    char *why = NULL;
-    struct dobj *o = text ? obj_parse(c->d, NS, text, &why) : NULL;
-    free(why);
-    if (o && !schema_isa(o->class, class)) {
-        obj_free(o);
-        o = NULL;
-    }
-    return o;
-}
-
 static uint32_t define_check(struct call *c)
 {
-    struct dobj *o = parse_as(c, obj_str(c->in, "SystemSettings"), "Msvm_VirtualSystemSettingData");
+    struct dobj *o = obj_settings(c->d, obj_str(c->in, "SystemSettings"), "Msvm_VirtualSystemSettingData");
     if (!o)
         return RET_INVALID_PARAMETER;
     const char *sub = obj_str(o, "VirtualSystemSubType");
     uint32_t r = sub && strcmp(sub, GEN1) != 0 && strcmp(sub, GEN2) != 0 ? RET_INVALID_PARAMETER : check_settings(o, generation_of(o));
     for (size_t i = 0; r == 0 && i < obj_n(c->in, "ResourceSettings"); i++) {
-        struct dobj *s = parse_as(c, obj_str_at(c->in, "ResourceSettings", i), "CIM_ResourceAllocationSettingData");
+        struct dobj *s = obj_settings(c->d, obj_str_at(c->in, "ResourceSettings", i), "CIM_ResourceAllocationSettingData");
         r = s ? resource_check(c->d, NULL, s, true) : RET_INVALID_PARAMETER;
         obj_free(s);
     }
@@ -303,14 +312,14 @@ static uint32_t define_check(struct call *c)
 static void define_apply(struct call *c)
 {
     struct dbl *d = c->d;
-    struct dobj *o = parse_as(c, obj_str(c->in, "SystemSettings"), "Msvm_VirtualSystemSettingData");
+    struct dobj *o = obj_settings(c->d, obj_str(c->in, "SystemSettings"), "Msvm_VirtualSystemSettingData");
     struct vm *vm = vm_new(d, o, false);
     obj_free(o);
     uint32_t h = make_files(d, vm);
     if (h)
         call_fail(c, h, "'%s' could not be created in %s.", obj_str(vm->settings->o, "ElementName"), obj_str(vm->settings->o, "ConfigurationDataRoot"));
     for (size_t i = 0; !c->error && i < obj_n(c->in, "ResourceSettings"); i++) {
-        struct dobj *s = parse_as(c, obj_str_at(c->in, "ResourceSettings", i), "CIM_ResourceAllocationSettingData");
+        struct dobj *s = obj_settings(c->d, obj_str_at(c->in, "ResourceSettings", i), "CIM_ResourceAllocationSettingData");
         struct inst *device = schema_isa(s->class, "Msvm_MemorySettingData")      ? vm_device(d, vm->settings, "Memory", 0)
                               : schema_isa(s->class, "Msvm_ProcessorSettingData") ? vm_device(d, vm->settings, "Processor", 0)
                                                                                   : NULL;
@@ -344,7 +353,7 @@ static struct inst *settings_of(struct call *c, const struct dobj *given)
 
 static uint32_t modify_check(struct call *c)
 {
-    struct dobj *o = parse_as(c, obj_str(c->in, "SystemSettings"), "Msvm_VirtualSystemSettingData");
+    struct dobj *o = obj_settings(c->d, obj_str(c->in, "SystemSettings"), "Msvm_VirtualSystemSettingData");
     struct inst *i = o ? settings_of(c, o) : NULL;
     uint32_t r = i ? check_settings(o, i->vm->generation) : RET_INVALID_PARAMETER;
     if (i) {
@@ -409,7 +418,7 @@ static bool reorder_boot(struct dbl *d, struct inst *settings, const struct dobj
 static void modify_apply(struct call *c)
 {
     struct dbl *d = c->d;
-    struct dobj *o = parse_as(c, obj_str(c->in, "SystemSettings"), "Msvm_VirtualSystemSettingData");
+    struct dobj *o = obj_settings(c->d, obj_str(c->in, "SystemSettings"), "Msvm_VirtualSystemSettingData");
     struct inst *i = settings_of(c, o);
     if (!i) {
         call_fail(c, RET_NOT_FOUND, "The virtual machine was not found.");
@@ -470,7 +479,7 @@ static uint32_t format_error(struct call *c)
     AUTO_STRBUF struct strbuf b = {0};
     strbuf_adds(&b, "");
     for (size_t i = 0; i < obj_n(c->in, "Errors"); i++) {
-        struct dobj *e = parse_as(c, obj_str_at(c->in, "Errors", i), "Msvm_Error");
+        struct dobj *e = obj_settings(c->d, obj_str_at(c->in, "Errors", i), "Msvm_Error");
         if (!e)
             return RET_INVALID_PARAMETER;
         strbuf_addf(&b, "%s%s", b.len ? "\n" : "", obj_str(e, "Message") ? obj_str(e, "Message") : "");
