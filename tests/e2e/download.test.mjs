@@ -5,7 +5,7 @@ import crypto from 'node:crypto';
 import fs from 'node:fs';
 import path from 'node:path';
 import { Daemon } from './lib/daemon.mjs';
-import { local, native, test } from './lib/platform.mjs';
+import { local, native, sparse, test } from './lib/platform.mjs';
 import { Azurite } from './lib/azurite.mjs';
 import { BlobServer } from './lib/blobserver.mjs';
 import { makeVhd } from './lib/image.mjs';
@@ -102,7 +102,7 @@ test('a block blob: all bytes are read, and zeros are still not stored', async (
     const progress = await same(job, 0, small, SMALL);
     assert.ok(progress.transferred_bytes >= SMALL);
     const onDisk = du(local(job.disks[0].path));
-    assert.ok(onDisk < du(small) * 1.02, `${onDisk} bytes on disk, ${du(small)} at the source`);
+    if (sparse) assert.ok(onDisk < du(small) * 1.02, `${onDisk} bytes on disk, ${du(small)} at the source`);
     await api.deleteJob(job.id);
 });
 
