@@ -2,8 +2,10 @@
 // Windows or Wine lacks. e2e.sh prints them at its end.
 const NO_GUEST = 'the hypervisor is a double: nothing runs in its virtual machines';
 
-export const skips = [
+const all = [
     { file: 'azure-double.test.mjs', why: 'tests the double of Azure alone, without a daemon', tests: ['*'] },
+    // what they test lies above the platform; azure-secrets is the sample of it
+    ...['discovery', 'export', 'refuse', 'trouble'].map((x) => ({ file: `azure-${x}.test.mjs`, why: 'in make soak only', tests: ['*'], soak: true })),
     { file: 'azure-signin.test.mjs', why: 'its `az` is a shell script; test_token and azure-secrets sign in on Windows', tests: ['*'] },
     { file: 'bad-sources.test.mjs', why: 'Windows has no limit of the size of files', tests: ['disk full: a limit of the size of files'] },
     { file: 'client.test.mjs', why: NO_GUEST, tests: ['a VM: list, screen, keys, serial, checkpoints, DVD, disks, export'] },
@@ -12,3 +14,4 @@ export const skips = [
     { file: 'secrets.test.mjs', why: 'Wine folds access lists into mode bits; tests/unit/test_os.c looks at the lists',
         tests: ['files with secrets are for their owner alone'] },
 ];
+export const skips = all.filter((s) => !(s.soak && process.env.SOAK === '1'));
