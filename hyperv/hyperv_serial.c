@@ -13,7 +13,7 @@
 #define LOOK_MS 20u
 #define LOOK_LATER_MS 500u
 #define OFF_MS 2000
-#define READ_MS 200u
+#define READ_MS 50u                                    /* also how long its end is waited for */
 #define STALL_MS 5000                                  /* a guest that takes no byte for so long has no reader on its port */
 
 struct hyperv_serial {

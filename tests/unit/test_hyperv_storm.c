@@ -160,7 +160,7 @@ static void weather(struct storm *t, const struct scenario_step *step, unsigned 
 static void faults(void **state)
 {
     (void)state;
-    unsigned one = from_environment("HYPERV_SEED", 0), n = soak() ? 1000 : 60, fired = 0;
+    unsigned one = from_environment("HYPERV_SEED", 0), n = soak() ? 1000 : 40, fired = 0;
     for (unsigned seed = one ? one : 1; seed <= (one ? one : n); seed++) {
         struct storm t = {0};
         storm_new(&t, seed);
@@ -268,7 +268,7 @@ static bool dies_at(unsigned seed, unsigned at, bool after)
 static void deaths(void **state)
 {
     (void)state;
-    unsigned n = soak() ? 1000 : 50, died = 0;
+    unsigned n = soak() ? 1000 : 30, died = 0;
     if (from_environment("HYPERV_SEED", 0))
         return;
     sem_init(&frozen, 0, 0);
