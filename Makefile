@@ -1,7 +1,7 @@
 # vmrecover. `make help` lists the targets.
 #
 # Variables: SAN=address,undefined | thread (sanitizer build, in a folder of its own), CC, CFLAGS, PREFIX, DESTDIR,
-# TESTS (a pattern of unit and end-to-end test names for `make check`), V=1 (show the commands).
+# WIN64_CACHE (packaging/windows/rules.mk), TESTS (a pattern of unit and end-to-end test names for `make check`), V=1 (show the commands).
 
 VERSION := 0.1.0
 CC      := $(if $(filter default,$(origin CC)),gcc,$(CC))
@@ -16,34 +16,40 @@ CFLAGS   ?= -O2 -g
 HARDEN   := $(if $(SAN),,-D_FORTIFY_SOURCE=2) -fstack-protector-strong -fPIE
 SANFLAGS := $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer $(if $(findstring undefined,$(SAN)),-fno-sanitize-recover=undefined))
 DEFS     := -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -DVMR_VERSION='"$(VERSION)"' -I.
-PKGS     := libmicrohttpd libcurl jansson sqlite3 inih libpng expat libcrypto
+PKGS     := libmicrohttpd libcurl jansson sqlite3 libpng expat libcrypto ext2fs com_err
 PKGFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 LIBS     := $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lpthread
 CLILIBS  := $(shell pkg-config --libs libcurl jansson libcrypto 2>/dev/null) -lpthread
-ALLFLAGS := -std=gnu17 $(DEFS) $(WARN) $(HARDEN) $(SANFLAGS) $(PKGFLAGS) $(CFLAGS)
-LINKFLAGS := $(SANFLAGS) -pie -Wl,-z,relro,-z,now $(LDFLAGS)
+ALLFLAGS  = -std=gnu17 $(DEFS) $(WARN) $(HARDEN) $(SANFLAGS) $(PKGFLAGS) $(CFLAGS)
+LINKFLAGS = $(SANFLAGS) -pie -Wl,-z,relro,-z,now $(LDFLAGS)
+EXE      :=
+FINISH   := :
 
 # Sources: each folder of the layout, less the other platform's files. main() lives in service/main.c and api/cli/main.c.
 FOLDERS  := common db storage storage/azure storage/transfer storage/image hyperv api service
 pick      = $(filter-out %_posix.c %_win32.c,$(1)) $(filter %_$(OS).c,$(1))
 LIB_SRCS := $(filter-out service/main.c,$(call pick,$(wildcard $(addsuffix /*.c,$(FOLDERS)))))
 CLI_SRCS := $(call pick,$(wildcard api/cli/*.c) $(wildcard common/*.c))
-UNIT     := $(patsubst tests/unit/%.c,%,$(wildcard tests/unit/test_*.c))
-UNIT_LIB := $(filter-out tests/unit/test_%.c,$(wildcard tests/unit/*.c))
+UNIT     := $(patsubst tests/unit/%.c,%,$(call pick,$(wildcard tests/unit/test_*.c)))
+UNIT_LIB := $(filter-out tests/unit/test_%.c,$(call pick,$(wildcard tests/unit/*.c)))
 DOUBLES  := $(call pick,$(wildcard tests/doubles/wmi/*.c))
-ALL_C    := $(wildcard $(addsuffix /*.[ch],$(FOLDERS) api/cli tests/unit tests/fuzz tests/bench tests/doubles tests/doubles/wmi))
+ALL_C    := $(wildcard $(addsuffix /*.[ch],$(FOLDERS) api/cli tests/unit tests/fuzz tests/bench tests/doubles tests/doubles/wmi tests/doubles/com))
 
 Q        := $(if $(V),,@)
 obj       = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 
 .PHONY: all help deps check soak check-unit check-e2e check-valgrind demo bench fuzz fuzz-programs unit-programs bench-programs lint format install deb clean
+.DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
 .SECONDARY:
 
-all: $(BUILD)/vmrecoverd $(BUILD)/vmrecover
+# the Windows build: the same sources, other flags and libraries
+include packaging/windows/rules.mk
+
+all: $(BUILD)/vmrecoverd$(EXE) $(BUILD)/vmrecover$(EXE)
 
 help:
-	@sed -n 's/^## //p' $(firstword $(MAKEFILE_LIST))
+	@sed -n 's/^## //p' $(firstword $(MAKEFILE_LIST)) | sed 's/$$(VERSION)/$(VERSION)/g'
 
 ## make                  build/vmrecoverd and build/vmrecover
 ## make deps             install what building and testing need (Debian)
@@ -51,47 +57,52 @@ help:
 ## make check            all tests (SAN=address,undefined or SAN=thread for sanitizers)
 ## make soak             the same with the full counts
 ## make check-valgrind   unit and end-to-end tests under valgrind
+## make check-windows    the tests of the Windows build alone, under Wine
 ## make lint             clang-tidy, cppcheck, clang's warnings
 ## make fuzz             each parser of outside bytes for a minute
 ## make bench            vmrecover beside AzCopy; the API with 10,000 jobs
 ## make install          DESTDIR and PREFIX are respected
+## make windows          build/win64: the executables, an MSI and a zip
 ## make deb              build/vmrecover_$(VERSION)_amd64.deb
 
-$(BUILD)/obj/%.o: %.c Makefile
+$(BUILD)/obj/%.o: %.c Makefile $(OBJ_NEEDS)
 	@mkdir -p $(@D)
 	@echo '  CC    $<'
 	$(Q)$(CC) $(ALLFLAGS) -MMD -MP -c $< -o $@
 
 $(BUILD)/obj/api/openapi.o: api/openapi.json
 $(BUILD)/obj/db/migrate.o: db/schema.sql
+$(BUILD)/obj/service/setup_win32.o: packaging/windows/vmrecover.conf
 
 $(BUILD)/libvmrecover.a: $(call obj,$(LIB_SRCS))
 	@rm -f $@                                         # ar q: two folders may have a file of one name
-	$(Q)ar qcs $@ $^
+	$(Q)$(AR) qcs $@ $^
 
-$(BUILD)/vmrecoverd: $(call obj,service/main.c) $(BUILD)/libvmrecover.a
+$(BUILD)/vmrecoverd$(EXE): $(call obj,service/main.c) $(BUILD)/libvmrecover.a
 	@echo '  LINK  $@'
 	$(Q)$(CC) $(LINKFLAGS) $^ $(LIBS) -o $@
+	$(Q)$(FINISH)
 
-$(BUILD)/vmrecover: $(call obj,$(CLI_SRCS))
+$(BUILD)/vmrecover$(EXE): $(call obj,$(CLI_SRCS))
 	@echo '  LINK  $@'
 	$(Q)$(CC) $(LINKFLAGS) $^ $(CLILIBS) -o $@
+	$(Q)$(FINISH)
 
 $(BUILD)/libdoubles.a: $(call obj,$(DOUBLES))
 	@rm -f $@
-	$(Q)ar qcs $@ $^
+	$(Q)$(AR) qcs $@ $^
 
-$(BUILD)/unit/%: $(BUILD)/obj/tests/unit/%.o $(call obj,$(UNIT_LIB)) $(BUILD)/libdoubles.a $(BUILD)/libvmrecover.a
+$(BUILD)/unit/%$(EXE): $(BUILD)/obj/tests/unit/%.o $(call obj,$(UNIT_LIB)) $(BUILD)/libdoubles.a $(BUILD)/libvmrecover.a
 	@mkdir -p $(@D)
 	@echo '  LINK  $@'
 	$(Q)$(CC) $(LINKFLAGS) $^ $(LIBS) -lcmocka -o $@
 
-unit-programs: $(addprefix $(BUILD)/unit/,$(UNIT))
+unit-programs: $(patsubst %,$(BUILD)/unit/%$(EXE),$(UNIT))
 
 deps:
 	@sh tests/deps.sh
 
-# All tests. Sanitizer builds leave out what they do not bear upon: packaging, fuzzers and lint.
+# All tests. Sanitizer builds leave out what they do not bear upon: packaging, fuzzers and lint, and Windows.
 check: deps
 	@$(MAKE) --no-print-directory all unit-programs
 	@$(MAKE) --no-print-directory check-unit
@@ -114,7 +125,7 @@ check-e2e: all
 check-valgrind: deps
 	@$(MAKE) --no-print-directory all unit-programs
 	@VALGRIND=1 sh tests/unit/run.sh $(BUILD)/unit '$(TESTS)'
-	@for t in download crash sse secrets bad-input client; do BUILD=$(BUILD) VALGRIND=1 SLOW=10 sh tests/e2e/run.sh $$t || exit 1; done
+	@for t in download crash sse secrets bad-input client bad-sources lifecycle recover; do BUILD=$(BUILD) VALGRIND=1 SLOW=10 sh tests/e2e/run.sh $$t || exit 1; done
 
 demo: deps
 	@$(MAKE) --no-print-directory all

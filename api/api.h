@@ -2,12 +2,25 @@
 #ifndef VMR_API_API_H
 #define VMR_API_API_H
 
+#include <jansson.h>
+
 #include "common/error.h"
 #include "common/secret.h"
 #include "hyperv/hypervisor.h"
 
 #define API_LISTEN_MAX 4
 
+/* What is asked of Azure; the answer is the JSON of the reply. */
+struct api_azure_query {
+    enum { API_AZURE_SUBSCRIPTIONS, API_AZURE_VMS, API_AZURE_SIGN_IN } what;
+    const char *credential;                          /* name; NULL: the only one that signs in (not for SIGN_IN) */
+    const char *subscription, *resource_group, *filter;    /* VMS; NULL: all */
+    const char *shown;                               /* SIGN_IN: the code that the client shows already; NULL: none */
+    bool (*stop)(void *arg);                         /* the client went away */
+    void *arg;
+};
+
+struct db;
 struct api_config {
     const char *listen[API_LISTEN_MAX];              /* "127.0.0.1:8480", "[::1]:8480"; loopback only; port 0: any free one */
     size_t n_listen;
@@ -21,6 +34,10 @@ struct api_config {
     void (*wake)(void *arg);                         /* the queue changed; any thread */
     /* State of the daemon's own parts for /healthz: false makes it 503. Any thread. */
     bool (*healthy)(void *arg);
+    /* Asks Azure, with the database connection of the request; *ret: new reference. NULL: ERR_UNSUPPORTED. Any thread. */
+    int (*azure)(void *arg, struct db *db, const struct api_azure_query *q, json_t **ret, struct err *e);
+    /* The Azure region of this host, "" when it is in none; may take a second. NULL: not known. Any thread. */
+    void (*host_region)(void *arg, char *ret, size_t size);
     /* Bytes that a guest sees of a disk image that a client wants attached; an error when it is no image of this format.
      * NULL: only raw and fixed VHD files, by their length. Any thread. */
     int (*disk_size)(void *arg, const char *path, enum hv_format format, uint64_t *ret, struct err *e);

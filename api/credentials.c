@@ -11,6 +11,16 @@ static void credential_json(struct jsonw *w, const struct credential *c)
     jsonw_str(w, "type", credential_type_name(c->type));
     if (c->account)
         jsonw_str(w, "account", c->account);
+    if (c->tenant_id)
+        jsonw_str(w, "tenant_id", c->tenant_id);
+    if (c->client_id)
+        jsonw_str(w, "client_id", c->client_id);
+    if (credential_proof_name(c->proof))
+        jsonw_str(w, "proof", credential_proof_name(c->proof));
+    if (c->token_file)
+        jsonw_str(w, "token_file", c->token_file);
+    if (c->type == CREDENTIAL_DEVICE_CODE)
+        jsonw_bool(w, "signed_in", c->signed_in);
     jsonw_time(w, "updated_at", c->updated_at_ms);
     jsonw_close(w, '}');
 }

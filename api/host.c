@@ -82,6 +82,10 @@ int host_get(struct request *rq, struct err *e)
         jsonw_null(&w, "free_space");
     else
         jsonw_u64(&w, "free_space", space);
+    char region[64] = "";
+    if (api->cfg.host_region)
+        api->cfg.host_region(api->cfg.arg, region, sizeof region);
+    jsonw_str(&w, "azure_region", *region ? region : NULL);
     jsonw_open(&w, "checks", '[');
     hypervisor_rows(&w, api);
 

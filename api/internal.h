@@ -170,10 +170,13 @@ void turn_leave(struct request *rq);                 /* nothing taken is a no-op
 handler_fn healthz_get, metrics_get, openapi_get, host_get;
 handler_fn jobs_post, jobs_get, job_get_one, job_post_pause, job_post_resume, job_post_cancel, job_post_retry, job_delete_one;
 handler_fn events_get, job_events_get;
-handler_fn credentials_get, credential_put_one, credential_delete_one;
+handler_fn credentials_get, credential_put_one, credential_delete_one, credential_sign_in;
+handler_fn azure_subscriptions_get, azure_vms_get;
 handler_fn vms_get, vm_get_one, vm_post_start, vm_post_stop, vm_post_shutdown, vm_post_reset, vm_put_dvd, vm_delete_dvd;
 handler_fn vm_put_disk, vm_delete_disk, vm_post_export;
 handler_fn checkpoints_get, checkpoints_post, checkpoint_restore, checkpoint_delete;
+/* A VM that a job made and that is not there any more is ERR_VM_GONE instead of the ERR_NOT_FOUND in *e, which else stays. */
+int vm_explain_missing(struct request *rq, struct err *e);
 int events_open(struct api *api, struct hub **ret, struct err *e);       /* the hub of the event streams */
 int serials_open(struct api *api, struct hub **ret, struct err *e);      /* and of the serial consoles */
 handler_fn screen_get, serial_get, serial_post, keys_post;
@@ -181,6 +184,8 @@ handler_fn screen_get, serial_get, serial_post, keys_post;
 /* ---- hostfile.c: paths that clients name ---- */
 /* An existing regular file to read, not one of the daemon's own. ERR_VALUE or ERR_MISSING at /path. */
 int hostfile_existing(struct request *rq, const char *path, struct err *e);
+/* The same for a path whose file is looked at later (NULL is fine): only that it is not one of the daemon's own. ERR_VALUE at `field`. */
+int hostfile_not_ours(struct request *rq, const char *path, const char *field, struct err *e);
 /* A file to make: its folder is there, it is not (ERR_WRONG_STATE), and nothing of the daemon's own is touched. */
 int hostfile_new(struct request *rq, const char *path, struct err *e);
 

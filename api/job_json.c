@@ -46,6 +46,41 @@ void task_json(struct jsonw *w, const char *key, const struct task *t)
     jsonw_close(w, '}');
 }
 
+/* What was asked for, and the disk that was found. */
+static void azure_json(struct jsonw *w, const struct job_disk *d)
+{
+    const struct spec_disk *s = &d->spec;
+    jsonw_str(w, "id", s->id);
+    if (s->type == SOURCE_VM) {
+        jsonw_bool(w, "data_disks", s->data_disks);
+        jsonw_bool(w, "deallocate", s->deallocate);
+    }
+    if (s->storage_credential)
+        jsonw_str(w, "storage_credential", s->storage_credential);
+    if (s->via.url) {
+        jsonw_open(w, "via_storage_account", '{');
+        jsonw_str(w, "url", s->via.url);
+        if (s->via.credential)
+            jsonw_str(w, "credential", s->via.credential);
+        jsonw_close(w, '}');
+    }
+    const struct job_target *t = d->target;
+    if (!t)
+        return;
+    jsonw_open(w, "found", '{');
+    jsonw_str(w, "name", t->name);
+    if (t->id)
+        jsonw_str(w, "id", t->id);
+    if (t->url)
+        jsonw_str(w, "url", t->url);
+    if (t->location)
+        jsonw_str(w, "region", t->location);
+    if (t->lun >= 0)
+        jsonw_int(w, "lun", t->lun);
+    jsonw_u64(w, "size", t->size_bytes);
+    jsonw_close(w, '}');
+}
+
 static void disk_json(struct jsonw *w, const struct job_disk *d)
 {
     jsonw_open(w, NULL, '{');
@@ -63,6 +98,8 @@ static void disk_json(struct jsonw *w, const struct job_disk *d)
         jsonw_str(w, "path", d->spec.path);
     if (d->spec.type == SOURCE_BLANK)
         jsonw_u64(w, "size", d->spec.size);
+    if (source_is_arm(d->spec.type))
+        azure_json(w, d);
     jsonw_close(w, '}');
     jsonw_close(w, '}');
 }
@@ -84,7 +121,7 @@ void job_json(struct jsonw *w, const char *key, const struct job *j, bool with_r
     else
         jsonw_null(w, "generation");
     jsonw_open(w, "disks", '[');
-    for (size_t i = 0; i < j->spec->n_disks; i++)
+    for (size_t i = 0; i < j->n_disks; i++)
         disk_json(w, &j->disks[i]);
     jsonw_close(w, ']');
     jsonw_open(w, "tasks", '[');

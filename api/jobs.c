@@ -3,7 +3,10 @@
 #include <string.h>
 
 #include "api/internal.h"
+#include "common/json.h"
+#include "db/credential.h"
 #include "db/job.h"
+#include "db/reserve.h"
 
 #define LIST_DEFAULT 50
 #define LIST_MAX 200
@@ -45,6 +48,21 @@ static int body_hash(json_t *body, uint8_t ret[SHA256_LEN], struct err *e)
     return text ? crypto_sha256(text, strlen(text), ret, e) : err_oom(e);
 }
 
+/* A source in Azure that names no credential means the only one that signs in. */
+static int fill_credentials(struct db *db, struct spec *s, struct err *e)
+{
+    for (size_t i = 0; i < s->n_disks; i++) {
+        if (!source_is_arm(s->disks[i].type) || s->disks[i].credential)
+            continue;
+        int r = credential_only_sign_in(db, &s->disks[i].credential, e);
+        if (r == -ERR_MISSING)
+            snprintf(e->field, sizeof e->field, "/disks/%zu/source/credential", i);
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
 int jobs_post(struct request *rq, struct err *e)
 {
     struct db *db = NULL;
@@ -56,15 +74,24 @@ int jobs_post(struct request *rq, struct err *e)
     int r = idempotency_key(rq, &key, e);
     if (r == 0)
         r = spec_parse(rq->json, &s, e);
+    for (size_t i = 0; r == 0 && i < s->n_disks; i++) {
+        char field[64];
+        snprintf(field, sizeof field, "/disks/%zu/source/path", i);
+        r = hostfile_not_ours(rq, s->disks[i].path, field, e);
+    }
+    if (r == 0)
+        r = hostfile_not_ours(rq, s->vm.dvd, "/vm/dvd", e);
     if (r == 0)
         r = body_hash(rq->json, hash, e);
     if (r == 0)
         r = request_db(rq, &db, e);
     if (r == 0)
+        r = fill_credentials(db, s, e);
+    if (r == 0)
         r = job_create(db, s, key, hash, id, &existing, e);
     if (r == -ERR_CREDENTIAL && e->field[0]) {       /* in a request, a name that is none is a wrong value */
         e->code = ERR_VALUE;
-        return err_hint(e, "PUT the credential first; GET /v1/credentials lists those that there are.");
+        return e->hint[0] ? -(int)e->code : err_hint(e, "PUT the credential first; GET /v1/credentials lists those that there are.");
     }
     if (r < 0)
         return r;
@@ -160,6 +187,8 @@ static int change(struct request *rq, int (*fn)(struct db *db, const char *id, s
     int r = request_db(rq, &db, e);
     if (r == 0)
         r = fn(db, rq->id, e);
+    if (r == -ERR_DISK_FULL && reserve_release(db))
+        r = fn(db, rq->id, e);
     if (r < 0)
         return r;
     request_changed(rq);
@@ -181,9 +210,65 @@ int job_post_cancel(struct request *rq, struct err *e)
     return change(rq, job_cancel, e);
 }
 
+/* {"sources": [{"disk": 0, "url": "…with a new SAS"}]}, or nothing. */
+static int read_renewals(json_t *body, struct job_renewal *list, size_t *ret_n, struct err *e)
+{
+    struct json_in in = json_in_root(body, e);
+    *ret_n = json_array_size(json_in_array(&in, "sources", 1, SPEC_DISKS_MAX));
+    for (size_t i = 0; i < *ret_n; i++) {
+        struct json_in one = json_in_element(&in, "sources", i);
+        json_in_require(&one, "disk");
+        json_in_require(&one, "url");
+        list[i] = (struct job_renewal){.disk = (unsigned)json_in_int(&one, "disk", 0, 0, SPEC_DISKS_MAX - 1),
+                                       .url = json_in_string(&one, "url", NULL, SPEC_URL_MAX)};
+        json_in_end(&one);
+    }
+    return json_in_end(&in);
+}
+
 int job_post_retry(struct request *rq, struct err *e)
 {
-    return change(rq, job_retry, e);
+    struct job_renewal list[SPEC_DISKS_MAX];
+    struct db *db = NULL;
+    size_t n = 0;
+    int r = read_renewals(rq->json, list, &n, e);
+    if (r == 0)
+        r = request_db(rq, &db, e);
+    if (r == 0)
+        r = job_retry_with(db, rq->id, list, n, e);
+    if (r < 0)
+        return r;
+    request_changed(rq);
+    return reply_job(rq, 202, rq->id, e);
+}
+
+static int image_in_use(struct err *e, const char *path, const char *what, const char *id)
+{
+    err_set(e, ERR_WRONG_STATE, "the image %s is in use: %s %s lies over it", path, what, id);
+    return err_hint(e, "Delete that job first, or keep the disks (disks=keep).");
+}
+
+/* An image of this job may be the source of another job, or attached to another VM. */
+static int check_images_unused(struct request *rq, struct db *db, const struct job *j, struct err *e)
+{
+    struct hv *hv = rq->api->cfg.hv;
+    struct hv_vm **vms = NULL;
+    size_t n = 0;
+    int r = hv ? hv_vm_list(hv, &vms, &n, e) : 0;
+    for (size_t i = 0; r == 0 && i < j->n_disks; i++) {
+        const char *path = j->disks[i].path;
+        char other[UUID_LEN] = "";
+        if (!path || j->disks[i].spec.type == SOURCE_FILE)
+            continue;
+        if ((r = job_with_image(db, path, j->id, other, e)) == 0 && other[0])
+            r = image_in_use(e, path, "the job", other);
+        for (size_t k = 0; r == 0 && k < n; k++)
+            for (size_t d = 0; r == 0 && d < vms[k]->spec.n_disks; d++)
+                if (strcmp(vms[k]->spec.job_id, j->id) && vms[k]->spec.disks[d].path && !strcmp(vms[k]->spec.disks[d].path, path))
+                    r = image_in_use(e, path, "the VM", vms[k]->spec.id);
+    }
+    hv_vm_list_free(vms, n);
+    return r;
 }
 
 /* The row is read before the service hears of it: its cleaner may be quicker than we are. */
@@ -194,9 +279,17 @@ int job_delete_one(struct request *rq, struct err *e)
         return err_field(e, ERR_VALUE, "?disks", "disks must be keep or delete");
     struct db *db = NULL;
     AUTO(job_free_ptr) struct job *j = NULL;
+    enum job_delete how = disks && !strcmp(disks, "delete") ? DELETE_ALL : DELETE_KEEP_DISKS;
     int r = request_db(rq, &db, e);
     if (r == 0)
-        r = job_delete(db, rq->id, disks && !strcmp(disks, "delete") ? DELETE_ALL : DELETE_KEEP_DISKS, e);
+        r = job_get(db, rq->id, &j, e);
+    if (r == 0 && how == DELETE_ALL)
+        r = check_images_unused(rq, db, j, e);
+    if (r == 0)
+        r = job_delete(db, rq->id, how, e);
+    if (r == -ERR_DISK_FULL && reserve_release(db))
+        r = job_delete(db, rq->id, how, e);
+    job_free(STEAL(j));
     if (r == 0)
         r = job_get(db, rq->id, &j, e);
     if (r < 0)

@@ -40,10 +40,8 @@ int net_listen(bool ipv6, uint16_t *port, MHD_socket *ret, struct err *e)
     if (bind(s, &a.any, len) < 0 || listen(s, BACKLOG) < 0 || getsockname(s, &a.any, &len) < 0) {
         int err = errno;
         close(s);
-        if (err == EADDRINUSE) {
-            err_set(e, ERR_IO, "another program listens on %s:%u", host, *port);
-            return err_hint(e, "Stop the other program, or choose another port with --listen.");
-        }
+        if (err == EADDRINUSE)
+            return err_set(e, ERR_PORT, "another program listens on %s:%u", host, *port);
         return err_os(e, err == EADDRNOTAVAIL ? ERR_UNSUPPORTED : ERR_IO, err, "cannot listen on %s:%u", host, *port);
     }
     *port = ntohs(ipv6 ? a.v6.sin6_port : a.v4.sin_port);

@@ -2,14 +2,9 @@
 #include <string.h>
 
 #include "api/internal.h"
+#include "common/embed.h"
 
-__asm__(".section .rodata\n"
-        ".global openapi_json, openapi_json_end\n"
-        "openapi_json:\n"
-        ".incbin \"api/openapi.json\"\n"
-        "openapi_json_end:\n"
-        ".byte 0\n"
-        ".previous\n");
+EMBED(openapi_json, "api/openapi.json");
 extern const char openapi_json[], openapi_json_end[];
 
 #define VERSION_MARK "@VERSION@"     /* in the document, once */

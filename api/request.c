@@ -1,11 +1,11 @@
 /* One request, from the request line to the handler's reply; see internal.h for its life. */
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #include "api/internal.h"
 #include "api/sse.h"
 #include "common/clock.h"
+#include "common/cond.h"
 #include "common/json.h"
 #include "common/log.h"
 
@@ -144,15 +144,10 @@ bool request_sleep(struct request *rq, unsigned ms)
             return true;
         if (request_abandoned(rq))
             return false;
-        long wait = left < ABANDON_POLL_MS ? (long)left : ABANDON_POLL_MS;
-        struct timespec ts;
-        clock_gettime(CLOCK_MONOTONIC, &ts);
-        ts.tv_nsec += wait * 1000000;
-        ts.tv_sec += ts.tv_nsec / 1000000000;
-        ts.tv_nsec %= 1000000000;
+        int64_t until = left < ABANDON_POLL_MS ? end : end - left + ABANDON_POLL_MS;
         pthread_mutex_lock(&api->lock);
         if (!atomic_load(&api->stopping))
-            pthread_cond_timedwait(&api->changed, &api->lock, &ts);
+            cond_wait_until(&api->changed, &api->lock, until);
         pthread_mutex_unlock(&api->lock);
     }
 }
@@ -291,6 +286,8 @@ static void handle(struct request *rq)
         r = parse_body(rq, &e);
     if (r == 0)
         r = rq->route->fn(rq, &e);
+    if (r == -ERR_NOT_FOUND && str_starts(rq->path, "/v1/vms/"))
+        r = vm_explain_missing(rq, &e);
     dbpool_put(rq->api->pool, rq->db);
     rq->db = NULL;
     if (r < 0) {

@@ -2,11 +2,11 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #include "api/internal.h"
 #include "api/sse.h"
 #include "common/clock.h"
+#include "common/cond.h"
 #include "common/log.h"
 
 #define CONNECTION_MEMORY (64 << 10)  /* bytes: request line, headers and the reply's headers */
@@ -111,12 +111,8 @@ int api_start(const struct api_config *cfg, struct api **ret, struct err *e)
         api->cfg.hv_error = &api->hv_error;
     }
     api->started_ms = clock_mono_ms();
-    pthread_condattr_t attr;
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
     pthread_mutex_init(&api->lock, NULL);
-    pthread_cond_init(&api->changed, &attr);
-    pthread_condattr_destroy(&attr);
+    cond_init(&api->changed);
 
     int r = auth_token(cfg->data_dir, &api->token, e);
     if (r == 0)
@@ -162,12 +158,10 @@ const char *api_address(const struct api *api, size_t i)
 /* Waits until *count is 0 or ms have passed (0: for ever). */
 static void wait_for(struct api *api, const unsigned *count, unsigned ms)
 {
-    struct timespec ts;
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    ts.tv_sec += ms / 1000;
+    int64_t until = clock_mono_ms() + ms;
     pthread_mutex_lock(&api->lock);
-    for (int err = 0; *count && !err;)
-        err = ms ? pthread_cond_timedwait(&api->changed, &api->lock, &ts) : pthread_cond_wait(&api->changed, &api->lock);
+    for (bool more = true; *count && more;)
+        more = ms ? cond_wait_until(&api->changed, &api->lock, until) : !pthread_cond_wait(&api->changed, &api->lock);
     pthread_mutex_unlock(&api->lock);
 }
 

@@ -2,9 +2,9 @@
 
 #include <inttypes.h>
 #include <string.h>
-#include <time.h>
 
 #include "common/clock.h"
+#include "common/cond.h"
 #include "common/log.h"
 
 #define KEEP_ALIVE_MS 15000
@@ -235,16 +235,11 @@ static void *hub_thread(void *arg)
         free(all);
         if (hub->stop)
             break;
-        struct timespec ts;
-        clock_gettime(CLOCK_MONOTONIC, &ts);
-        ts.tv_nsec += (long)(hub->tick_ms % 1000) * 1000000;
-        ts.tv_sec += hub->tick_ms / 1000 + ts.tv_nsec / 1000000000;
-        ts.tv_nsec %= 1000000000;
         /* Without a stream there is nothing to look at. */
         if (!hub->n && !hub->poked)
             pthread_cond_wait(&hub->wake, &hub->lock);
         else if (!hub->poked)
-            pthread_cond_timedwait(&hub->wake, &hub->lock, &ts);
+            cond_wait_until(&hub->wake, &hub->lock, clock_mono_ms() + hub->tick_ms);
     }
     pthread_mutex_unlock(&hub->lock);
     return NULL;
@@ -258,18 +253,14 @@ int hub_open(struct api *api, pump_fn *pump, unsigned tick_ms, struct hub **ret,
     hub->api = api;
     hub->pump = pump;
     hub->tick_ms = tick_ms;
-    pthread_condattr_t attr;
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
     pthread_mutex_init(&hub->lock, NULL);
-    pthread_cond_init(&hub->wake, &attr);
-    pthread_condattr_destroy(&attr);
+    cond_init(&hub->wake);
     int err = pthread_create(&hub->thread, NULL, hub_thread, hub);
     if (err) {
         pthread_cond_destroy(&hub->wake);
         pthread_mutex_destroy(&hub->lock);
         free(hub);
-        return err_os(e, ERR_INTERNAL, err, "cannot start a thread");
+        return err_set(e, ERR_OOM, "a thread cannot be started (error %d)", err);
     }
     *ret = hub;
     return 0;

@@ -78,6 +78,19 @@ static int reply_vm(struct request *rq, unsigned status, struct err *e)
     return reply_json(rq, status, &w, e);
 }
 
+int vm_explain_missing(struct request *rq, struct err *e)
+{
+    struct hv *hv = NULL;
+    struct db *db = NULL;
+    AUTO(hv_vm_free_ptr) struct hv_vm *vm = NULL;
+    AUTO(job_free_ptr) struct job *job = NULL;
+    struct err why;
+    if (!crypto_is_uuid(rq->id) || request_hv(rq, &hv, &why) < 0 || hv_vm_get(hv, rq->id, &vm, &why) != -ERR_NOT_FOUND ||
+        request_db(rq, &db, &why) < 0 || job_get(db, rq->id, &job, &why) < 0 || !job->vm_id)
+        return -(int)e->code;
+    return err_set(e, ERR_VM_GONE, "the VM %s, which the job of this id made, is not there any more", rq->id);
+}
+
 int vm_get_one(struct request *rq, struct err *e)
 {
     return reply_vm(rq, 200, e);
@@ -254,6 +267,10 @@ int vm_post_export(struct request *rq, struct err *e)
         r = hv_vm_get(hv, rq->id, &vm, e);
     if (r == 0 && !(hv_capabilities(hv) & HV_CAP_EXPORT))
         r = err_set(e, ERR_UNSUPPORTED, "this hypervisor cannot export disks");
+    if (r == 0 && vm->state != HV_OFF && vm->state != HV_FAILED) {
+        err_set(e, ERR_WRONG_STATE, "the VM %s is %s; it must be off to export a disk of it", rq->id, hv_state_name(vm->state));
+        r = err_hint(e, "Shut it down or stop it first.");
+    }
     if (r == 0 && ((size_t)slot >= vm->spec.n_disks || !vm->spec.disks[slot].path))
         r = err_field(e, ERR_VALUE, "/slot", "the VM has no disk in slot %lld", slot);
     if (r == 0 && !path) {

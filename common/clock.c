@@ -2,28 +2,6 @@
 
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
-
-int64_t clock_now_ms(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_REALTIME, &t);
-    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
-
-int64_t clock_mono_ms(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
-
-void clock_sleep_ms(unsigned ms)
-{
-    struct timespec t = {.tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000};
-    while (nanosleep(&t, &t))
-        ;
-}
 
 /* Civil date from days since 1970-01-01 and back: the proleptic Gregorian calendar counted from 1 March of year 0,
  * where a leap day is the last day of its year. */

@@ -1,4 +1,5 @@
-/* Time. Wall clock in milliseconds since 1970 UTC; a monotonic one for deadlines and rates. Threads: any. */
+/* Time. Wall clock in milliseconds since 1970 UTC; a monotonic one for deadlines and rates (clock_posix.c,
+ * clock_win32.c). Threads: any. */
 #ifndef VMR_COMMON_CLOCK_H
 #define VMR_COMMON_CLOCK_H
 

@@ -44,6 +44,17 @@ char *crypto_base64(const void *data, size_t n)
     return ret;
 }
 
+char *crypto_base64url(const void *data, size_t n)
+{
+    char *s = crypto_base64(data, n);
+    if (!s)
+        return NULL;
+    s[strcspn(s, "=")] = 0;
+    for (char *p = s; *p; p++)
+        *p = *p == '+' ? '-' : *p == '/' ? '_' : *p;
+    return s;
+}
+
 bool crypto_base64_decode(const char *s, uint8_t **ret, size_t *ret_len)
 {
     size_t n = strlen(s);

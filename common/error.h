@@ -10,6 +10,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "common/printf.h"
+
 /* code, stable word for clients, HTTP status, worth another attempt by itself, title, what to do if nobody says better.
  * The words are public: add rows, never rename one. */
 #define ERR_MAP(X) \
@@ -48,7 +50,7 @@
     X(ERR_UPSTREAM_FINAL, "upstream_refused", 502, false, "The other system refused the request", "See `upstream` for its code and request id.") \
     X(ERR_SOURCE_NOT_FOUND, "source_not_found", 404, false, "The source does not exist", "Check the URL or path of the source, container and name included.") \
     X(ERR_SOURCE_DENIED, "source_denied", 403, false, "The source refused access", "Check the SAS or credential: it must allow reading, and its network rules must admit this host.") \
-    X(ERR_SAS_EXPIRED, "sas_expired", 403, false, "The SAS is no longer valid", "Make a new SAS with read permission that lasts longer than the download, and submit again.") \
+    X(ERR_SAS_EXPIRED, "sas_expired", 403, false, "The SAS is no longer valid", "Make a new SAS with read permission that lasts longer than the download, then retry the job with it (`vmrecover retry JOB --url-file FILE`); a SAS that is a credential is put again first. The download goes on where it was.") \
     X(ERR_SOURCE_CHANGED, "source_changed", 409, false, "The source changed during the download", "Stop writing to the source (or take a snapshot), delete this job and submit it again.") \
     X(ERR_SOURCE_TRUNCATED, "source_truncated", 422, false, "The source is shorter than it says it is", "Export or upload the disk again.") \
     X(ERR_RANGE_IGNORED, "ranges_not_supported", 422, false, "The server does not serve byte ranges", "Copy the file to a server with range support, or to Azure Storage.") \
@@ -56,16 +58,21 @@
     X(ERR_VHD_DAMAGED, "vhd_damaged", 422, false, "The disk image is damaged", "Export the disk again; the original may be good.") \
     X(ERR_IMAGE_DAMAGED, "image_damaged", 500, false, "The local image does not match its journal", "Delete the job with disks=delete and submit it again.") \
     X(ERR_CREDENTIAL, "credential_unusable", 422, false, "The named credential cannot be used", "GET /v1/credentials lists the credentials; PUT the right one.") \
+    X(ERR_SIGN_IN, "sign_in_needed", 409, false, "A person must sign in", "Sign in with `vmrecover credential sign-in NAME`, then try again.") \
+    X(ERR_NOT_EXPORTABLE, "not_exportable", 422, false, "The disk cannot be brought here", "`vmrecover azure vms` says for each VM what stands in the way.") \
+    X(ERR_CROSS_REGION, "cross_region", 409, false, "The disk is in another region than this host", "Submit with \"allow_cross_region\": true to go on all the same.") \
+    X(ERR_TOO_MANY_DISKS, "too_many_disks", 422, false, "The VM has more disks than a recovered VM takes", "Submit its disks one by one.") \
     X(ERR_SECRET, "secret_unreadable", 500, false, "A stored secret cannot be opened with this host's key", "Restore the key file, or put the credential again and submit the job again.") \
     X(ERR_CRED_IN_USE, "credential_in_use", 409, false, "A job that is not finished uses the credential", "Finish or delete the jobs first.") \
     X(ERR_HYPERVISOR, "hypervisor_unavailable", 503, false, "The hypervisor cannot be used", "GET /v1/host says what is missing and how to get it.") \
     X(ERR_VM, "vm_failed", 500, false, "The virtual machine failed", "Read the message; the VM's log lies in its folder.") \
-    X(ERR_VM_GONE, "vm_gone", 410, false, "The virtual machine was removed behind our back", "Retry the job to make it again.") \
+    X(ERR_VM_GONE, "vm_gone", 410, false, "The virtual machine was removed behind our back, or its definition is damaged", "Delete the job (its images stay unless disks=delete is asked for), then submit one with the image as a file source.") \
     X(ERR_DB, "database_error", 500, true, "The database could not be used", "Check free space and rights of the data folder.") \
     X(ERR_DB_DAMAGED, "database_damaged", 500, false, "The database file is damaged", "Restore it from a backup or move it away; it is not overwritten.") \
     X(ERR_DB_NEWER, "database_newer", 500, false, "The database was written by a newer version", "Install that version again or use another data folder.") \
     X(ERR_CONFIG, "invalid_configuration", 500, false, "The configuration is not valid", "Correct the named line; vmrecoverd --help lists every key.") \
-    X(ERR_LOCKED, "already_running", 409, false, "Another process uses the data folder", "Stop the other daemon, or use another --data-dir.")
+    X(ERR_LOCKED, "already_running", 409, false, "Another process uses the data folder", "Stop the other daemon, or use another --data-dir.") \
+    X(ERR_PORT, "port_in_use", 500, false, "Another program listens on the port", "Stop the other program, or choose another port with --listen.")
 
 enum err_code {
     ERR_SIGNED = -1,         /* never used: makes the type signed for every compiler */
@@ -105,17 +112,17 @@ const struct err_info *err_info(int code);
 enum err_code err_from_word(const char *word);
 
 /* Set code and sentence, clearing all else; returns -code, so that `return err_set(...)` reads well. */
-int err_set(struct err *e, enum err_code code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+int err_set(struct err *e, enum err_code code, const char *fmt, ...) PRINTF_LIKE(3, 4);
 /* The same with the operating system's error number (errno or GetLastError); its text is appended, and
  * ENOSPC, EACCES, ENOENT, ENOMEM become their own codes whatever `code` says. */
-int err_os(struct err *e, enum err_code code, long os_code, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
+int err_os(struct err *e, enum err_code code, long os_code, const char *fmt, ...) PRINTF_LIKE(4, 5);
 int err_oom(struct err *e);
 /* Bad input: code, JSON Pointer and sentence. */
-int err_field(struct err *e, enum err_code code, const char *pointer, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
+int err_field(struct err *e, enum err_code code, const char *pointer, const char *fmt, ...) PRINTF_LIKE(4, 5);
 /* Replaces the hint; returns -e->code. */
-int err_hint(struct err *e, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+int err_hint(struct err *e, const char *fmt, ...) PRINTF_LIKE(2, 3);
 /* Puts "text: " before the sentence; returns -e->code. */
-int err_prefix(struct err *e, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+int err_prefix(struct err *e, const char *fmt, ...) PRINTF_LIKE(2, 3);
 void err_clear(struct err *e);
 /* The hint to show: its own or the table's. */
 const char *err_hint_text(const struct err *e);

@@ -10,6 +10,8 @@ int json_parse(const char *text, size_t len, json_t **ret, struct err *e)
 {
     json_error_t je;
     json_t *j = json_loadb(text, len, JSON_REJECT_DUPLICATES, &je);
+    if (!j && (!je.text[0] || json_error_code(&je) == json_error_out_of_memory))    /* no memory at all: jansson says nothing then */
+        return err_oom(e);
     if (!j)
         return err_set(e, ERR_JSON, "line %d, column %d: %s", je.line, je.column, je.text);
     *ret = j;
@@ -32,7 +34,7 @@ static void append_pointer(char *dst, size_t size, const char *base, const char 
         dst[n] = 0;
 }
 
-static int __attribute__((format(printf, 4, 0))) vfail(struct json_in *in, const char *key, enum err_code code, const char *fmt, va_list ap)
+static int PRINTF_LIKE(4, 0) vfail(struct json_in *in, const char *key, enum err_code code, const char *fmt, va_list ap)
 {
     if (in->e->code)
         return -(int)in->e->code;
@@ -109,7 +111,7 @@ struct json_in json_in_object(struct json_in *in, const char *key)
     return ret;
 }
 
-const char *json_in_string(struct json_in *in, const char *key, const char *def, size_t max)
+static const char *take_string(struct json_in *in, const char *key, const char *def, size_t max, const char *controls)
 {
     json_t *j = take(in, key);
     if (!j)
@@ -125,9 +127,19 @@ const char *json_in_string(struct json_in *in, const char *key, const char *def,
     else if (n > max)
         json_in_fail(in, key, ERR_VALUE, "has %zu bytes, at most %zu are allowed", n, max);
     for (size_t i = 0; i < n && !in->e->code; i++)
-        if ((unsigned char)s[i] < ' ' || s[i] == 0x7F)
+        if (((unsigned char)s[i] < ' ' || s[i] == 0x7F) && !(s[i] && strchr(controls, s[i])))
             json_in_fail(in, key, ERR_VALUE, "has a control character at position %zu", i);
     return in->e->code ? def : s;
+}
+
+const char *json_in_string(struct json_in *in, const char *key, const char *def, size_t max)
+{
+    return take_string(in, key, def, max, "");
+}
+
+const char *json_in_text(struct json_in *in, const char *key, const char *def, size_t max)
+{
+    return take_string(in, key, def, max, "\t\r\n");
 }
 
 long long json_in_int(struct json_in *in, const char *key, long long def, long long min, long long max)

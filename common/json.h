@@ -34,6 +34,8 @@ struct json_in json_in_object(struct json_in *in, const char *key);
 bool json_in_has(struct json_in *in, const char *key);
 /* A string of 1..max bytes without control characters; NULL (the default) or def when absent. Borrowed. */
 const char *json_in_string(struct json_in *in, const char *key, const char *def, size_t max);
+/* The same, but tabs and line ends are allowed (PEM). */
+const char *json_in_text(struct json_in *in, const char *key, const char *def, size_t max);
 long long json_in_int(struct json_in *in, const char *key, long long def, long long min, long long max);
 bool json_in_bool(struct json_in *in, const char *key, bool def);
 /* One of the words (NULL-terminated array); returns its index, or def when absent. */
@@ -42,7 +44,7 @@ int json_in_enum(struct json_in *in, const char *key, const char *const *words, 
 json_t *json_in_array(struct json_in *in, const char *key, size_t min, size_t max);
 struct json_in json_in_element(struct json_in *in, const char *key, size_t index);
 void json_in_require(struct json_in *in, const char *key);             /* ERR_MISSING unless the member is there */
-int json_in_fail(struct json_in *in, const char *key, enum err_code code, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
+int json_in_fail(struct json_in *in, const char *key, enum err_code code, const char *fmt, ...) PRINTF_LIKE(4, 5);
 /* ERR_UNKNOWN_FIELD for a member that no getter asked for; else the first error or 0. */
 int json_in_end(struct json_in *in);
 

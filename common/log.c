@@ -9,7 +9,7 @@
 
 static const char *const level_names[] = {"error", "warning", "info", "debug"};
 static enum log_level max_level = LOG_LEVEL_INFO;
-static void (*line_sink)(enum log_level, const char *, size_t);
+static void (*line_sink)(const struct log_entry *);
 static pthread_mutex_t stderr_lock = PTHREAD_MUTEX_INITIALIZER;
 static _Thread_local char context_job[64], context_task[32];
 
@@ -18,7 +18,7 @@ void log_set_level(enum log_level max)
     __atomic_store_n(&max_level, max, __ATOMIC_RELAXED);
 }
 
-void log_set_sink(void (*sink)(enum log_level level, const char *line, size_t len))
+void log_set_sink(void (*sink)(const struct log_entry *entry))
 {
     line_sink = sink;
 }
@@ -62,38 +62,45 @@ static void add_value(struct strbuf *b, const char *key, const char *value)
     strbuf_adds(b, "\"");
 }
 
+void log_format(struct strbuf *b, enum log_level level, const char *msg, const struct log_kv *kv)
+{
+    char now[CLOCK_TEXT];
+    clock_format(clock_now_ms(), now);
+    add_value(b, "time", now);
+    add_value(b, "level", level_names[level]);
+    if (context_job[0])
+        add_value(b, "job", context_job);
+    if (context_task[0])
+        add_value(b, "task", context_task);
+    add_value(b, "msg", msg);
+    for (; kv->key; kv++) {
+        if (kv->s)
+            add_value(b, kv->key, kv->s);
+        else
+            strbuf_addf(b, " %s=%lld", kv->key, kv->i);
+    }
+    b->max = 0;                                       /* room for the newline even after a line that was cut */
+    b->failed = false;
+    strbuf_adds(b, "\n");
+}
+
+void log_to_stderr(const struct log_entry *entry)
+{
+    pthread_mutex_lock(&stderr_lock);
+    fwrite(entry->line, 1, entry->len, stderr);
+    fflush(stderr);                                   /* not every C runtime leaves it without a buffer */
+    pthread_mutex_unlock(&stderr_lock);
+}
+
 void log_write(enum log_level level, const char *msg, const struct log_kv *kv)
 {
     if (level > __atomic_load_n(&max_level, __ATOMIC_RELAXED))
         return;
     AUTO_STRBUF struct strbuf b = {.max = 16384};
-    char now[CLOCK_TEXT];
-    clock_format(clock_now_ms(), now);
-    add_value(&b, "time", now);
-    add_value(&b, "level", level_names[level]);
-    if (context_job[0])
-        add_value(&b, "job", context_job);
-    if (context_task[0])
-        add_value(&b, "task", context_task);
-    add_value(&b, "msg", msg);
-    for (; kv->key; kv++) {
-        if (kv->s)
-            add_value(&b, kv->key, kv->s);
-        else
-            strbuf_addf(&b, " %s=%lld", kv->key, kv->i);
-    }
-    b.max = 0;                                        /* room for the newline even after a line that was cut */
-    b.failed = false;
-    strbuf_adds(&b, "\n");
-    if (!b.data)
-        return;
-    if (line_sink) {
-        line_sink(level, b.data, b.len);
-        return;
-    }
-    pthread_mutex_lock(&stderr_lock);
-    fwrite(b.data, 1, b.len, stderr);
-    pthread_mutex_unlock(&stderr_lock);
+    log_format(&b, level, msg, kv);
+    struct log_entry entry = {level, context_job, context_task, msg, kv, b.data, b.len};
+    if (b.data)
+        (line_sink ? line_sink : log_to_stderr)(&entry);
 }
 
 void log_err(enum log_level level, const char *msg, const struct err *e)

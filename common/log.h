@@ -35,7 +35,20 @@ void log_set_level(enum log_level max);
 bool log_parse_level(const char *word, enum log_level *ret);
 /* What the calling thread works on, put on each of its lines; NULL clears. The strings are copied. */
 void log_context(const char *job, const char *task);
-/* Where lines go: a function that takes the whole line with its newline; NULL: standard error. Set before threads start. */
-void log_set_sink(void (*sink)(enum log_level level, const char *line, size_t len));
+/* What was said, as it reaches the sink. Everything belongs to log_write and is gone after the call. */
+struct log_entry {
+    enum log_level level;
+    const char *job, *task;  /* "": none */
+    const char *msg;
+    const struct log_kv *kv;
+    const char *line;        /* all of it in one line, escaped, with its newline */
+    size_t len;
+};
+/* Where lines go; NULL: standard error. Called by any thread, several at once; must not log. Set before threads start. */
+void log_set_sink(void (*sink)(const struct log_entry *entry));
+void log_to_stderr(const struct log_entry *entry);
+/* Appends what log_write would write, newline included, whatever the level. */
+struct strbuf;
+void log_format(struct strbuf *b, enum log_level level, const char *msg, const struct log_kv *kv);
 
 #endif

@@ -104,6 +104,17 @@ bool str_is_utf8(const char *s, size_t n)
     return true;
 }
 
+char *str_sep(char **rest, const char *delimiters)
+{
+    char *s = *rest;
+    if (!s)
+        return NULL;
+    size_t n = strcspn(s, delimiters);
+    *rest = s[n] ? s + n + 1 : NULL;
+    s[n] = 0;
+    return s;
+}
+
 bool str_to_u64(const char *s, unsigned long long max, unsigned long long *ret)
 {
     unsigned long long v = 0;

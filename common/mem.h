@@ -7,6 +7,8 @@
 #include <stddef.h>
 #include <stdlib.h>
 
+#include "common/printf.h"
+
 /* `AUTO_FREE char *s = ...;` is freed when s goes out of scope; `return STEAL(s);` takes it out. */
 #define AUTO_FREE __attribute__((cleanup(mem_free_ptr)))
 #define AUTO(fn) __attribute__((cleanup(fn)))
@@ -32,8 +34,8 @@ static inline void mem_free_secret_ptr(char **p) { mem_free_secret(*p); *p = NUL
 #define AUTO_SECRET AUTO(mem_free_secret_ptr)
 
 /* Formatted string on the heap (caller frees) or NULL when memory ran out. */
-char *str_printf(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
-char *str_vprintf(const char *fmt, va_list ap) __attribute__((format(printf, 1, 0)));
+char *str_printf(const char *fmt, ...) PRINTF_LIKE(1, 2);
+char *str_vprintf(const char *fmt, va_list ap) PRINTF_LIKE(1, 0);
 char *str_dup(const char *s);                       /* NULL gives NULL */
 char *str_ndup(const char *s, size_t n);
 bool str_starts(const char *s, const char *prefix);
@@ -41,6 +43,9 @@ bool str_ends(const char *s, const char *suffix);
 bool str_ieq(const char *a, const char *b);         /* ASCII case ignored */
 bool str_istarts(const char *s, const char *prefix);
 bool str_is_utf8(const char *s, size_t n);          /* well-formed, shortest form, no surrogates */
+/* Cuts *rest at the first of `delimiters` and returns what was before it; *rest becomes what is behind, or NULL at the end. NULL when *rest
+ * is: as strsep(3), which not every C library has. */
+char *str_sep(char **rest, const char *delimiters);
 /* Decimal digits only, no sign or space, at most max. */
 bool str_to_u64(const char *s, unsigned long long max, unsigned long long *ret);
 
@@ -54,7 +59,7 @@ struct strbuf {
 #define AUTO_STRBUF AUTO(strbuf_free)
 void strbuf_add(struct strbuf *b, const void *p, size_t n);
 void strbuf_adds(struct strbuf *b, const char *s);
-void strbuf_addf(struct strbuf *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void strbuf_addf(struct strbuf *b, const char *fmt, ...) PRINTF_LIKE(2, 3);
 void strbuf_reset(struct strbuf *b);                /* empty, memory kept */
 void strbuf_free(struct strbuf *b);
 char *strbuf_steal(struct strbuf *b);               /* the string (caller frees), NULL if an append failed; b is empty after */

@@ -17,6 +17,19 @@ struct os_file {
     char name[];                                      /* for messages */
 };
 
+int os_main_args(int *argc, char ***argv, struct err *e)
+{
+    (void)argc;
+    (void)argv;
+    (void)e;
+    return 0;
+}
+
+char *os_getenv(const char *name)
+{
+    return str_dup(getenv(name));
+}
+
 enum err_code os_error_code(long os_code)
 {
     switch (os_code) {
@@ -62,6 +75,11 @@ void os_file_close(struct os_file *f)
     free(f);
 }
 
+const char *os_file_name(const struct os_file *f)
+{
+    return f->name;
+}
+
 int os_file_read_some(struct os_file *f, void *buf, size_t n, uint64_t offset, size_t *ret_n, struct err *e)
 {
     size_t got = 0;
@@ -76,18 +94,6 @@ int os_file_read_some(struct os_file *f, void *buf, size_t n, uint64_t offset, s
         got += (size_t)k;
     }
     *ret_n = got;
-    return 0;
-}
-
-int os_file_pread(struct os_file *f, void *buf, size_t n, uint64_t offset, struct err *e)
-{
-    size_t got;
-    int r = os_file_read_some(f, buf, n, offset, &got, e);
-    if (r < 0)
-        return r;
-    if (got < n)
-        return err_set(e, ERR_IO, "%s ends at %llu, %llu bytes too early", f->name, (unsigned long long)(offset + got),
-                       (unsigned long long)(n - got));
     return 0;
 }
 
@@ -119,6 +125,11 @@ int os_file_truncate(struct os_file *f, uint64_t size, struct err *e)
     if (ftruncate(f->fd, (off_t)size) < 0)
         return err_os(e, ERR_IO, errno, "cannot set the size of %s to %llu", f->name, (unsigned long long)size);
     return 0;
+}
+
+bool os_files_are_sparse(void)
+{
+    return true;
 }
 
 int os_file_sync(struct os_file *f, struct err *e)
@@ -162,34 +173,6 @@ int os_stat(const char *path, struct os_stat *ret, struct err *e)
     return 0;
 }
 
-int os_read_file(const char *path, size_t max, char **ret, size_t *ret_len, struct err *e)
-{
-    AUTO(os_file_close_ptr) struct os_file *f = NULL;
-    int r = os_file_open(path, OS_READ, &f, e);
-    if (r < 0)
-        return r;
-    AUTO_STRBUF struct strbuf b = {.max = max + 1};
-    for (;;) {                                        /* not by size: files of /proc have none */
-        char chunk[16384];
-        size_t n;
-        if ((r = os_file_read_some(f, chunk, sizeof chunk, b.len, &n, e)) < 0)
-            return r;
-        strbuf_add(&b, chunk, n);
-        if (b.failed || b.len > max)
-            return err_set(e, ERR_TOO_LARGE, "%s has more than %zu bytes", path, max);
-        if (n < sizeof chunk)
-            break;
-    }
-    size_t len = b.len;
-    char *s = strbuf_steal(&b);
-    if (!s)
-        return err_oom(e);
-    *ret = s;
-    if (ret_len)
-        *ret_len = len;
-    return 0;
-}
-
 static int sync_parent(const char *path, struct err *e)
 {
     const char *base = os_path_base(path);
@@ -201,23 +184,6 @@ static int sync_parent(const char *path, struct err *e)
         return err_os(e, ERR_IO, errno, "cannot open the folder %s", dir);
     int r = fsync(fd) < 0 && errno != EINVAL ? err_os(e, ERR_IO, errno, "cannot flush the folder %s", dir) : 0;
     close(fd);
-    return r;
-}
-
-int os_write_file(const char *path, const void *data, size_t n, unsigned flags, struct err *e)
-{
-    uint64_t salt;
-    int r = os_random(&salt, sizeof salt, e);
-    if (r < 0)
-        return r;
-    AUTO_FREE char *tmp = str_printf("%s.%08llx.tmp", path, (unsigned long long)(salt & 0xFFFFFFFF));
-    if (!tmp)
-        return err_oom(e);
-    AUTO(os_file_close_ptr) struct os_file *f = NULL;
-    if ((r = os_file_open(tmp, OS_WRITE | OS_CREATE | OS_EXCLUSIVE | (flags & OS_PRIVATE), &f, e)) < 0)
-        return r;
-    if ((r = os_file_pwrite(f, data, n, 0, e)) < 0 || (r = os_file_sync(f, e)) < 0 || (r = os_rename(tmp, path, e)) < 0)
-        unlink(tmp);
     return r;
 }
 
@@ -377,6 +343,20 @@ int os_free_space(const char *path, uint64_t *ret_bytes, struct err *e)
     return 0;
 }
 
+int os_check_owner(const char *path, struct err *e)
+{
+    struct stat st;
+    if (stat(path, &st) < 0)
+        return err_os(e, ERR_IO, errno, "cannot look at %s", path);
+    if (st.st_uid != 0 && st.st_uid != geteuid()) {
+        err_set(e, ERR_PERMISSION, "%s belongs to user %u, neither to root nor to this account", path, (unsigned)st.st_uid);
+        return err_hint(e, "Somebody else may have put it there. Look at it; then remove it, or give it to root (chown root).");
+    }
+    return 0;
+}
+
+/* ---- paths ---- */
+
 bool os_path_is_absolute(const char *path)
 {
     return path[0] == '/';
@@ -397,6 +377,25 @@ const char *os_path_base(const char *path)
 {
     const char *slash = strrchr(path, '/');
     return slash ? slash + 1 : path;
+}
+
+bool os_path_within(const char *path, const char *folder)
+{
+    size_t n = strlen(folder);
+    while (n && folder[n - 1] == '/')
+        n--;
+    return !strncmp(path, folder, n) && (path[n] == '/' || !path[n]);
+}
+
+const char *os_path_refuse_name(const char *path)
+{
+    (void)path;                                       /* any bytes are a name */
+    return NULL;
+}
+
+char *os_native_path(const char *path)
+{
+    return str_dup(path);
 }
 
 /* ---- host ---- */
@@ -448,7 +447,28 @@ bool os_is_admin(void)
     return geteuid() == 0;
 }
 
+const char *os_write_hint(void)
+{
+    return "Leave \"path\" out (the file then goes to the folder exports of the data folder), or let the service write there: ReadWritePaths= "
+           "with `systemctl edit vmrecoverd`, then restart it.";
+}
+
+const char *os_status_command(void)
+{
+    return "systemctl status vmrecoverd";
+}
+
 const char *os_config_path(void)
 {
     return "/etc/vmrecover/vmrecover.conf";
+}
+
+const char *os_data_path(void)
+{
+    return "/var/lib/vmrecover";
+}
+
+const char *os_arc_token_dir(void)
+{
+    return "/var/opt/azcmagent/tokens";
 }

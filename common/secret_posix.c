@@ -6,49 +6,28 @@
 
 #include "common/os.h"
 
-#define KEY_LEN 32
 #define NONCE_LEN 12
 #define TAG_LEN 16
 #define HEAD_LEN (1 + NONCE_LEN + TAG_LEN)
 #define VERSION 1
 
 struct secret_box {
-    uint8_t key[KEY_LEN];
+    uint8_t key[SECRET_KEY_LEN];
 };
-
-/* The key file is 32 raw bytes. */
-static int load_key(const char *path, uint8_t key[KEY_LEN], struct err *e)
-{
-    AUTO(os_file_close_ptr) struct os_file *f = NULL;
-    uint64_t size;
-    int r = os_file_open(path, OS_READ, &f, e);
-    if (r < 0 || (r = os_file_size(f, &size, e)) < 0)
-        return r;
-    if (size != KEY_LEN)
-        return err_set(e, ERR_SECRET, "the key file %s has %llu bytes instead of %d", path, (unsigned long long)size, KEY_LEN);
-    return os_file_pread(f, key, KEY_LEN, 0, e);
-}
 
 int secret_open(const char *data_dir, struct secret_box **ret, struct err *e)
 {
     struct secret_box *box = calloc(1, sizeof *box);
     const char *folder = getenv("CREDENTIALS_DIRECTORY");
     AUTO_FREE char *given = folder ? os_path_join(folder, "vmrecover.key") : NULL;
-    AUTO_FREE char *own = os_path_join(data_dir, "secret.key");
-    if (!box || !own || (folder && !given)) {
+    if (!box || (folder && !given)) {
         free(box);
         return err_oom(e);
     }
     struct os_stat st = {0};
     int r = given ? os_stat(given, &st, e) : 0;
-    if (r == 0 && st.exists) {
-        r = load_key(given, box->key, e);
-    } else if (r == 0 && (r = os_stat(own, &st, e)) == 0) {
-        if (!st.exists && (r = os_random(box->key, KEY_LEN, e)) == 0)
-            r = os_write_file(own, box->key, KEY_LEN, OS_PRIVATE, e);
-        else if (st.exists)
-            r = load_key(own, box->key, e);
-    }
+    if (r == 0)
+        r = st.exists ? secret_key_load(given, box->key, e) : secret_key_own(data_dir, box->key, e);
     if (r < 0) {
         secret_close(box);
         return r;
@@ -60,7 +39,7 @@ int secret_open(const char *data_dir, struct secret_box **ret, struct err *e)
 void secret_close(struct secret_box *box)
 {
     if (box)
-        mem_wipe(box->key, KEY_LEN);
+        mem_wipe(box->key, SECRET_KEY_LEN);
     free(box);
 }
 

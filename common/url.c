@@ -90,3 +90,20 @@ int url_check(const char *url, bool allow_http, struct err *e)
     curl_url_cleanup(u);
     return r;
 }
+
+static char *converted(char *from_curl)
+{
+    char *s = str_dup(from_curl);
+    curl_free(from_curl);
+    return s;
+}
+
+char *url_escape(const char *text)
+{
+    return converted(curl_easy_escape(NULL, text, 0));
+}
+
+char *url_unescape(const char *text)
+{
+    return converted(curl_easy_unescape(NULL, text, 0, NULL));
+}

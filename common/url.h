@@ -13,4 +13,8 @@ char *url_redact(const char *url);
  * when allow_http or when the host is loopback. ERR_VALUE otherwise (no field set). */
 int url_check(const char *url, bool allow_http, struct err *e);
 
+/* Percent-encoded as a part of a path or as a value of a query, and back (a %00 ends it). Caller frees; NULL when memory ran out. */
+char *url_escape(const char *text);
+char *url_unescape(const char *text);
+
 #endif

@@ -39,7 +39,10 @@ static int connect_file(const char *path, struct secret_box *box, struct db **re
     if (!db)
         return err_oom(e);
     db->box = box;
-    int rc = sqlite3_open_v2(path, &db->conn, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE, NULL);
+    AUTO_FREE char *native = os_native_path(path);
+    if (!native)
+        return err_oom(e);
+    int rc = sqlite3_open_v2(native, &db->conn, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE, NULL);
     if (rc) {
         int r = sql_error(db, rc, e);
         err_prefix(e, "opening %s", path);

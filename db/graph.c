@@ -1,5 +1,6 @@
 /*  preflight --> export[disk] --> download[disk] --> create_vm --> start_vm
  *          \---> volume ------------^
+ * The export of a VM's data disk waits for that of its OS disk, which takes the snapshots of all of them.
  * A task that need not run is born SKIPPED. Nobody waits for it: what it would have waited for is passed on to those behind
  * it, so a download whose export is skipped still waits for the preflight. */
 #include "db/state.h"
@@ -24,14 +25,14 @@ struct node {
     int64_t id;
 };
 
-static bool is_skipped(const struct spec *s, enum task_kind kind, int disk)
+static bool is_skipped(const struct spec *s, enum task_kind kind, const struct graph_disk *disk)
 {
     if (kind > s->until)
         return true;
     switch (kind) {
-    case TASK_EXPORT: return true;                   /* every source that there is can be read as it is */
+    case TASK_EXPORT: return !source_is_arm(disk->type);
     case TASK_VOLUME: return true;
-    case TASK_DOWNLOAD: return s->disks[disk].type == SOURCE_FILE;
+    case TASK_DOWNLOAD: return disk->type == SOURCE_FILE;
     case TASK_START_VM: return !s->vm.start;
     default: return false;
     }
@@ -47,18 +48,29 @@ static uint32_t needs_of(const struct node *nodes, size_t n, enum task_kind kind
     return needs;
 }
 
-int graph_insert(struct db *db, int64_t seq, const struct spec *s, struct err *e)
+static size_t lay_out(const struct spec *s, const struct graph_disk *disks, size_t n_disks, struct node *nodes)
 {
-    struct node nodes[NODES_MAX];
     size_t n = 0;
     for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
-        int first = kinds[i].per_disk ? 0 : -1, last = kinds[i].per_disk ? (int)s->n_disks - 1 : -1;
-        for (int disk = first; disk <= last; disk++, n++)
-            nodes[n] = (struct node){.kind = kinds[i].kind, .disk = disk, .skipped = is_skipped(s, kinds[i].kind, disk),
+        int first = kinds[i].per_disk ? 0 : -1, last = kinds[i].per_disk ? (int)n_disks - 1 : -1;
+        size_t kind_at = n;
+        for (int disk = first; disk <= last; disk++, n++) {
+            nodes[n] = (struct node){.kind = kinds[i].kind, .disk = disk, .skipped = is_skipped(s, kinds[i].kind, disk < 0 ? NULL : &disks[disk]),
                                      .needs = needs_of(nodes, n, kinds[i].kind, disk)};
+            if (kinds[i].kind == TASK_EXPORT && disks[disk].origin != (unsigned)disk && !nodes[kind_at + disks[disk].origin].skipped)
+                nodes[n].needs |= UINT32_C(1) << (kind_at + disks[disk].origin);
+        }
     }
+    return n;
+}
+
+/* Those that have an id are there already. */
+static int insert_nodes(struct db *db, int64_t seq, struct node *nodes, size_t n, struct err *e)
+{
     for (size_t i = 0; i < n; i++) {
         struct node *t = &nodes[i];
+        if (t->id)
+            continue;
         int r = sql_run(db, e, "INSERT INTO task (job, kind, disk, lane, state, unmet) VALUES (?1, ?2, ?3, ?4, ?5, ?6)", SI(seq),
                         SS(task_kind_name(t->kind)), SI(t->disk), SS(task_lane_name(task_kind_lane(t->kind))),
                         SS(task_state_name(t->skipped ? TASK_SKIPPED : TASK_PENDING)), SI(t->skipped ? 0 : __builtin_popcount(t->needs)));
@@ -70,4 +82,28 @@ int graph_insert(struct db *db, int64_t seq, const struct spec *s, struct err *e
                 return r;
     }
     return 0;
+}
+
+int graph_insert(struct db *db, int64_t seq, const struct spec *s, const struct graph_disk *disks, size_t n_disks, struct err *e)
+{
+    struct node nodes[NODES_MAX];
+    return insert_nodes(db, seq, nodes, lay_out(s, disks, n_disks, nodes), e);
+}
+
+int graph_replace(struct db *db, int64_t seq, const struct spec *s, const struct graph_disk *disks, size_t n_disks, struct err *e)
+{
+    struct node nodes[NODES_MAX];
+    int64_t preflight, started;
+    int r;
+    size_t n = lay_out(s, disks, n_disks, nodes);
+    if ((r = sql_int(db, &preflight, e, "SELECT id FROM task WHERE job = ?1 AND kind = 'preflight' AND state = 'running'", SI(seq))) < 0 ||
+        (r = sql_int(db, &started, e, "SELECT count(*) FROM task WHERE job = ?1 AND kind NOT IN ('preflight', 'export_vm') AND started_at_ms > 0",
+                     SI(seq))) < 0)
+        return r;
+    if (!preflight || started)
+        return err_set(e, ERR_INTERNAL, "the disks of a job can be changed by its preflight alone");
+    if ((r = sql_run(db, e, "DELETE FROM task WHERE job = ?1 AND kind NOT IN ('preflight', 'export_vm')", SI(seq))) < 0)
+        return r;
+    nodes[0].id = preflight;
+    return insert_nodes(db, seq, nodes, n, e);
 }

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "common/clock.h"
+#include "db/credential.h"
 #include "db/state.h"
 
 #define PAGE_MAX 1000
@@ -15,8 +16,10 @@ void job_free(struct job *j)
 {
     if (!j)
         return;
-    for (size_t i = 0; i < SPEC_DISKS_MAX; i++)
+    for (size_t i = 0; i < SPEC_DISKS_MAX; i++) {
         free(j->disks[i].path);                      /* what disks[i].spec points to belongs to j->spec */
+        job_target_free(j->disks[i].target);
+    }
     for (size_t i = 0; i < j->n_tasks; i++)
         task_clear(&j->tasks[i]);
     free(j->tasks);
@@ -74,29 +77,51 @@ static int find_key(struct db *db, const char *key, const uint8_t body_sha256[SH
     return 1;
 }
 
+static int check_credential(struct db *db, size_t disk, const char *member, const char *name, bool must_sign_in, struct err *e)
+{
+    char pointer[96], type[32];
+    if (!name)
+        return 0;
+    snprintf(pointer, sizeof pointer, "/disks/%zu/source/%s", disk, member);
+    AUTO_STMT sqlite3_stmt *q = NULL;
+    int r;
+    if ((r = sql_query(db, &q, e, "SELECT type FROM credential WHERE name = ?1", SS(name))) < 0 || (r = sql_step(db, q, e)) < 0)
+        return r;
+    if (!r)
+        return err_field(e, ERR_CREDENTIAL, pointer, "there is no credential \"%s\"", name);
+    sql_copy(q, 0, type, sizeof type);
+    bool signs_in = strcmp(type, credential_type_name(CREDENTIAL_ACCOUNT_KEY)) != 0 && strcmp(type, credential_type_name(CREDENTIAL_SAS)) != 0;
+    if (!must_sign_in || signs_in)
+        return 0;
+    err_field(e, ERR_CREDENTIAL, pointer, "the credential \"%s\" of type %s does not sign in to Azure", name, type);
+    return err_hint(e, "Name one of type managed_identity, arc, service_principal, az_cli or device_code.");
+}
+
 static int check_credentials(struct db *db, const struct spec *s, struct err *e)
 {
-    for (size_t i = 0; i < s->n_disks; i++) {
-        const char *name = s->disks[i].credential;
-        int64_t there;
-        int r = name ? sql_int(db, &there, e, "SELECT 1 FROM credential WHERE name = ?1", SS(name)) : 1;
-        if (r < 0)
-            return r;
-        if (!r) {
-            char pointer[64];
-            snprintf(pointer, sizeof pointer, "/disks/%zu/source/credential", i);
-            return err_field(e, ERR_CREDENTIAL, pointer, "there is no credential \"%s\"", name);
-        }
+    int r = 0;
+    for (size_t i = 0; r == 0 && i < s->n_disks; i++) {
+        const struct spec_disk *d = &s->disks[i];
+        if ((r = check_credential(db, i, "credential", d->credential, source_is_arm(d->type), e)) == 0 &&
+            (r = check_credential(db, i, "storage_credential", d->storage_credential, false, e)) == 0)
+            r = check_credential(db, i, "via_storage_account/credential", d->via.credential, false, e);
     }
-    return 0;
+    return r;
+}
+
+/* A disk uses one besides the source's at most: unmanaged disks are not copied to another account. */
+const char *disk_storage_credential(const struct spec_disk *d)
+{
+    return d->via.credential ? d->via.credential : d->storage_credential;
 }
 
 static int insert_disks(struct db *db, int64_t seq, const struct spec *s, const json_t *spec, const struct sealed *sealed, struct err *e)
 {
     for (size_t i = 0; i < s->n_disks; i++) {
         const json_t *source = json_object_get(json_array_get(json_object_get(spec, "disks"), i), "source");
-        int r = sql_run(db, e, "INSERT INTO disk (job, disk, credential, url, sealed_url) VALUES (?1, ?2, ?3, ?4, ?5)", SI(seq), SI(i),
-                        SS(s->disks[i].credential), SS(json_string_value(json_object_get(source, "url"))), SB(sealed->data[i], sealed->len[i]));
+        int r = sql_run(db, e, "INSERT INTO disk (job, disk, credential, url, sealed_url, storage_credential) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                        SI(seq), SI(i), SS(s->disks[i].credential), SS(json_string_value(json_object_get(source, "url"))),
+                        SB(sealed->data[i], sealed->len[i]), SS(disk_storage_credential(&s->disks[i])));
         if (r < 0)
             return r;
     }
@@ -115,7 +140,10 @@ static int insert_job(struct db *db, const char *id, const struct spec *s, const
                      SS(id), SS(text), SS(job_state_name(JOB_QUEUED)), SI(now), SS(key), SB(key ? body_sha256 : NULL, SHA256_LEN))) < 0)
         return r;
     int64_t seq = sqlite3_last_insert_rowid(db->conn);
-    if ((r = insert_disks(db, seq, s, spec, sealed, e)) < 0 || (r = graph_insert(db, seq, s, e)) < 0)
+    struct graph_disk disks[SPEC_DISKS_MAX];
+    for (unsigned i = 0; i < s->n_disks; i++)
+        disks[i] = (struct graph_disk){s->disks[i].type, i};
+    if ((r = insert_disks(db, seq, s, spec, sealed, e)) < 0 || (r = graph_insert(db, seq, s, disks, s->n_disks, e)) < 0)
         return r;
     return event_insert(db, seq, now, "job_created", json_pack("{s:s, s:s}", "name", s->name, "state", job_state_name(JOB_QUEUED)), e);
 }
@@ -157,8 +185,8 @@ int job_create(struct db *db, const struct spec *s, const char *key, const uint8
     "SELECT job.seq, job.id, job.spec, job.state, job.paused, job.cancel_requested, job.delete_requested, job.created_at_ms, job.updated_at_ms," \
     " job.vm_id, job.generation FROM (" page ") AS page CROSS JOIN job ON job.seq = page.seq ORDER BY job.seq DESC"
 #define DISKS_OF(page) \
-    "SELECT disk.job, disk.disk, disk.path, disk.format, disk.virtual_size FROM (" page ") AS page CROSS JOIN disk ON disk.job = page.seq" \
-    " ORDER BY disk.job DESC, disk.disk"
+    "SELECT disk.job, disk.disk, disk.path, disk.format, disk.virtual_size, coalesce(disk.origin, disk.disk), disk.target FROM (" page ") AS page" \
+    " CROSS JOIN disk ON disk.job = page.seq ORDER BY disk.job DESC, disk.disk"
 #define TASKS_OF(page) \
     "SELECT task.job, " TASK_COLUMNS " FROM (" page ") AS page CROSS JOIN task ON task.job = page.seq ORDER BY task.job DESC, task.id"
 
@@ -202,7 +230,8 @@ static int job_from_row(sqlite3_stmt *q, struct job *j, struct err *e)
     if (!job_state_parse(sql_text(q, 3), &j->state))
         return sql_damaged(e, "the database holds the job %s without a valid state", j->id);
     for (unsigned i = 0; i < j->spec->n_disks; i++)
-        j->disks[i] = (struct job_disk){.index = i, .spec = j->spec->disks[i]};
+        j->disks[i] = (struct job_disk){.index = i, .origin = i, .spec = j->spec->disks[i]};
+    j->n_disks = j->spec->n_disks;
     return 0;
 }
 
@@ -238,13 +267,27 @@ static int read_disks(struct db *db, const char *sql, const struct sql_arg *args
     int r = sql_query_args(db, &q, e, sql, args);
     while (r >= 0 && (r = sql_step(db, q, e)) > 0) {
         struct job *j = job_of(p, &at, sql_i64(q, 0));
-        uint64_t i = sql_u64(q, 1);
-        if (!j || i >= j->spec->n_disks || !disk_format_parse(sql_text(q, 3), &j->disks[i].format))
+        uint64_t i = sql_u64(q, 1), origin = sql_u64(q, 5);
+        if (!j || i > j->n_disks || i >= SPEC_DISKS_MAX || origin >= j->spec->n_disks || !disk_format_parse(sql_text(q, 3), &j->disks[i].format))
             return sql_damaged(e, "the database holds a disk that its job does not know");
+        if (i == j->n_disks) {
+            j->n_disks++;
+            j->disks[i].index = (unsigned)i;
+            j->disks[i].origin = (unsigned)origin;
+            j->disks[i].spec = j->spec->disks[origin];
+        }
         j->disks[i].virtual_size = sql_u64(q, 4);
-        r = sql_dup(q, 2, &j->disks[i].path, e);
+        if ((r = sql_dup(q, 2, &j->disks[i].path, e)) == 0)
+            r = target_from_row(q, 6, &j->disks[i].target, e);
     }
     return r < 0 ? r : 0;
+}
+
+/* What preflight adds is behind what was there: back into the order of the graph. */
+static int by_graph(const void *a, const void *b)
+{
+    const struct task *x = a, *y = b;
+    return x->kind != y->kind ? (x->kind > y->kind) - (x->kind < y->kind) : (x->disk > y->disk) - (x->disk < y->disk);
 }
 
 static int read_tasks(struct db *db, const char *sql, const struct sql_arg *args, const struct page *p, struct err *e)
@@ -280,9 +323,12 @@ static int read_page(struct db *db, const struct page_sql *sql, const struct sql
     AUTO_TX struct sql_tx tx = {0};                  /* the three see the same moment */
     int r;
     if ((r = sql_begin_read(db, &tx, e)) < 0 || (r = read_jobs(db, sql->jobs, args, limit, p, e)) < 0 ||
-        (r = read_disks(db, sql->disks, args, p, e)) < 0)
+        (r = read_disks(db, sql->disks, args, p, e)) < 0 || (r = read_tasks(db, sql->tasks, args, p, e)) < 0)
         return r;
-    return read_tasks(db, sql->tasks, args, p, e);
+    for (size_t i = 0; i < p->n; i++)
+        if (p->jobs[i]->n_tasks)
+            qsort(p->jobs[i]->tasks, p->jobs[i]->n_tasks, sizeof *p->jobs[i]->tasks, by_graph);
+    return 0;
 }
 
 int job_get(struct db *db, const char *id, struct job **ret, struct err *e)
@@ -348,6 +394,35 @@ int job_disk_url(struct db *db, const char *job_id, unsigned disk, char **ret, s
     return secret_unseal(db->box, context, sealed, (size_t)sqlite3_column_bytes(q, 1), ret, e);
 }
 
+int job_renew(struct db *db, int64_t seq, const char *id, size_t at, const struct job_renewal *x, struct err *e)
+{
+    AUTO_STMT sqlite3_stmt *q = NULL;
+    char field[64], context[CONTEXT_MAX];
+    snprintf(field, sizeof field, "/sources/%zu/disk", at);
+    int r = sql_query(db, &q, e, "SELECT url, credential IS NOT NULL FROM disk WHERE job = ?1 AND disk = ?2", SI(seq), SI(x->disk));
+    if (r < 0 || (r = sql_step(db, q, e)) < 0)
+        return r;
+    const char *known = r ? sql_text(q, 0) : NULL;
+    if (!known || sql_i64(q, 1)) {
+        err_field(e, ERR_VALUE, field, known ? "disk %u signs in with a credential" : "disk %u of the job has no URL", x->disk);
+        return err_hint(e, "%s", known ? "PUT the credential again, then retry without a URL." : "GET the job to see its disks.");
+    }
+    snprintf(field, sizeof field, "/sources/%zu/url", at);
+    size_t n = strcspn(x->url, "?#");
+    if (strlen(known) != n || strncmp(known, x->url, n) || x->url[n] != '?' || strchr(x->url, '#')) {
+        err_field(e, ERR_VALUE, field, "the URL must be that of the same blob with a new SAS behind it");
+        return err_hint(e, "Take the URL that the job shows for this disk, and add '?' and the SAS.");
+    }
+    sql_done(&q);
+    AUTO_FREE uint8_t *sealed = NULL;
+    size_t len = 0;
+    url_context(id, x->disk, context);
+    if ((r = secret_seal(db->box, context, x->url, &sealed, &len, e)) < 0)
+        return r;
+    r = sql_run(db, e, "UPDATE disk SET sealed_url = ?3 WHERE job = ?1 AND disk = ?2", SI(seq), SI(x->disk), SB(sealed, len));
+    return r < 0 ? r : 0;
+}
+
 /* ---- what the tasks find out ---- */
 
 int job_set_disk(struct db *db, const char *id, unsigned disk, const char *path, enum disk_format format, uint64_t virtual_size, struct err *e)
@@ -376,4 +451,17 @@ int job_set_vm(struct db *db, const char *id, const char *vm_id, unsigned genera
                      SI(clock_now_ms()))) < 0)
         return r;
     return sql_commit(&tx, e);
+}
+
+int job_with_image(struct db *db, const char *path, const char *except_id, char ret[UUID_LEN], struct err *e)
+{
+    AUTO_STMT sqlite3_stmt *q = NULL;
+    ret[0] = 0;
+    int r = sql_query(db, &q, e, "SELECT job.id FROM disk JOIN job ON job.seq = disk.job WHERE disk.path = ?1 AND job.id <> ?2 LIMIT 1", SS(path),
+                      SS(except_id));
+    if (r < 0 || (r = sql_step(db, q, e)) < 0)
+        return r;
+    if (r)
+        sql_copy(q, 0, ret, UUID_LEN);
+    return 0;
 }

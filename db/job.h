@@ -17,9 +17,23 @@ enum job_state { JOB_QUEUED, JOB_RUNNING, JOB_PAUSED, JOB_SUCCEEDED, JOB_FAILED,
 const char *job_state_name(enum job_state s);
 bool job_state_parse(const char *word, enum job_state *ret);
 
+/* A disk in Azure that an entry of the request stands for, as preflight found it. */
+struct job_target {
+    char *name;                                      /* of the disk or snapshot; unmanaged: as the VM calls it */
+    char *id;                                        /* of the disk or snapshot, as Azure wrote it; NULL: unmanaged */
+    char *url;                                       /* unmanaged: its page blob, without query; NULL: managed */
+    char *location;                                  /* region */
+    int lun;                                         /* of a data disk; -1: OS disk, or not of a VM */
+    uint64_t size_bytes;                             /* 0: not said */
+};
+void job_target_free(struct job_target *t);
+DEFINE_AUTO(struct job_target, job_target_free)
+
 struct job_disk {
     unsigned index;
-    struct spec_disk spec;                           /* url is redacted here; job_disk_url has it whole */
+    unsigned origin;                                 /* index of the request's entry that it stands for: its own, or that of a VM whose data disk it is */
+    struct spec_disk spec;                           /* of that entry; url is redacted here; job_disk_url has it whole */
+    struct job_target *target;                       /* NULL: not in Azure, or not found yet */
     char *path;                                      /* NULL until known */
     enum disk_format format;                         /* FORMAT_AUTO until known */
     uint64_t virtual_size;                           /* 0 until known */
@@ -38,6 +52,7 @@ struct job {
     char *vm_id;                                     /* NULL until the VM is made; then the same UUID as the job's */
     unsigned generation;                             /* of the VM, 0 until known */
     struct job_disk disks[SPEC_DISKS_MAX];
+    size_t n_disks;                                  /* the request's entries, then what preflight added for them */
     struct task *tasks;                              /* in graph order, then by disk */
     size_t n_tasks;
 };
@@ -45,10 +60,10 @@ void job_free(struct job *j);
 DEFINE_AUTO(struct job, job_free)
 
 /* Inserts job, disks, tasks with their dependencies, and the event "job_created". Tasks that need not run are born SKIPPED:
- * export and download for file and blank sources (blank keeps download: it makes the disk), volume, what lies after `until`,
- * start_vm when vm.start is false. Secrets are sealed. `key` (Idempotency-Key, or NULL): when it is known and the
+ * export for all but sources in Azure Resource Manager, download for files (blank keeps it: it makes the disk), volume, what lies after
+ * `until`, start_vm when vm.start is false. Secrets are sealed. `key` (Idempotency-Key, or NULL): when it is known and the
  * body's hash is the same, *ret_id is the earlier job's and *ret_existing true; with another body ERR_IDEMPOTENCY.
- * ERR_CREDENTIAL with its field for a credential that is not there. */
+ * ERR_CREDENTIAL with its field for a credential that is not there, or does not sign in where it must. */
 int job_create(struct db *db, const struct spec *s, const char *key, const uint8_t body_sha256[SHA256_LEN],
                char ret_id[UUID_LEN], bool *ret_existing, struct err *e);
 int job_get(struct db *db, const char *id, struct job **ret, struct err *e);        /* ERR_NOT_FOUND */
@@ -68,11 +83,23 @@ int job_pause(struct db *db, const char *id, struct err *e);
 int job_resume(struct db *db, const char *id, struct err *e);
 int job_cancel(struct db *db, const char *id, struct err *e);
 int job_retry(struct db *db, const char *id, struct err *e);
+/* The same with new SAS for sources whose URL holds one: each must name the blob that the job has, and only its query may differ. ERR_VALUE
+ * with field /sources/<i>/… otherwise; nothing has changed then. */
+struct job_renewal { unsigned disk; const char *url; };
+int job_retry_with(struct db *db, const char *id, const struct job_renewal *list, size_t n, struct err *e);
 int job_delete(struct db *db, const char *id, enum job_delete how, struct err *e);
 
 /* For the service. */
 int job_set_disk(struct db *db, const char *id, unsigned disk, const char *path, enum disk_format format, uint64_t virtual_size, struct err *e);
+/* Another job that names the file as a disk, downloaded or given: its id, or "". */
+int job_with_image(struct db *db, const char *path, const char *except_id, char ret[UUID_LEN], struct err *e);
 int job_set_vm(struct db *db, const char *id, const char *vm_id, unsigned generation, struct err *e);   /* vm_id NULL: no VM any more */
+/* What preflight found for the entries of a request that are in Azure: one target or more for each such entry, in the order of the entries. The
+ * first of an entry becomes the entry's disk, each further one a disk of its own, with tasks, behind those that there are. May be done again
+ * as long as preflight runs. ERR_VALUE beyond SPEC_DISKS_MAX disks. */
+struct job_found { unsigned origin; const struct job_target *target; };
+int job_resolve(struct db *db, const char *id, const struct job_found *found, size_t n, struct err *e);
+
 /* Ids of jobs to be deleted of which no task runs. Caller frees each and the array. */
 int job_list_deletable(struct db *db, char ***ret, size_t *ret_n, struct err *e);
 /* Removes the rows of the job: resources must be gone. Adds the event "job_deleted" (of no job, id in its data). */

@@ -15,9 +15,10 @@ static const char *const state_words[] = {"queued", "running", "paused", "succee
  *
  * QUEUED     no task was started            RUNNING  a task runs or has run, and one is left
  * PAUSED     the pause flag is set; running tasks are being parked
- * SUCCEEDED  all tasks succeeded or were skipped; neither pause nor (unless it is to be deleted) cancel flag is set
- * FAILED     a task failed, none runs; the pause flag is not set; what is pending is held until a retry
- * CANCELLED  the cancel flag is set, no task runs or is pending; the pause flag is not set
+ * SUCCEEDED  all tasks of the graph succeeded or were skipped, no export is left to do; neither pause nor (unless it is to be deleted)
+ *            cancel flag is set. An export that failed or was cancelled changes nothing of it: the machine is there, and it can be asked for again
+ * FAILED     a task of the graph failed, none runs; the pause flag is not set; what is pending is held until a retry
+ * CANCELLED  the cancel flag is set, no task runs or is pending, the graph is not done; the pause flag is not set
  * A paused job moves on to the last three when its running tasks end so. */
 static const bool may_move[JOB_STATES][JOB_STATES] = {
     [JOB_QUEUED] = {[JOB_RUNNING] = true, [JOB_PAUSED] = true, [JOB_CANCELLED] = true},
@@ -80,8 +81,8 @@ static int flags_get(struct db *db, int64_t seq, struct flags *ret, struct err *
 /* export_vm is asked for after the recovery and counts apart: its failure keeps nothing of the graph from running, and a
  * failed graph does not keep an export from running. */
 struct counts {
-    int64_t running, pending, failed, cancelled;
-    int64_t graph_pending, graph_failed;             /* of these, without export_vm */
+    int64_t running, pending;
+    int64_t graph_pending, graph_failed, graph_cancelled;    /* without export_vm */
     int64_t started;                                 /* run or have run */
 };
 
@@ -89,23 +90,24 @@ static int counts_get(struct db *db, int64_t seq, struct counts *ret, struct err
 {
     AUTO_STMT sqlite3_stmt *q = NULL;
     int r = sql_query(db, &q, e,
-                      "SELECT total(state = 'running'), total(state = 'pending'), total(state = 'failed'), total(state = 'cancelled'),"
-                      " total(state = 'pending' AND kind <> 'export_vm'), total(state = 'failed' AND kind <> 'export_vm'), total(started_at_ms > 0)"
+                      "SELECT total(state = 'running'), total(state = 'pending'), total(state = 'pending' AND kind <> 'export_vm'),"
+                      " total(state = 'failed' AND kind <> 'export_vm'), total(state = 'cancelled' AND kind <> 'export_vm'), total(started_at_ms > 0)"
                       " FROM task WHERE job = ?1", SI(seq));
     if (r < 0 || (r = sql_step(db, q, e)) < 0)
         return r;
-    *ret = (struct counts){sql_i64(q, 0), sql_i64(q, 1), sql_i64(q, 2), sql_i64(q, 3), sql_i64(q, 4), sql_i64(q, 5), sql_i64(q, 6)};
+    *ret = (struct counts){sql_i64(q, 0), sql_i64(q, 1), sql_i64(q, 2), sql_i64(q, 3), sql_i64(q, 4), sql_i64(q, 5)};
     return 0;
 }
 
 static enum job_state derive(const struct flags *f, const struct counts *c)
 {
+    bool graph_done = !c->graph_pending && !c->graph_failed && !c->graph_cancelled;
     if (!c->running) {
-        if (!c->pending && !c->failed && !c->cancelled)
-            return JOB_SUCCEEDED;                    /* also when the wish to cancel came too late */
+        if (graph_done && !c->pending)
+            return JOB_SUCCEEDED;                    /* also when the wish to cancel came too late, or meant an export */
         if (f->cancel)
             return JOB_CANCELLED;
-        if (c->graph_failed || (c->failed && !c->graph_pending))
+        if (c->graph_failed)
             return JOB_FAILED;
     }
     if (f->paused)
@@ -218,6 +220,11 @@ int job_cancel(struct db *db, const char *id, struct err *e)
 
 int job_retry(struct db *db, const char *id, struct err *e)
 {
+    return job_retry_with(db, id, NULL, 0, e);
+}
+
+int job_retry_with(struct db *db, const char *id, const struct job_renewal *list, size_t n, struct err *e)
+{
     AUTO_TX struct sql_tx tx = {0};
     struct flags f;
     int r = begin(db, id, &tx, &f, e);
@@ -225,6 +232,9 @@ int job_retry(struct db *db, const char *id, struct err *e)
         return r;
     if ((f.state != JOB_FAILED && f.state != JOB_CANCELLED) || f.del)
         return refuse(e, id, &f, "retried");
+    for (size_t i = 0; i < n; i++)
+        if ((r = job_renew(db, f.seq, id, i, &list[i], e)) < 0)
+            return r;
     f.cancel = false;
     if ((r = task_reopen(db, f.seq, clock_now_ms(), e)) < 0)
         return r;

@@ -2,15 +2,10 @@
  * row in `steps`. All missing steps and the new number are one transaction, so a crash leaves the old version or the new one. */
 #include <inttypes.h>
 
+#include "common/embed.h"
 #include "db/sql.h"
 
-/* schema.sql as a NUL-terminated string. */
-__asm__(".section .rodata,\"a\"\n"
-        ".globl migrate_schema_sql\n"
-        "migrate_schema_sql:\n"
-        ".incbin \"db/schema.sql\"\n"
-        ".byte 0\n"
-        ".text\n");
+EMBED(migrate_schema_sql, "db/schema.sql");
 extern const char migrate_schema_sql[];
 
 #define APPLICATION_ID 0x766d7276                    /* as schema.sql sets it */
@@ -19,6 +14,18 @@ static const char *const steps[] = {
     migrate_schema_sql,
     /* what tells a file that we made from another at the same path (os_file_id); NULL: it lies where only we write */
     "ALTER TABLE resource ADD COLUMN proof TEXT",
+    /* what a credential has besides its secret (credential.c); NULL: account_key and sas, which have none */
+    "ALTER TABLE credential ADD COLUMN settings TEXT",
+    /* Disks in Azure. origin: the entry of the request that a disk stands for (NULL: its own). target: what was found there, JSON. access: how
+     * it can be read at present, JSON; a URL with its SAS is in sealed_url. intents: how often a resource was meant to be made: whoever gives
+     * it back forgets it only when nobody meant it again meanwhile. */
+    "ALTER TABLE disk ADD COLUMN origin INTEGER;"
+    "ALTER TABLE disk ADD COLUMN target TEXT;"
+    "ALTER TABLE disk ADD COLUMN access TEXT;"
+    "ALTER TABLE disk ADD COLUMN storage_credential TEXT;"
+    "CREATE INDEX disk_by_storage_credential ON disk (storage_credential, job) WHERE storage_credential IS NOT NULL;"
+    "ALTER TABLE resource ADD COLUMN intents INTEGER NOT NULL DEFAULT 1;"
+    "CREATE INDEX resource_by_kind ON resource (kind)",
 };
 
 /* Tells what the file is: 0 with its version, or why it is not ours. A file without any table is version 0. */

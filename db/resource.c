@@ -37,7 +37,8 @@ int resource_intend(struct db *db, const char *job_id, int disk, const char *kin
                          SS(ident), SI(user_data))) < 0)
             return r;
         id = sqlite3_last_insert_rowid(db->conn);
-    }
+    } else if ((r = sql_run(db, e, "UPDATE resource SET intents = intents + 1 WHERE id = ?1", SI(id))) < 0)
+        return r;
     if ((proof && (r = sql_run(db, e, "UPDATE resource SET proof = ?2 WHERE id = ?1", SI(id), SS(proof))) < 0) || (r = sql_commit(&tx, e)) < 0)
         return r;
     *ret_id = id;
@@ -65,7 +66,9 @@ int resource_forget(struct db *db, int64_t id, struct err *e)
     return change(db, "DELETE FROM resource WHERE id = ?1", id, e);
 }
 
-int resource_list(struct db *db, const char *job_id, struct resource **ret, size_t *ret_n, struct err *e)
+#define COLUMNS "r.id, r.kind, r.ident, r.disk, r.user_data, r.made, r.proof, r.intents"
+
+static int list_of(struct db *db, const char *job_id, const char *sql, struct resource **ret, size_t *ret_n, struct err *e)
 {
     AUTO_TX struct sql_tx tx = {0};
     AUTO_STMT sqlite3_stmt *q = NULL;
@@ -73,7 +76,7 @@ int resource_list(struct db *db, const char *job_id, struct resource **ret, size
     int r;
     if ((r = sql_begin_read(db, &tx, e)) < 0 || (r = job_seq(db, job_id, &seq, e)) < 0 ||
         (r = sql_int(db, &rows, e, "SELECT count(*) FROM resource WHERE job = ?1", SI(seq))) < 0 ||
-        (r = sql_query(db, &q, e, "SELECT id, kind, ident, disk, user_data, made, proof FROM resource WHERE job = ?1 ORDER BY id DESC", SI(seq))) < 0)
+        (r = sql_query_args(db, &q, e, sql, SQL_ARGS(SI(seq)))) < 0)
         return r;
     struct resource *list = calloc((size_t)rows + 1, sizeof *list);
     size_t n = 0;
@@ -86,6 +89,7 @@ int resource_list(struct db *db, const char *job_id, struct resource **ret, size
         res->disk = (int)sql_i64(q, 3);
         res->user_data = sql_i64(q, 4) != 0;
         res->state = sql_i64(q, 5) ? RESOURCE_MADE : RESOURCE_INTENT;
+        res->intents = sql_i64(q, 7);
         if ((r = sql_dup(q, 2, &res->ident, e)) == 0)
             r = sql_dup(q, 6, &res->proof, e);
     }
@@ -94,6 +98,69 @@ int resource_list(struct db *db, const char *job_id, struct resource **ret, size
         return r;
     }
     *ret = list;
+    *ret_n = n;
+    return 0;
+}
+
+int resource_list(struct db *db, const char *job_id, struct resource **ret, size_t *ret_n, struct err *e)
+{
+    return list_of(db, job_id, "SELECT " COLUMNS " FROM resource r WHERE r.job = ?1 ORDER BY r.id DESC", ret, ret_n, e);
+}
+
+/* ---- borrowed ---- */
+
+#define BORROWED "('sas', 'snapshot', 'blob', 'blob_snapshot')"
+/* What is pending counts only in a job that goes on. A task that runs may be making snapshots of several disks of its VM. */
+#define IDLE \
+    "r.kind IN " BORROWED " AND NOT EXISTS (SELECT 1 FROM task t WHERE t.job = r.job AND t.kind IN ('export', 'download')" \
+    " AND ((t.state = 'running' AND (t.disk = r.disk OR r.kind = 'snapshot'))" \
+    " OR (t.state = 'pending' AND t.disk = r.disk AND j.state NOT IN ('failed', 'cancelled') AND NOT j.delete_requested)))"
+
+bool resource_is_borrowed(const struct resource *r)
+{
+    static const char *const kinds[] = {"sas", "snapshot", "blob", "blob_snapshot"};
+    for (size_t i = 0; i < ARRAY_LEN(kinds); i++)
+        if (!strcmp(r->kind, kinds[i]))
+            return true;
+    return false;
+}
+
+int resource_returned(struct db *db, const struct resource *r, struct err *e)
+{
+    AUTO_TX struct sql_tx tx = {0};
+    int x;
+    if ((x = sql_begin(db, &tx, e)) < 0 ||
+        (x = sql_run(db, e, "DELETE FROM resource WHERE id = ?1 AND intents = ?2", SI(r->id), SI(r->intents))) < 0)
+        return x;
+    return sql_commit(&tx, e);
+}
+
+int resource_list_idle(struct db *db, const char *job_id, struct resource **ret, size_t *ret_n, struct err *e)
+{
+    /* a copy before what it is made from, access before what it was granted to */
+    return list_of(db, job_id,
+                   "SELECT " COLUMNS " FROM resource r JOIN job j ON j.seq = r.job WHERE r.job = ?1 AND " IDLE
+                   " ORDER BY CASE r.kind WHEN 'blob' THEN 0 WHEN 'sas' THEN 1 ELSE 2 END, r.id DESC", ret, ret_n, e);
+}
+
+int resource_jobs_idle(struct db *db, char ***ret, size_t *ret_n, struct err *e)
+{
+    enum { PAGE = 1000 };                            /* what is left comes with the next call */
+    AUTO_STMT sqlite3_stmt *q = NULL;
+    char **ids = calloc(PAGE, sizeof *ids);
+    size_t n = 0;
+    if (!ids)
+        return err_oom(e);
+    int r = sql_query(db, &q, e, "SELECT DISTINCT j.id FROM resource r JOIN job j ON j.seq = r.job WHERE " IDLE " ORDER BY j.seq LIMIT ?1", SI(PAGE));
+    while (r >= 0 && n < PAGE && (r = sql_step(db, q, e)) > 0)
+        r = sql_dup(q, 0, &ids[n++], e);
+    if (r < 0) {
+        for (size_t i = 0; i < n; i++)
+            free(ids[i]);
+        free(ids);
+        return r;
+    }
+    *ret = ids;
     *ret_n = n;
     return 0;
 }

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "common/arm_id.h"
 #include "common/json.h"
 #include "common/os.h"
 #include "common/url.h"
@@ -10,13 +11,13 @@
 
 #define MIB ((long long)1 << 20)
 #define NAME_BYTES_MAX 100
-#define URL_BYTES_MAX 4096
+#define URL_BYTES_MAX SPEC_URL_MAX
 #define PATH_BYTES_MAX 1024
 #define SWITCH_BYTES_MAX 64
 #define BLANK_BYTES_MAX (64ll << 40)
 #define RATE_MAX 1000000000000ll                     /* bytes per second */
 
-/* The types that are carried out come first, in the order of the enum. */
+/* In the order of the enum. */
 static const char *const source_words[] = {"blob", "file", "blank", "vm", "managed_disk", "snapshot", NULL};
 static const char *const format_words[] = {"auto", "vhd", "vhd_dynamic", "vhdx", "raw", NULL};
 static const char *const kind_words[] = {"preflight", "export", "volume", "download", "create_vm", "start_vm", "export_vm", NULL};
@@ -24,6 +25,11 @@ static const char *const kind_words[] = {"preflight", "export", "volume", "downl
 const char *source_type_name(enum source_type t)
 {
     return source_words[t];
+}
+
+bool source_is_arm(enum source_type t)
+{
+    return t == SOURCE_VM || t == SOURCE_MANAGED_DISK || t == SOURCE_SNAPSHOT;
 }
 
 const char *disk_format_name(enum disk_format f)
@@ -69,6 +75,10 @@ void spec_free(struct spec *s)
         mem_free_secret(s->disks[i].url);
         free(s->disks[i].credential);
         free(s->disks[i].path);
+        free(s->disks[i].id);
+        free(s->disks[i].storage_credential);
+        free(s->disks[i].via.url);
+        free(s->disks[i].via.credential);
     }
     free(s->vm.network);
     free(s->vm.dvd);
@@ -97,28 +107,14 @@ static const char *bad_name(const char *s)
     return NULL;
 }
 
-/* Both separators count on every system: a path that is harmless on one must not be an escape on another. */
-static bool has_dot_dot(const char *path)
-{
-    for (const char *p = path; *p;) {
-        size_t n = strcspn(p, "/\\");
-        if (n == 2 && p[0] == '.' && p[1] == '.')
-            return true;
-        p += n;
-        p += *p != 0;
-    }
-    return false;
-}
-
 static void take_path(struct json_in *in, const char *key, char **to)
 {
     const char *path = json_in_string(in, key, NULL, PATH_BYTES_MAX);
     if (!path)
         return;
-    if (!os_path_is_absolute(path))
-        json_in_fail(in, key, ERR_VALUE, "must be an absolute path on the recovery host");
-    else if (has_dot_dot(path))
-        json_in_fail(in, key, ERR_VALUE, "must not have '..' in it");
+    const char *why = os_path_refuse(path);
+    if (why)
+        json_in_fail(in, key, ERR_VALUE, "%s", why);
     else
         keep(in, to, path);
 }
@@ -131,7 +127,7 @@ static int hex(char c)
 /* The last part of a URL's path or of a path, without the extension of a disk image; what a name may not hold becomes '-'. */
 static char *default_name(const struct spec_disk *d)
 {
-    const char *from = d->url ? d->url : d->path ? d->path : "";
+    const char *from = d->url ? d->url : d->path ? d->path : d->id ? d->id : "";
     size_t end = d->url ? strcspn(from, "?#") : strlen(from), start = end;
     const char *authority = d->url ? strstr(from, "://") : NULL;
     size_t first = authority ? (size_t)(authority - from) + 3 : 0;
@@ -189,6 +185,15 @@ static bool has_sas(const char *url)
     return false;
 }
 
+static void take_credential(struct json_in *in, const char *key, char **to)
+{
+    const char *name = json_in_string(in, key, NULL, 64);
+    if (name && !credential_name_ok(name))
+        json_in_fail(in, key, ERR_VALUE, "is no credential name: 1 to 64 of A-Z a-z 0-9 . _ - and no '.' in front");
+    else
+        keep(in, to, name);
+}
+
 static void parse_blob(struct json_in *in, struct spec_disk *d)
 {
     json_in_require(in, "url");
@@ -200,15 +205,9 @@ static void parse_blob(struct json_in *in, struct spec_disk *d)
         else
             keep(in, &d->url, url);
     }
-    const char *credential = json_in_string(in, "credential", NULL, 64);
-    if (!credential)
-        return;
-    if (!credential_name_ok(credential))
-        json_in_fail(in, "credential", ERR_VALUE, "is no credential name: 1 to 64 of A-Z a-z 0-9 . _ - and no '.' in front");
-    else if (d->url && has_sas(d->url))
+    take_credential(in, "credential", &d->credential);
+    if (d->credential && d->url && has_sas(d->url))
         json_in_fail(in, "credential", ERR_VALUE, "the URL holds a SAS already; give one of the two");
-    else
-        keep(in, &d->credential, credential);
 }
 
 static void parse_blank(struct json_in *in, struct spec_disk *d)
@@ -218,6 +217,57 @@ static void parse_blank(struct json_in *in, struct spec_disk *d)
     if (size % MIB)
         json_in_fail(in, "size", ERR_VALUE, "must be a multiple of 1 MiB (1048576 bytes)");
     d->size = (uint64_t)size;
+}
+
+/* The URL of a container: account and container, nothing behind. */
+static int check_container(const char *url, struct err *why)
+{
+    int r = url_check(url, false, why);
+    if (r < 0)
+        return r;
+    if (strchr(url, '?'))
+        return err_set(why, ERR_VALUE, "must have no query: name a credential instead of a SAS");
+    const char *path = strchr(strstr(url, "://") + 3, '/');
+    if (!path || !path[1] || url[strlen(url) - 1] == '/')
+        return err_set(why, ERR_VALUE, "must end with the container's name, as in https://account.blob.core.windows.net/recovery");
+    return 0;
+}
+
+static void parse_via(struct json_in *source, struct spec_disk *d)
+{
+    if (!json_in_has(source, "via_storage_account"))
+        return;
+    struct json_in in = json_in_object(source, "via_storage_account");
+    json_in_require(&in, "url");
+    const char *url = json_in_string(&in, "url", NULL, PATH_BYTES_MAX);
+    struct err why;
+    if (url && check_container(url, &why) < 0)
+        json_in_fail(&in, "url", ERR_VALUE, "%s", why.msg);
+    else
+        keep(&in, &d->via.url, url);
+    take_credential(&in, "credential", &d->via.credential);
+    json_in_end(&in);
+}
+
+static void parse_arm(struct json_in *in, struct spec_disk *d)
+{
+    static const char *const types[SOURCE_TYPES] = {[SOURCE_VM] = "Microsoft.Compute/virtualMachines", [SOURCE_MANAGED_DISK] = "Microsoft.Compute/disks",
+                                                    [SOURCE_SNAPSHOT] = "Microsoft.Compute/snapshots"};
+    json_in_require(in, "id");
+    const char *id = json_in_string(in, "id", NULL, ARM_ID_MAX - 1);
+    struct arm_id parsed;
+    struct err why;
+    if (id && arm_id_parse(id, types[d->type], &parsed, &why) < 0)
+        json_in_fail(in, "id", ERR_VALUE, "%s", why.msg);
+    else
+        keep(in, &d->id, id);
+    take_credential(in, "credential", &d->credential);
+    if (d->type == SOURCE_VM) {
+        d->data_disks = json_in_bool(in, "data_disks", false);
+        d->deallocate = json_in_bool(in, "deallocate", false);
+        take_credential(in, "storage_credential", &d->storage_credential);
+    }
+    parse_via(in, d);
 }
 
 static void refuse_later(struct json_in *in, const char *key)
@@ -231,18 +281,13 @@ static void parse_source(struct json_in *disk, struct spec_disk *d)
     json_in_require(disk, "source");
     struct json_in in = json_in_object(disk, "source");
     json_in_require(&in, "type");
-    int type = json_in_enum(&in, "type", source_words, SOURCE_BLOB);
-    if (type >= SOURCE_TYPES) {
-        json_in_fail(&in, "type", ERR_VALUE, "this version does not carry out sources of type \"%s\" yet; give \"blob\", \"file\" or \"blank\"",
-                     source_words[type]);
-        return;
-    }
-    refuse_later(&in, "deallocate");
-    refuse_later(&in, "via_storage_account");
-    d->type = (enum source_type)type;
+    d->type = (enum source_type)json_in_enum(&in, "type", source_words, SOURCE_BLOB);
     switch (d->type) {
     case SOURCE_BLOB: parse_blob(&in, d); break;
     case SOURCE_BLANK: parse_blank(&in, d); break;
+    case SOURCE_VM:
+    case SOURCE_MANAGED_DISK:
+    case SOURCE_SNAPSHOT: parse_arm(&in, d); break;
     default:
         json_in_require(&in, "path");
         take_path(&in, "path", &d->path);
@@ -345,6 +390,22 @@ int spec_parse(json_t *body, struct spec **ret, struct err *e)
 
 /* ---- back to JSON ---- */
 
+static json_t *arm_json(const struct spec_disk *d)
+{
+    json_t *j = json_pack("{s:s, s:s, s:s*}", "type", source_words[d->type], "id", d->id, "credential", d->credential);
+    json_t *via = d->via.url ? json_pack("{s:s, s:s*}", "url", d->via.url, "credential", d->via.credential) : NULL;
+    bool vm = d->type == SOURCE_VM, failed = !j || (d->via.url && !via);
+    failed = failed || (via && json_object_set(j, "via_storage_account", via));
+    failed = failed || (vm && json_object_set_new(j, "data_disks", json_boolean(d->data_disks)));
+    failed = failed || (vm && json_object_set_new(j, "deallocate", json_boolean(d->deallocate)));
+    failed = failed || (d->storage_credential && json_object_set_new(j, "storage_credential", json_string(d->storage_credential)));
+    json_decref(via);
+    if (!failed)
+        return j;
+    json_decref(j);
+    return NULL;
+}
+
 static json_t *source_json(const struct spec_disk *d)
 {
     switch (d->type) {
@@ -354,6 +415,9 @@ static json_t *source_json(const struct spec_disk *d)
         return url ? json_pack("{s:s, s:s, s:s*}", "type", source_words[d->type], "url", url, "credential", d->credential) : NULL;
     }
     case SOURCE_FILE: return json_pack("{s:s, s:s}", "type", source_words[d->type], "path", d->path);
+    case SOURCE_VM:
+    case SOURCE_MANAGED_DISK:
+    case SOURCE_SNAPSHOT: return arm_json(d);
     default: return json_pack("{s:s, s:I}", "type", source_words[d->type], "size", (json_int_t)d->size);
     }
 }

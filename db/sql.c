@@ -169,9 +169,16 @@ int sql_json(sqlite3_stmt *q, int col, json_t **ret, struct err *e)
     *ret = json_loads(text, 0, &je);
     if (*ret)
         return 0;
-    if (json_error_code(&je) == json_error_out_of_memory)
+    if (!je.text[0] || json_error_code(&je) == json_error_out_of_memory)     /* no memory at all: jansson says nothing then */
         return err_oom(e);
     return sql_damaged(e, "the database holds a value that is not valid JSON: %s", je.text);
+}
+
+int sql_member(const json_t *o, const char *key, char **ret, struct err *e)
+{
+    const char *s = json_string_value(json_object_get(o, key));
+    *ret = str_dup(s);
+    return s && !*ret ? err_oom(e) : 0;
 }
 
 int sql_dump(const json_t *json, char **ret, struct err *e)

@@ -60,6 +60,7 @@ static inline uint64_t sql_u64(sqlite3_stmt *q, int col) { int64_t v = sqlite3_c
 static inline const char *sql_text(sqlite3_stmt *q, int col) { return (const char *)sqlite3_column_text(q, col); }
 int sql_dup(sqlite3_stmt *q, int col, char **ret, struct err *e);      /* NULL gives NULL; caller frees */
 int sql_json(sqlite3_stmt *q, int col, json_t **ret, struct err *e);   /* NULL gives NULL; new reference */
+int sql_member(const json_t *o, const char *key, char **ret, struct err *e);    /* a text of it; absent gives NULL; caller frees */
 int sql_dump(const json_t *json, char **ret, struct err *e);           /* compact text; NULL gives NULL; caller frees */
 void sql_copy(sqlite3_stmt *q, int col, char *buf, size_t size);       /* cut to size; NULL gives "" */
 
@@ -72,7 +73,7 @@ void sql_rollback(struct sql_tx *tx);                /* no-op when committed or 
 /* What SQLite answered as ours: returns the negative code, never 0. */
 int sql_error(struct db *db, int rc, struct err *e);
 /* A stored value that this program would never have written. */
-int sql_damaged(struct err *e, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+int sql_damaged(struct err *e, const char *fmt, ...) PRINTF_LIKE(2, 3);
 
 /* migrate.c: brings a database that is open and in WAL mode to the newest schema, in one transaction. */
 int migrate(struct db *db, struct err *e);

@@ -15,7 +15,15 @@ int job_seq(struct db *db, const char *id, int64_t *ret, struct err *e);        
 int job_settle(struct db *db, int64_t seq, int64_t now_ms, struct err *e);
 
 /* graph.c: inserts the tasks of a new job with what each waits for. */
-int graph_insert(struct db *db, int64_t seq, const struct spec *s, struct err *e);
+struct graph_disk { enum source_type type; unsigned origin; };
+int graph_insert(struct db *db, int64_t seq, const struct spec *s, const struct graph_disk *disks, size_t n, struct err *e);
+/* Makes the tasks behind preflight, which runs, anew for other disks. None of them may have run. */
+int graph_replace(struct db *db, int64_t seq, const struct spec *s, const struct graph_disk *disks, size_t n, struct err *e);
+
+/* target.c: the column disk.target; NULL gives NULL. */
+int target_from_row(sqlite3_stmt *q, int col, struct job_target **ret, struct err *e);
+/* job.c: the credential that a disk uses besides the source's, or NULL. */
+const char *disk_storage_credential(const struct spec_disk *d);
 
 /* event.c: job 0 for none; steals data (NULL: memory ran out while it was built). */
 int event_insert(struct db *db, int64_t seq, int64_t now_ms, const char *type, json_t *data, struct err *e);
@@ -28,5 +36,8 @@ int task_from_row(sqlite3_stmt *q, int col, struct task *ret, struct err *e);   
 int task_cancel_pending(struct db *db, int64_t seq, int64_t now_ms, struct err *e);  /* PENDING -> CANCELLED */
 extern const char *const task_claim_sql;             /* the one statement of a claim, for tests that look at its plan */
 int task_reopen(struct db *db, int64_t seq, int64_t now_ms, struct err *e);          /* FAILED, CANCELLED -> PENDING; ends backoffs */
+
+/* Puts a new SAS into the URL of a disk, inside of a transaction; `at` is the place in the request, for the error's field. */
+int job_renew(struct db *db, int64_t seq, const char *id, size_t at, const struct job_renewal *x, struct err *e);
 
 #endif

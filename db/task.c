@@ -215,7 +215,8 @@ int task_reopen(struct db *db, int64_t seq, int64_t now_ms, struct err *e)
 
 /* ---- the queue ---- */
 
-/* Both halves read the head of one index range, so the cost does not grow with what is queued, held, finished or waiting. */
+/* All three parts read the head of one index range, so the cost does not grow with what is queued, held, finished or waiting. The last one: no
+ * pause is longer than DELAY_MS_MAX, so a time beyond it was written before somebody set the clock back, and is over. */
 #define CLAIMABLE "FROM task WHERE state = 'pending' AND unmet = 0 AND held = 0 AND lane = ?1 AND not_before_ms "
 #define CLAIM \
     "UPDATE task SET state = 'running', attempts = attempts + 1, not_before_ms = 0, finished_at_ms = 0, error = NULL, heartbeat_at_ms = ?2," \
@@ -224,6 +225,8 @@ int task_reopen(struct db *db, int64_t seq, int64_t now_ms, struct err *e)
     "SELECT * FROM (SELECT id " CLAIMABLE "= 0 ORDER BY id LIMIT 1)" \
     " UNION ALL " \
     "SELECT * FROM (SELECT id " CLAIMABLE "BETWEEN 1 AND ?2 ORDER BY not_before_ms, id LIMIT 1)" \
+    " UNION ALL " \
+    "SELECT * FROM (SELECT id " CLAIMABLE "> ?3 ORDER BY not_before_ms, id LIMIT 1)" \
     ") ORDER BY id LIMIT 1) RETURNING id"
 const char *const task_claim_sql = CLAIM;
 
@@ -262,7 +265,7 @@ int task_claim(struct db *db, enum task_lane lane, struct task *ret, uint64_t *r
         return r;
     {
         AUTO_STMT sqlite3_stmt *q = NULL;
-        if ((r = sql_query_args(db, &q, e, task_claim_sql, SQL_ARGS(SS(lane_words[lane]), SI(now)))) < 0 || (r = sql_step(db, q, e)) < 0)
+        if ((r = sql_query_args(db, &q, e, task_claim_sql, SQL_ARGS(SS(lane_words[lane]), SI(now), SI(now + (int64_t)DELAY_MS_MAX)))) < 0 || (r = sql_step(db, q, e)) < 0)
             return r;
         id = r ? sql_i64(q, 0) : 0;
         if (r && (r = sql_step(db, q, e)) < 0)       /* the statement takes effect when it has run to its end */
@@ -410,7 +413,10 @@ int task_add_export_vm(struct db *db, const char *job_id, json_t *params, int64_
     if (!sql_i64(q, 0))
         return err_set(e, ERR_WRONG_STATE, "the job %s has no VM whose disk could be exported", job_id);
     if (sql_i64(q, 1) || sql_i64(q, 2))
-        return err_set(e, ERR_WRONG_STATE, "the job %s is cancelled or being deleted", job_id);
+    {
+        err_set(e, ERR_WRONG_STATE, "the job %s is cancelled or being deleted", job_id);
+        return err_hint(e, "Wait until what was cancelled has ended; a job that stays cancelled must be retried first.");
+    }
     sql_done(&q);
     r = sql_int(db, &busy, e, "SELECT state IN ('pending', 'running') FROM task WHERE job = ?1 AND kind = 'export_vm' AND disk = -1", SI(seq));
     if (r < 0)

@@ -51,7 +51,7 @@ struct hyperv;
 #define HYPERV_INVALID_PARAMETER 32773
 #define HYPERV_INVALID_STATE 32775
 /* `words`: Hyper-V's own, in the host's language; may be NULL. The format says what failed. Returns -code. */
-int hyperv_fail(struct err *e, uint32_t code, const char *words, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
+int hyperv_fail(struct err *e, uint32_t code, const char *words, const char *fmt, ...) PRINTF_LIKE(4, 5);
 /* What a slot answers: WMI's "no such object" in the middle of an operation does not mean that there is no such VM. */
 int hyperv_answer(int r, struct err *e);
 uint32_t hyperv_code(const struct err *e);             /* return code or HRESULT of a failure; 0: none */
@@ -73,9 +73,9 @@ int hyperv_service(struct hyperv *h, enum hyperv_service s, const struct wmi_wai
 const char *hyperv_service_class(enum hyperv_service s);
 /* wmi_query with a formatted text; values go through wmi_quote before. */
 int hyperv_query(struct hyperv *h, const struct wmi_wait *w, struct wmi_rows *ret, struct err *e, const char *fmt, ...)
-    __attribute__((format(printf, 5, 6)));
+    PRINTF_LIKE(5, 6);
 int hyperv_query_one(struct hyperv *h, const struct wmi_wait *w, struct wmi_object **ret, struct err *e, const char *fmt, ...)
-    __attribute__((format(printf, 5, 6)));       /* ERR_NOT_FOUND: nothing */
+    PRINTF_LIKE(5, 6);       /* ERR_NOT_FOUND: nothing */
 
 /* ---- hyperv_job.c: calls that may become jobs ---- */
 struct hyperv_call {

@@ -47,7 +47,7 @@ struct hyperv_platform {
 };
 /* hv_open of hv_hyperv is this with the platform of the system that we run on. */
 int hyperv_open_on(const struct hyperv_platform *p, const struct hv_config *cfg, struct hv **ret, struct err *e);
-/* NULL where there is no Hyper-V. hyperv_host_win32.c, hyperv_host_posix.c */
+/* NULL where there is no Hyper-V. driver_win32.c, hyperv_host_posix.c */
 const struct hyperv_platform *hyperv_platform_here(void);
 
 #endif

@@ -9,7 +9,7 @@
 struct report { struct hv_check *rows; size_t n, max; };
 
 static void row(struct report *t, const char *check, enum hv_check_status status, const char *remedy, const char *fmt, ...)
-    __attribute__((format(printf, 5, 6)));
+    PRINTF_LIKE(5, 6);
 static void row(struct report *t, const char *check, enum hv_check_status status, const char *remedy, const char *fmt, ...)
 {
     if (t->n >= t->max)

@@ -1,5 +1,5 @@
-/* The hypervisor interface: one struct of functions plus capabilities. QEMU (qemu_posix.c) and Hyper-V implement it, and a
- * double for fault injection. Callers use the hv_* wrappers below, which check arguments and capabilities once.
+/* The hypervisor interface: one struct of functions plus capabilities. QEMU (qemu_posix.c) implements it, and a double for fault
+ * injection; Hyper-V will. Callers use the hv_* wrappers below, which check arguments and capabilities once.
  *
  * Threads: a struct hv may be used from any thread at once; a driver serialises per VM where it must.
  * VMs outlive the daemon and are found again by the next hv_open. A VM's id is chosen by the caller (a UUID); `create` is
@@ -153,6 +153,8 @@ extern const struct hv_ops hv_qemu;
 extern const struct hv_ops hv_hyperv;
 
 int hv_open(const struct hv_ops *ops, const struct hv_config *cfg, struct hv **ret, struct err *e);
+/* The one of this platform (driver_posix.c, driver_win32.c); ERR_HYPERVISOR where this version has none. */
+int hv_open_host(const struct hv_config *cfg, struct hv **ret, struct err *e);
 void hv_close(struct hv *hv);
 unsigned hv_capabilities(struct hv *hv);
 enum hv_format hv_preferred_format(struct hv *hv, unsigned generation);

@@ -41,8 +41,11 @@ bool qmp_broken(const struct qmp *m);
 int qmp_call(struct qmp *m, const char *command, json_t *args, unsigned timeout_ms, json_t **ret, struct err *e);
 /* A human monitor line; *ret is its output (caller frees; NULL to ignore). */
 int qmp_hmp(struct qmp *m, const char *line, char **ret, struct err *e);
-/* Runs a job command (`args` without job-id) and waits for its end. The whole of QEMU may be silent meanwhile. */
-int qmp_job(struct qmp *m, const char *command, json_t *args, unsigned timeout_ms, struct err *e);
+/* Ends a wait with ERR_CANCELLED (and breaks the connection) when it says true; polled some times a second. NULL: never. */
+void qmp_set_stop(struct qmp *m, hv_stop_fn *stop, void *arg);
+/* Runs a job command (`args` without job-id) and waits for its end. The whole of QEMU may be silent meanwhile. *ret_begun (may be NULL): QEMU
+ * took the command, so that it may have had some effect. */
+int qmp_job(struct qmp *m, const char *command, json_t *args, unsigned timeout_ms, bool *ret_begun, struct err *e);
 
 /* ---- qemu_process_posix.c: QEMU processes, found and ended only when they are proven ours ---- */
 /* Where a VM's process is at home, which proves it ours. Borrowed by the qemu_process that was found with it. */
@@ -119,6 +122,8 @@ int qemu_disk_make_overlay(struct qemu *q, const char *dir, const struct hv_disk
 void qemu_disk_remove_overlay(const char *dir, unsigned slot);
 int qemu_disk_make_vars(struct qemu *q, const char *dir, struct err *e);     /* vars.qcow2 from the firmware's template */
 json_t *qemu_disk_vars_node(const char *dir);
+/* The last line with something in it, where these programs say what is wrong; cuts text into lines. */
+const char *qemu_last_line(char *text);
 /* qemu-img with these arguments (NULL-terminated, without argv[0]); as the VM account unless own_account. */
 int qemu_img(struct qemu *q, const char *const *args, bool own_account, unsigned timeout_ms, hv_stop_fn *stop, void *arg, char **ret_out,
              struct err *e);
@@ -139,6 +144,7 @@ struct qemu_vm {
     pthread_mutex_t op;
     struct qmp *qmp;
     bool exporting;
+    bool interrupted;                                  /* atomic: somebody wants to end the VM: who waits for QEMU gives up */
     int64_t silent_until_ms, glance_until_ms;          /* QEMU did not answer in time: nobody waits for it again until then */
 
     pthread_mutex_t serial;
@@ -171,6 +177,10 @@ struct qemu {
 /* Finds the VM and takes its op lock; ERR_NOT_FOUND. Every op_begin needs its op_end. */
 int qemu_op_begin(struct qemu *q, const char *id, struct qemu_vm **ret, struct err *e);
 void qemu_op_end(struct qemu_vm *vm);
+/* The same for who ends the VM: an operation that waits for a job of QEMU is given up first. */
+int qemu_op_begin_end(struct qemu *q, const char *id, struct qemu_vm **ret, struct err *e);
+/* Under op: the control connection, whose waits end with the daemon and with the VM. */
+int qemu_vm_connect(struct qemu_vm *vm, unsigned timeout_ms, struct err *e);
 struct qemu_vm *qemu_vm_ref(struct qemu *q, const char *id);                 /* NULL: none */
 void qemu_vm_unref(struct qemu_vm *vm);
 /* Under op: learns what the VM really is; connects when it runs. Never fails: trouble becomes state and detail. A QEMU that hangs costs
@@ -190,6 +200,8 @@ int qemu_def_copy(const struct qemu_def *d, struct qemu_def *ret, struct err *e)
 int qemu_vm_call(struct qemu_vm *vm, const char *command, json_t *args, json_t **ret, struct err *e);
 /* Under op: processes. launch leaves QEMU connected and stopped before its first instruction. */
 int qemu_vm_launch(struct qemu_vm *vm, struct err *e);
+/* After refresh: a QEMU that does not listen yet was just started, by a daemon that died meanwhile; waits for it, but not for one that hangs. */
+void qemu_vm_await_launch(struct qemu_vm *vm);
 int qemu_vm_power_off(struct qemu_vm *vm, struct err *e);
 
 /* qemu_args_posix.c: the command line. Strings in *ret belong to the caller: qemu_args_free. */

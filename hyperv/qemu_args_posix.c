@@ -23,7 +23,7 @@ struct args {
     bool failed;
 };
 
-static void __attribute__((format(printf, 2, 3))) add(struct args *a, const char *fmt, ...)
+static void PRINTF_LIKE(2, 3) add(struct args *a, const char *fmt, ...)
 {
     va_list ap;
     va_start(ap, fmt);

@@ -52,13 +52,14 @@ static json_t *device_list(const struct qemu_vm *vm, unsigned slots)
     return list;
 }
 
-static int job(struct qemu_vm *vm, const char *command, const char *tag, unsigned slots, bool memory, struct err *e)
+/* *ret_begun: QEMU may have begun it; NULL: who cares. */
+static int job(struct qemu_vm *vm, const char *command, const char *tag, unsigned slots, bool memory, bool *ret_begun, struct err *e)
 {
     json_t *devices = device_list(vm, slots), *first = json_array_get(devices, 0);
     json_t *args = memory ? json_pack("{s:s, s:O, s:O}", "tag", tag, "devices", devices, "vmstate", first)
                           : json_pack("{s:s, s:O}", "tag", tag, "devices", devices);
     json_decref(devices);
-    int r = qmp_job(vm->qmp, command, args, JOB_MS, e);
+    int r = qmp_job(vm->qmp, command, args, JOB_MS, ret_begun, e);
     if (qmp_broken(vm->qmp)) {
         qmp_close(vm->qmp);
         vm->qmp = NULL;
@@ -89,19 +90,33 @@ static int offline(struct qemu_vm *vm, char op, const char *tag, unsigned slots,
     return r;
 }
 
-/* Removes what there may be of a tag; a layer that does not know it is fine. */
-static void sweep(struct qemu_vm *vm, const char *tag, unsigned slots)
+/* A layer that does not know the tag is fine: nothing is to be removed there. */
+static int unless_unknown(int r, const struct err *e)
 {
-    struct err ignored;
-    for (unsigned i = 0; i < HV_DISKS_MAX; i++)
+    static const char *const words[] = {"does not have the requested snapshot", "does not exist", "not found", "No such file"};
+    for (size_t i = 0; r == -ERR_VM && i < ARRAY_LEN(words); i++)
+        if (strstr(e->msg, words[i]))
+            return 0;
+    return r;
+}
+
+/* Removes what there may be of a tag. An error: something of it may be left, so it must not be forgotten. */
+static int sweep(struct qemu_vm *vm, const char *tag, unsigned slots, struct err *e)
+{
+    bool running = vm->qmp != NULL;
+    int r = 0;
+    for (unsigned i = 0; r == 0 && i < HV_DISKS_MAX; i++)
         if (!(slots & 1u << i))
             continue;
+        else if (!running)
+            r = unless_unknown(qemu_disk_snapshot(vm->q, vm->dir, &vm->def.spec.disks[i], i, 'd', tag, e), e);
         else if (vm->qmp)
-            job(vm, "snapshot-delete", tag, 1u << i, false, &ignored);
-        else
-            qemu_disk_snapshot(vm->q, vm->dir, &vm->def.spec.disks[i], i, 'd', tag, &ignored);
-    if (!vm->qmp && vm->def.spec.generation == 2)
-        qemu_disk_snapshot(vm->q, vm->dir, NULL, QEMU_VARS, 'd', tag, &ignored);
+            r = unless_unknown(job(vm, "snapshot-delete", tag, 1u << i, false, NULL, e), e);
+    if (r == 0 && running && !vm->qmp)
+        r = err_set(e, ERR_VM, "QEMU went away while a checkpoint was removed");
+    if (r == 0 && !running && vm->def.spec.generation == 2)
+        r = unless_unknown(qemu_disk_snapshot(vm->q, vm->dir, NULL, QEMU_VARS, 'd', tag, e), e);
+    return r;
 }
 
 static struct qemu_checkpoint *find(struct qemu_def *d, const char *id)
@@ -142,8 +157,9 @@ static int remove_incomplete(struct qemu_vm *vm, struct err *e)
         }
         char id[sizeof c->c.id];
         memcpy(id, c->c.id, sizeof id);
-        sweep(vm, id, c->slots & ~c->lost);
-        int r = forget(vm, id, e);
+        int r = sweep(vm, id, c->slots & ~c->lost, e);
+        if (r == 0)
+            r = forget(vm, id, e);
         if (r < 0)
             return r;
     }
@@ -206,7 +222,7 @@ static int create(struct qemu_vm *vm, const char *name, struct hv_checkpoint *re
     if (!on)
         r = offline(vm, 'c', c.c.id, c.slots, e);
     else if (memory)
-        r = job(vm, "snapshot-save", c.c.id, c.slots, true, e);
+        r = job(vm, "snapshot-save", c.c.id, c.slots, true, NULL, e);
     else
         r = live_disks(vm, c.c.id, c.slots, e);
     if (r == 0)
@@ -259,9 +275,15 @@ static int restore_running(struct qemu_vm *vm, const struct qemu_checkpoint *c, 
         r = qemu_vm_launch(vm, e);
     if (r < 0)
         return r;
-    r = job(vm, "snapshot-load", c->c.id, c->slots, true, e);
+    bool begun = false;
+    r = job(vm, "snapshot-load", c->c.id, c->slots, true, &begun, e);
     if (r == 0)
         r = qemu_vm_call(vm, "cont", NULL, NULL, e);
+    if (r < 0 && !begun && vm->qmp) {                  /* refused: nothing has changed */
+        struct err ignored;
+        qemu_vm_call(vm, "cont", NULL, NULL, &ignored);
+        return r;
+    }
     if (r < 0) {
         struct err ignored;
         qemu_vm_power_off(vm, &ignored);

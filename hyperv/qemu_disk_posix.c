@@ -78,7 +78,10 @@ int qemu_disk_check(const struct hv_disk *d, struct err *e)
     if (r < 0)
         return r;
     if (!st.exists)
-        return err_set(e, ERR_NOT_FOUND, "the disk image %s does not exist", d->path);
+    {
+        err_set(e, ERR_IMAGE_DAMAGED, "the disk image %s is not there", d->path);
+        return err_hint(e, "Put the file back at this path and try again.");
+    }
     if (!st.is_file)
         return err_set(e, ERR_VALUE, "the disk image %s is not a file", d->path);
     uint64_t need = d->format == HV_RAW ? d->virtual_size : d->format == HV_VHD ? d->virtual_size + 512 : 512;
@@ -88,8 +91,7 @@ int qemu_disk_check(const struct hv_disk *d, struct err *e)
     return 0;
 }
 
-/* The last line with something in it is where qemu-img says what is wrong. */
-static const char *last_line(char *text)
+const char *qemu_last_line(char *text)
 {
     char *line = text;
     for (char *p = text, *next; p && *p; p = next) {
@@ -128,7 +130,7 @@ int qemu_img(struct qemu *q, const char *const *args, bool own_account, unsigned
         return 0;
     }
     enum err_code code = strstr(out, "No space left on device") ? ERR_DISK_FULL : strstr(out, "Permission denied") ? ERR_PERMISSION : ERR_VM;
-    err_set(e, code, "qemu-img %s failed: %s", args[0], last_line(out));
+    err_set(e, code, "qemu-img %s failed: %s", args[0], qemu_last_line(out));
     snprintf(e->upstream.service, sizeof e->upstream.service, "qemu");
     if (code == ERR_PERMISSION && x.run_as)
         err_hint(e, "Let the account %s, under which virtual machines run, read the image and search the folders above it.", q->run_as);
@@ -187,6 +189,31 @@ int qemu_disk_snapshot(struct qemu *q, const char *dir, const struct hv_disk *d,
     const char flag[] = {'-', op, 0};
     const char *args[] = {"snapshot", flag, tag, name, NULL};
     return qemu_img(q, args, false, IMG_QUICK_MS, NULL, NULL, NULL, e);
+}
+
+/* The VM account owns the overlay and may write anything into its header; an export reads it under our own account. What the header names
+ * beside itself must not be followed: the backing file is stated by us, and an external data file is refused. */
+static int check_overlay(const char *dir, unsigned slot, struct err *e)
+{
+    uint8_t h[80] = {0};
+    AUTO_FREE char *path = overlay_path(NULL, slot);
+    size_t n = 0;
+    int fd = path ? open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW) : -1;
+    if (fd < 0)
+        return path ? err_os(e, ERR_IO, errno, "cannot open the folder %s", dir) : err_oom(e);
+    int r = qemu_read_at(fd, path, 0, h, sizeof h, &n, NULL, e);
+    close(fd);
+    if (r < 0)
+        return r;
+    uint64_t incompatible = 0;
+    for (int i = 72; i < 80; i++)
+        incompatible = incompatible << 8 | h[i];
+    /* dirty, corrupt, compression type, extended L2 entries: what may be there; source: QEMU, docs/interop/qcow2.txt, "Header" */
+    const uint64_t harmless = 1u << 0 | 1u << 1 | 1u << 3 | 1u << 4;
+    bool version_2 = h[7] == 2;                        /* has no feature bits yet */
+    if (n < sizeof h || memcmp(h, "QFI\xfb\0\0\0", 7) || (!version_2 && (h[7] != 3 || (incompatible & ~harmless))))
+        return err_set(e, ERR_IMAGE_DAMAGED, "%s/%s is no overlay as it was made: its header is another one", dir, path);
+    return 0;
 }
 
 /* What qemu-img writes shows as allocated bytes of the new file; scaled to the virtual size by what `measure` foretold. */
@@ -253,6 +280,8 @@ int qemu_disk_convert(struct qemu *q, const char *dir, const struct hv_disk *d, 
     AUTO_FREE char *name = json_name(qemu_disk_node(d, slot, dir, false));
     if (!name)
         return err_oom(e);
+    if (d->overlay && (r = check_overlay(dir, slot, e)) < 0)
+        return r;
     struct watch w = {.stop = stop, .progress = progress, .arg = arg, .path = path, .virtual_size = d->virtual_size};
     r = measure(q, name, &w, e);
     if (r < 0)

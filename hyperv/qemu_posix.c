@@ -203,6 +203,19 @@ static void drv_close(struct hv *hv)
     free(q);
 }
 
+/* The VM account reaches its folders and the images through the data folder: it may search it, not list it. Rights set by hand stay. */
+static int let_through(const struct qemu *q, const char *dir, struct err *e)
+{
+    struct stat st;
+    if (stat(dir, &st) < 0)
+        return err_os(e, ERR_IO, errno, "cannot look at %s", dir);
+    if (st.st_uid != geteuid() || (st.st_mode & 0777) != 0700)
+        return 0;
+    if (lchown(dir, (uid_t)-1, q->gid) < 0 || chmod(dir, 0710) < 0)
+        return err_os(e, ERR_IO, errno, "cannot let the account %s through %s", q->run_as, dir);
+    return 0;
+}
+
 /* QEMU itself need not be there yet: the report says what is missing, and it may be installed while we run. */
 static int drv_open(const struct hv_config *cfg, struct hv **ret, struct err *e)
 {
@@ -233,6 +246,8 @@ static int drv_open(const struct hv_config *cfg, struct hv **ret, struct err *e)
         r = find_account(q, e);
     if (r == 0)
         r = os_mkdirs(q->vms_dir, OS_PRIVATE, e);
+    if (r == 0 && q->as_other)
+        r = let_through(q, cfg->data_dir, e);
     if (r == 0 && q->as_other && chmod(q->vms_dir, 0711) < 0)           /* the VM account must reach its folders, not list them */
         r = err_os(e, ERR_IO, errno, "cannot set the rights of %s", q->vms_dir);
     if (r == 0)
@@ -288,7 +303,7 @@ static int make_folder(struct qemu *q, const char *id, const char *dir, struct e
     if (r != -ERR_NOT_FOUND) {
         qemu_def_clear(&d);
         if (r == 0)
-            r = err_set(e, ERR_VM, "the folder %s holds a VM that could not be taken over when the daemon started", dir);
+            err_set(e, ERR_VM, "the folder %s holds a VM that could not be taken over when the daemon started", dir);
         return err_hint(e, "Save what you need of the folder %s, then delete the job and submit it again.", dir);
     }
     if ((r = end_process_in(q, id, dir, e)) == 0)
@@ -385,7 +400,7 @@ static int drv_vm_delete(struct hv *hv, const char *id, struct err *e)
     struct qemu_vm *vm;
     struct qemu_claim c;
     claim(q, &c, id);                                  /* a create of the same id must not begin in the middle */
-    int r = qemu_op_begin(q, id, &vm, e);
+    int r = qemu_op_begin_end(q, id, &vm, e);
     if (r == -ERR_NOT_FOUND) {
         r = delete_folder(q, id, e);
         unclaim(q, &c);
@@ -494,6 +509,7 @@ static int start(struct qemu_vm *vm, struct err *e)
         return err_hint(e, "Wait for the export's end, or cancel it.");
     }
     qemu_vm_refresh(vm);
+    qemu_vm_await_launch(vm);
     if (vm->state == HV_RUNNING && vm->qmp)
         return 0;
     if (vm->state == HV_RUNNING)
@@ -507,11 +523,6 @@ static int start(struct qemu_vm *vm, struct err *e)
     if (r == 0)
         qemu_vm_refresh(vm);
     return r;
-}
-
-static int stop(struct qemu_vm *vm, struct err *e)
-{
-    return qemu_vm_power_off(vm, e);
 }
 
 static int shutdown_guest(struct qemu_vm *vm, struct err *e)
@@ -550,7 +561,13 @@ static int drv_vm_start(struct hv *hv, const char *id, struct err *e)
 
 static int drv_vm_stop(struct hv *hv, const char *id, struct err *e)
 {
-    return with_vm(hv, id, stop, e);
+    struct qemu_vm *vm;
+    int r = qemu_op_begin_end(self(hv), id, &vm, e);
+    if (r < 0)
+        return r;
+    r = qemu_vm_power_off(vm, e);
+    qemu_op_end(vm);
+    return r;
 }
 
 static int drv_vm_shutdown(struct hv *hv, const char *id, struct err *e)

@@ -153,7 +153,7 @@ static void run_machine(struct qemu *q, const char *accel, char *detail, size_t 
     else if (r < 0)
         snprintf(detail, size, "%.190s", e.msg);
     else if (status != PROBE_STATUS)
-        snprintf(detail, size, "a test machine under %s failed: %.140s", accel, out);
+        snprintf(detail, size, "a test machine under %s failed: %.140s", accel, qemu_last_line(out));
     detail[strcspn(detail, "\n")] = 0;
 }
 
@@ -202,11 +202,11 @@ bool qemu_probe_scope(struct qemu *q)
     struct qemu_probe *p = &q->probe;
     pthread_mutex_lock(&p->lock);
     if (!p->scope_probed) {
-        struct stat st;
+        bool systemd = access("/run/systemd/system", F_OK) == 0;
         p->scope_detail[0] = 0;
         if (!strcmp(q->scope, "none")) {
             snprintf(p->scope_detail, sizeof p->scope_detail, "switched off by configuration (scope = none)");
-        } else if (stat("/run/systemd/system", &st) < 0) {
+        } else if (!systemd) {
             snprintf(p->scope_detail, sizeof p->scope_detail, "systemd does not run this host");
         } else {
             const char *argv[] = {"systemd-run", "--scope", "--quiet", "--collect", "--", "true", NULL};
@@ -221,7 +221,8 @@ bool qemu_probe_scope(struct qemu *q)
             else
                 p->have_scope = true;
         }
-        p->scope_probed = true;
+        /* a failure may pass: systemd was busy, or D-Bus not up yet */
+        p->scope_probed = p->have_scope || !strcmp(q->scope, "none") || !systemd;
     }
     bool have = p->have_scope;
     pthread_mutex_unlock(&p->lock);
@@ -302,5 +303,8 @@ size_t qemu_probe_report(struct qemu *q, struct hv_check *rows, size_t max)
         row(&t, "vm_account", q->as_other || !strcmp(q->run_as, "") ? HV_OK : HV_WARNING, detail,
             "Make the account and start the daemon as root, or leave [hypervisor] run_as empty.");
     }
+    if (!q->run_as && geteuid() == 0)
+        row(&t, "vm_account", HV_WARNING, "virtual machines run as root, as the daemon does",
+            "Set [hypervisor] run_as to an account without rights (the package makes one, vmrecover), then restart vmrecoverd.");
     return t.n;
 }

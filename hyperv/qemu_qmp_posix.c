@@ -17,12 +17,15 @@
 
 #define LINE_MAX_BYTES ((size_t)4 << 20)               /* one message; ours are far below */
 #define JOB_POLL_MS 40
+#define STOP_POLL_MS 200
 
 struct qmp {
     int fd;
     bool broken;
     unsigned next_id;
     struct strbuf in;                                  /* received, not yet a whole line */
+    hv_stop_fn *stop;
+    void *stop_arg;
 };
 
 int qemu_connect(int dirfd, const char *name)
@@ -55,14 +58,22 @@ static int wait_for(struct qmp *m, short events, int64_t deadline, struct err *e
     for (;;) {
         int64_t left = deadline - clock_mono_ms();
         struct pollfd p = {.fd = m->fd, .events = events};
-        int n = left > 0 ? poll(&p, 1, left > INT_MAX ? INT_MAX : (int)left) : 0;
+        int n = left > 0 ? poll(&p, 1, left > STOP_POLL_MS ? STOP_POLL_MS : (int)left) : 0;
         if (n > 0)
             return 0;
-        if (n == 0)
+        if (n == 0 && left <= STOP_POLL_MS)
             return broken(m, e, ERR_TIMEOUT, "does not answer");
-        if (errno != EINTR)
+        if (n < 0 && errno != EINTR)
             return broken(m, e, ERR_VM, "cannot be waited for");
+        if (m->stop && m->stop(m->stop_arg))
+            return broken(m, e, ERR_CANCELLED, "was left before it had answered");
     }
+}
+
+void qmp_set_stop(struct qmp *m, hv_stop_fn *stop, void *arg)
+{
+    m->stop = stop;
+    m->stop_arg = arg;
 }
 
 /* The next message of any sort: *ret is a new reference. */
@@ -193,16 +204,22 @@ static bool job_done(json_t *jobs, const char *job_id, const char *command, int 
     return true;
 }
 
-int qmp_job(struct qmp *m, const char *command, json_t *args, unsigned timeout_ms, struct err *e)
+int qmp_job(struct qmp *m, const char *command, json_t *args, unsigned timeout_ms, bool *ret_begun, struct err *e)
 {
-    char job_id[32];
-    snprintf(job_id, sizeof job_id, "vmr%u", m->next_id + 1);
-    if (!args || json_object_set_new(args, "job-id", json_string(job_id)) < 0) {
+    /* QEMU keeps the ids of jobs that nobody dismissed, also those of connections before this one: none may come twice */
+    char job_id[UUID_LEN + 1] = "j";                   /* must begin with a letter */
+    int r = crypto_uuid(job_id + 1, e);
+    if (r == 0 && (!args || json_object_set_new(args, "job-id", json_string(job_id)) < 0))
+        r = err_oom(e);
+    if (r < 0) {
         json_decref(args);
-        return err_oom(e);
+        return r;
     }
     int64_t deadline = clock_mono_ms() + timeout_ms;
-    int r = qmp_call(m, command, args, QMP_TIMEOUT_MS, NULL, e), outcome = 0;
+    int outcome = 0;
+    r = qmp_call(m, command, args, QMP_TIMEOUT_MS, NULL, e);
+    if (ret_begun)                                     /* refused is refused; no answer may be anything */
+        *ret_begun = r == 0 || qmp_broken(m);
     for (bool done = false; r == 0 && !done;) {
         json_t *jobs = NULL;
         int64_t left = deadline - clock_mono_ms();
@@ -218,6 +235,21 @@ int qmp_job(struct qmp *m, const char *command, json_t *args, unsigned timeout_m
     struct err ignored;                                /* a job that is left concluded costs nothing */
     qmp_call(m, "job-dismiss", json_pack("{s:s}", "id", job_id), QMP_TIMEOUT_MS, NULL, &ignored);
     return outcome;
+}
+
+/* Jobs of ours that ended while nobody was there to see it: the daemon died, or a wait was given up. One that still runs is left to end. */
+static void dismiss_jobs(struct qmp *m, unsigned timeout_ms)
+{
+    json_t *jobs = NULL, *job;
+    struct err ignored;
+    size_t i;
+    if (qmp_call(m, "query-jobs", NULL, timeout_ms, &jobs, &ignored) == 0)
+        json_array_foreach(jobs, i, job) {
+            const char *id = json_string_value(json_object_get(job, "id")), *status = json_string_value(json_object_get(job, "status"));
+            if (id && status && !strcmp(status, "concluded") && !m->broken)
+                qmp_call(m, "job-dismiss", json_pack("{s:s}", "id", id), timeout_ms, NULL, &ignored);
+        }
+    json_decref(jobs);
 }
 
 int qmp_open(int dirfd, unsigned timeout_ms, struct qmp **ret, struct err *e)
@@ -239,6 +271,11 @@ int qmp_open(int dirfd, unsigned timeout_ms, struct qmp **ret, struct err *e)
     json_decref(greeting);
     if (r == 0)
         r = qmp_call(m, "qmp_capabilities", NULL, timeout_ms, NULL, e);
+    if (r == 0) {
+        dismiss_jobs(m, timeout_ms);
+        if (m->broken)
+            r = broken(m, e, ERR_TIMEOUT, "does not answer");
+    }
     if (r < 0) {
         qmp_close(m);
         return r;

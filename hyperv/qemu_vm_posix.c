@@ -58,12 +58,16 @@ static int gone(const char *id, struct err *e)
     return err_set(e, ERR_NOT_FOUND, "there is no virtual machine with the id '%s'", id);
 }
 
-int qemu_op_begin(struct qemu *q, const char *id, struct qemu_vm **ret, struct err *e)
+static int begin(struct qemu *q, const char *id, bool interrupt, struct qemu_vm **ret, struct err *e)
 {
     struct qemu_vm *vm = qemu_vm_ref(q, id);
     if (!vm)
         return gone(id, e);
+    if (interrupt)
+        __atomic_store_n(&vm->interrupted, true, __ATOMIC_SEQ_CST);
     pthread_mutex_lock(&vm->op);
+    if (interrupt)
+        __atomic_store_n(&vm->interrupted, false, __ATOMIC_SEQ_CST);
     pthread_mutex_lock(&vm->lock);
     bool deleted = vm->gone;
     pthread_mutex_unlock(&vm->lock);
@@ -73,6 +77,30 @@ int qemu_op_begin(struct qemu *q, const char *id, struct qemu_vm **ret, struct e
     }
     *ret = vm;
     return 0;
+}
+
+int qemu_op_begin(struct qemu *q, const char *id, struct qemu_vm **ret, struct err *e)
+{
+    return begin(q, id, false, ret, e);
+}
+
+int qemu_op_begin_end(struct qemu *q, const char *id, struct qemu_vm **ret, struct err *e)
+{
+    return begin(q, id, true, ret, e);
+}
+
+static bool give_up(void *arg)
+{
+    const struct qemu_vm *vm = arg;
+    return __atomic_load_n(&vm->interrupted, __ATOMIC_SEQ_CST) || (vm->q->stop && vm->q->stop(vm->q->stop_arg));
+}
+
+int qemu_vm_connect(struct qemu_vm *vm, unsigned timeout_ms, struct err *e)
+{
+    int r = qmp_open(vm->dirfd, timeout_ms, &vm->qmp, e);
+    if (r == 0)
+        qmp_set_stop(vm->qmp, give_up, vm);
+    return r;
 }
 
 void qemu_op_end(struct qemu_vm *vm)
@@ -256,11 +284,12 @@ static void learn(struct qemu_vm *vm, unsigned patience_ms)
     }
     if (!vm->qmp && (!patience_ms || clock_mono_ms() < until)) {
         qemu_vm_set_state(vm, HV_RUNNING, until ? no_answer : "it was not asked yet");
-    } else if (!vm->qmp && qmp_open(vm->dirfd, patience_ms, &vm->qmp, &e) < 0) {
+    } else if (!vm->qmp && qemu_vm_connect(vm, patience_ms, &e) < 0) {
         if (qemu_process_wait(&p, 200)) {              /* it was ending just then */
             read_end(vm);
         } else {
-            mark_silent(vm, patience_ms);
+            if (e.code == ERR_TIMEOUT)                 /* else nobody listens: it is just starting, or ending */
+                mark_silent(vm, patience_ms);
             qemu_vm_set_state(vm, HV_RUNNING, no_answer);
         }
     } else if (patience_ms) {
@@ -317,7 +346,7 @@ static int wait_for_qemu(struct qemu_vm *vm, int64_t pid, struct err *e)
 {
     int64_t deadline = clock_mono_ms() + LAUNCH_MS;
     for (unsigned pause = 10; clock_mono_ms() < deadline; pause = pause < 100 ? pause * 2 : pause) {
-        if (qmp_open(vm->dirfd, LAUNCH_MS / 2, &vm->qmp, e) == 0)
+        if (qemu_vm_connect(vm, LAUNCH_MS / 2, e) == 0)
             return 0;
         if (!qemu_process_exists(pid)) {
             char words[200];
@@ -364,6 +393,16 @@ static int spawn(struct qemu_vm *vm, struct err *e)
     r = log ? os_spawn(&x, &pid, e) : err_oom(e);
     qemu_args_free(argv);
     return r < 0 ? r : wait_for_qemu(vm, pid, e);
+}
+
+void qemu_vm_await_launch(struct qemu_vm *vm)
+{
+    int64_t deadline = clock_mono_ms() + LAUNCH_MS;
+    while (vm->state == HV_RUNNING && !vm->qmp && !vm->silent_until_ms && clock_mono_ms() < deadline &&
+           !(vm->q->stop && vm->q->stop(vm->q->stop_arg))) {
+        clock_sleep_ms(50);
+        qemu_vm_refresh(vm);
+    }
 }
 
 int qemu_vm_launch(struct qemu_vm *vm, struct err *e)
@@ -413,7 +452,7 @@ int qemu_vm_power_off(struct qemu_vm *vm, struct err *e)
             return r;
         }
         if (!vm->qmp && clock_mono_ms() >= vm->silent_until_ms)         /* a short try: who does not greet is killed */
-            qmp_open(vm->dirfd, QUIT_MS, &vm->qmp, &ignored);
+            qemu_vm_connect(vm, QUIT_MS, &ignored);
         /* lets QEMU close its images in order; it may go before it has answered */
         bool asked = vm->qmp && (qmp_call(vm->qmp, "quit", NULL, QUIT_MS, NULL, &ignored) == 0 || ignored.code != ERR_TIMEOUT);
         if (!asked || !qemu_process_wait(&p, QUIT_MS))

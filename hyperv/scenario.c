@@ -12,7 +12,7 @@
 
 /* ---- helpers ---- */
 
-static int broken(struct err *e, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+static int broken(struct err *e, const char *fmt, ...) PRINTF_LIKE(2, 3);
 static int broken(struct err *e, const char *fmt, ...)
 {
     va_list ap;

@@ -48,8 +48,13 @@ void wmi_close(struct wmi *wmi)
 
 bool wmi_was_cut_off(const struct err *e)
 {
+    static const uint32_t broken[] = {WMI_E_RPC_UNAVAILABLE, WMI_E_RPC_FAILED, WMI_E_RPC_NOT_DONE, WMI_E_SERVER_DIED, WMI_E_SERVER_DIED_BEFORE,
+                                      WMI_E_DISCONNECTED, WMI_E_NOT_CONNECTED, WMI_E_TRANSPORT_FAILURE};
     uint32_t h = wmi_hresult(e);
-    return h == WMI_E_RPC_UNAVAILABLE || h == WMI_E_RPC_FAILED || h == WMI_E_DISCONNECTED;
+    for (size_t i = 0; i < ARRAY_LEN(broken); i++)
+        if (h == broken[i])
+            return true;
+    return false;
 }
 
 /* One call as data, so that repeating is written once. */

@@ -66,7 +66,12 @@
 #define WMI_E_PROVIDER_TIMED_OUT 0x80041088u
 #define WMI_E_RPC_UNAVAILABLE 0x800706BAu              /* RPC_S_SERVER_UNAVAILABLE */
 #define WMI_E_RPC_FAILED 0x800706BEu                   /* RPC_S_CALL_FAILED */
+#define WMI_E_RPC_NOT_DONE 0x800706BFu                 /* RPC_S_CALL_FAILED_DNE */
+#define WMI_E_SERVER_DIED 0x80010007u                  /* RPC_E_SERVER_DIED */
+#define WMI_E_SERVER_DIED_BEFORE 0x80010012u           /* RPC_E_SERVER_DIED_DNE */
 #define WMI_E_DISCONNECTED 0x80010108u                 /* RPC_E_DISCONNECTED */
+#define WMI_E_NOT_CONNECTED 0x800401FDu                /* CO_E_OBJNOTCONNECTED */
+#define WMI_E_TRANSPORT_FAILURE 0x80041015u
 
 /* ---- values ---- */
 enum wmi_type {                                        /* CIM types; reals are not used by any class that we know of */
@@ -198,7 +203,7 @@ struct wmi_status {                                    /* what __ExtendedStatus 
 };
 /* The error for an HRESULT; `ns` chooses upstream.service, `ext` may be NULL. The format says what failed, on which object. Returns -code. */
 int wmi_fail(struct err *e, const char *ns, uint32_t hresult, const struct wmi_status *ext, const char *fmt, ...)
-    __attribute__((format(printf, 5, 6)));
+    PRINTF_LIKE(5, 6);
 
 /* ---- for callers: wmi.c. Reads are repeated once after a reconnect when RPC failed. ---- */
 uint32_t wmi_hresult(const struct err *e);             /* of a failure of this module; 0: not from an HRESULT */

@@ -1,9 +1,12 @@
-/* The cleaner: undoes what deleted jobs made, in reverse order, and forgets them; prunes old events. */
+/* The cleaner: undoes what deleted jobs made, in reverse order, and forgets them; prunes old events. Finished exports stay. */
+#include <stdio.h>
 #include <string.h>
 
 #include "common/clock.h"
+#include "common/json.h"
 #include "common/log.h"
 #include "db/event.h"
+#include "db/reserve.h"
 #include "db/resource.h"
 #include "service/daemon.h"
 #include "storage/transfer/transfer.h"
@@ -11,27 +14,14 @@
 #define IDLE_MS 30000
 #define PRUNE_MS 3600000
 
-/* A file at a place of the user's: only if it is still the one that was made. */
-static int remove_proven(const struct resource *res, struct err *e)
-{
-    char now[OS_FILE_ID];
-    int r = os_file_id(res->ident, now, e);
-    if (r < 0 || !now[0])
-        return r;
-    if (!strcmp(now, res->proof))
-        return os_remove(res->ident, e);
-    log_warning("another file lies where this job had put one; it stays", KS("path", res->ident));
-    return 0;
-}
-
 static int undo(struct daemon *d, const struct resource *res, bool keep, struct err *e)
 {
     if (!strcmp(res->kind, "vm"))
         return d->hv ? hv_vm_delete(d->hv, res->ident, e) : err_set(e, ERR_HYPERVISOR, "the VM %s stays until there is a hypervisor", res->ident);
     if (!strcmp(res->kind, "folder"))
         return os_remove_tree(res->ident, e);
-    if (!strcmp(res->kind, "file") && res->proof)
-        return keep && res->user_data ? 0 : remove_proven(res, e);
+    if (!strcmp(res->kind, "file") && res->proof)     /* a finished export is what all was done for: it is the user's, whatever goes */
+        return 0;
     if (!strcmp(res->kind, "file")) {
         int r = transfer_discard(res->ident, e);      /* a part of a disk is of no use without its job */
         return r < 0 || (keep && res->user_data && res->state == RESOURCE_MADE) ? r : os_remove(res->ident, e);
@@ -39,15 +29,23 @@ static int undo(struct daemon *d, const struct resource *res, bool keep, struct 
     return err_set(e, ERR_INTERNAL, "a resource of the unknown kind %s", res->kind);
 }
 
-static int delete_job(struct daemon *d, struct db *db, const char *id, struct err *e)
+/* *ret: the job is gone; false: not yet. */
+static int delete_job(struct daemon *d, struct db *db, const char *id, bool *ret, struct err *e)
 {
+    *ret = false;
     AUTO(job_free_ptr) struct job *job = NULL;
     struct resource *list = NULL;
     size_t n = 0;
     int r = job_get(db, id, &job, e);
     if (r < 0 || (r = resource_list(db, id, &list, &n, e)) < 0)
         return r;
-    bool keep = job->delete_requested == DELETE_KEEP_DISKS;
+    bool keep = job->delete_requested == DELETE_KEEP_DISKS, borrowed = false;
+    for (size_t i = 0; i < n; i++)
+        borrowed |= resource_is_borrowed(&list[i]);
+    if (borrowed) {                                   /* giveback.c is at it, and rings when it is done */
+        resource_list_free(list, n);
+        return 0;
+    }
     for (size_t i = 0; i < n && r == 0; i++)
         if ((r = undo(d, &list[i], keep, e)) == 0)
             r = resource_forget(db, list[i].id, e);
@@ -57,9 +55,28 @@ static int delete_job(struct daemon *d, struct db *db, const char *id, struct er
     AUTO_FREE char *dir = os_path_join(d->disks_dir, id);
     if (!dir)
         return err_oom(e);
-    if ((r = os_remove_empty_dir(dir, e)) < 0)
+    if ((r = os_remove_empty_dir(dir, e)) < 0 || (r = job_forget(db, id, e)) < 0)
         return r;
-    return job_forget(db, id, e);
+    *ret = true;
+    return 0;
+}
+
+/* Clients cannot read the log: what keeps a job from being deleted is told once by an event, and again when it is something else. */
+static void tell(struct db *db, const char *id, const struct err *why)
+{
+    static struct { char id[UUID_LEN]; char msg[sizeof why->msg]; } told[16];      /* the cleaner is one thread */
+    static size_t next;
+    struct err e;
+    for (size_t i = 0; i < ARRAY_LEN(told); i++)
+        if (!strcmp(told[i].id, id) && !strcmp(told[i].msg, why->msg))
+            return;
+    snprintf(told[next].id, sizeof told[next].id, "%s", id);
+    snprintf(told[next].msg, sizeof told[next].msg, "%s", why->msg);
+    next = (next + 1) % ARRAY_LEN(told);
+    json_t *error = json_from_err(why), *data = error ? json_pack("{s:o}", "error", error) : NULL;
+    if (data && event_add(db, id, "job_delete_delayed", data, &e) < 0)
+        log_err(LOG_LEVEL_WARNING, "event not written", &e);
+    json_decref(data);
 }
 
 static void delete_jobs(struct daemon *d, struct db *db)
@@ -73,12 +90,16 @@ static void delete_jobs(struct daemon *d, struct db *db)
     }
     for (size_t i = 0; i < n; i++) {
         log_context(ids[i], "delete");
-        if (daemon_stopping(d))
-            ;
-        else if (delete_job(d, db, ids[i], &e) == 0)
-            log_info("job deleted");
-        else
+        bool gone = false;
+        int r = daemon_stopping(d) ? 0 : delete_job(d, db, ids[i], &gone, &e);
+        if (r == -ERR_DISK_FULL && reserve_release(db))
+            r = delete_job(d, db, ids[i], &gone, &e);
+        if (r < 0) {
             log_err(LOG_LEVEL_ERROR, "the job is not deleted yet, it is tried again", &e);
+            tell(db, ids[i], &e);
+        } else if (gone) {
+            log_info("job deleted");
+        }
         log_context(NULL, NULL);
         free(ids[i]);
     }
@@ -103,6 +124,8 @@ void *cleaner_main(void *arg)
                 log_err(LOG_LEVEL_WARNING, "old events are not pruned", &e);
             next_prune = clock_mono_ms() + PRUNE_MS;
         }
+        if (reserve_keep(d->db_path, &e) < 0)
+            log_err(LOG_LEVEL_DEBUG, "no space is kept for a full disk", &e);
         daemon_wait(d, seen, IDLE_MS);
     }
     return NULL;

@@ -1,19 +1,20 @@
 #include "service/config.h"
 
-#include <ini.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "common/mem.h"
 #include "common/os.h"
+#include "service/ini.h"
+#include "storage/proxy.h"
 
 enum type { TEXT, NUMBER };
 struct key {
     const char *section, *name;
     enum type type;
     size_t offset;
-    const char *def;                                  /* as it would stand in the file; "" is an empty text */
+    const char *def;                                  /* as it would stand in the file; "" is an empty text; NULL is os_data_path() */
     uint64_t min, max;                                /* NUMBER */
     const char *const *words;                         /* TEXT: the only values allowed, or NULL */
     const char *help;
@@ -21,15 +22,20 @@ struct key {
 
 static const char *const levels[] = {"error", "warning", "info", "debug", NULL};
 static const char *const accels[] = {"auto", "kvm", "tcg", NULL};
+static const char *const clouds[] = {"public", "china", "usgov", "custom", NULL};
 static const char *const scopes[] = {"auto", "none", NULL};
+static const char *const log_files[] = {"auto", "on", "off", NULL};
 
 #define T(sec, member, def_, words_, help_) {#sec, #member, TEXT, offsetof(struct config, member), def_, 0, 0, words_, help_}
 #define N(sec, member, def_, min_, max_, help_) {#sec, #member, NUMBER, offsetof(struct config, member), def_, min_, max_, NULL, help_}
 #define W(lane, word, def_, help_) {"workers", word, NUMBER, offsetof(struct config, workers) + (lane) * sizeof(uint64_t), def_, 1, 64, NULL, help_}
 static const struct key keys[] = {
-    T(daemon, data_dir, "/var/lib/vmrecover", NULL, "folder of the database, the token, the images and the VMs"),
+    T(daemon, data_dir, NULL, NULL, "folder of the database, the token, the images and the VMs"),
     T(daemon, listen, "127.0.0.1:8480,[::1]:8480", NULL, "loopback addresses of the API, separated by commas; port 0 takes a free one"),
     T(daemon, log_level, "info", levels, "error, warning, info or debug"),
+    T(daemon, log_file, "auto", log_files, "on, off or auto (on for the Windows service): lines go to logs/vmrecoverd.log in the data folder too"),
+    N(daemon, log_file_mib, "8", 1, 1024, "size of one log file, in MiB"),
+    N(daemon, log_files, "5", 1, 100, "log files that are kept, the current one included"),
     W(LANE_NETWORK, "network", "4", "transfers at a time"),
     W(LANE_DISK, "disk", "2", "pieces of disk work at a time"),
     W(LANE_HYPERVISOR, "hypervisor", "4", "pieces of hypervisor work at a time"),
@@ -44,15 +50,30 @@ static const struct key keys[] = {
     T(hypervisor, run_as, "", NULL, "account of the VM processes when the daemon is root; empty: the daemon's own"),
     T(hypervisor, scope, "auto", scopes, "auto: each VM in its own systemd scope where systemd runs; none"),
     N(hypervisor, start_timeout_s, "300", 5, 86400, "time for a started VM to show something on its console, in seconds"),
+    T(network, proxy, "", NULL, "proxies for outgoing requests, [SCHEME=][http://]HOST[:PORT]; none: no proxy; empty: the system's"),
+    T(network, no_proxy, "", NULL, "hosts that are reached without a proxy, separated by commas; * stands for anything"),
     N(api, max_connections, "256", 4, 10000, "open connections"),
     N(api, max_streams, "64", 1, 5000, "open event streams"),
     N(api, max_body_kib, "1024", 16, 16384, "largest request body, in KiB"),
     {"events", "keep_days", NUMBER, offsetof(struct config, event_days), "30", 1, 3650, NULL, "days that events are kept"},
+    T(azure, cloud, "public", clouds, "public, china, usgov or custom"),
+    T(azure, arm_endpoint, "", NULL, "URL of Azure Resource Manager; empty: the cloud's"),
+    T(azure, login_endpoint, "", NULL, "URL of the sign-in service; empty: the cloud's"),
+    T(azure, imds_endpoint, "", NULL, "URL of the instance metadata service; empty: http://169.254.169.254"),
+    T(azure, arc_endpoint, "", NULL, "URL of the Azure Arc agent; empty: what IDENTITY_ENDPOINT says, else http://127.0.0.1:40342"),
+    T(azure, arc_token_dir, "", NULL, "folder of the Arc agent's challenge files; empty: where the agent has it"),
+    T(azure, blob_suffix, "", NULL, "end of the names of storage hosts; empty: the cloud's"),
+    T(azure, disk_sas_suffix, "", NULL, "end of the names of hosts that disks are exported from; empty: the cloud's"),
     T(tls, ca_file, "", NULL, "further CA certificates for outgoing https, in PEM"),
 };
 #undef T
 #undef N
 #undef W
+
+static const char *default_of(const struct key *k)
+{
+    return k->def ? k->def : os_data_path();
+}
 
 static int set(struct config *c, const struct key *k, const char *value, const char *where, struct err *e)
 {
@@ -80,57 +101,12 @@ static int set(struct config *c, const struct key *k, const char *value, const c
     return 0;
 }
 
-struct reading {
-    struct config *c;
-    FILE *f;
-    const char *name;
-    struct err *e;
-    int line, result;
-};
-
-/* inih's own reader, but counting lines, since the library does not tell the handler where it is; and refusing a line that does not
- * fit its buffer instead of taking the rest for another line. */
-static char *next_line(char *buf, int size, void *arg)
+static int on_value(void *arg, const char *section, const char *name, const char *value, const char *where, struct err *e)
 {
-    struct reading *rd = arg;
-    rd->line++;
-    if (rd->result < 0 || !fgets(buf, size, rd->f))
-        return NULL;
-    if (!strchr(buf, '\n') && strlen(buf) + 1 >= (size_t)size) {
-        rd->result = err_set(rd->e, ERR_CONFIG, "%s, line %d: longer than %d characters", rd->name, rd->line, size - 2);
-        return NULL;
-    }
-    return buf;
-}
-
-static int on_value(void *arg, const char *section, const char *name, const char *value)
-{
-    struct reading *rd = arg;
-    char where[300];
-    if (rd->result < 0)
-        return 0;
-    snprintf(where, sizeof where, "%s, line %d", rd->name, rd->line);
     for (size_t i = 0; i < ARRAY_LEN(keys); i++)
-        if (!strcmp(keys[i].section, section) && !strcmp(keys[i].name, name)) {
-            rd->result = set(rd->c, &keys[i], value, where, rd->e);
-            return rd->result == 0;
-        }
-    rd->result = err_set(rd->e, ERR_CONFIG, "%s: there is no key %.60s in [%.60s]", where, name, section);
-    return 0;
-}
-
-static int read_file(struct config *c, const char *file, struct err *e)
-{
-    struct reading rd = {.c = c, .f = fopen(file, "re"), .name = file, .e = e};
-    if (!rd.f)
-        return err_set(e, ERR_CONFIG, "cannot open the configuration %s", file);
-    int line = ini_parse_stream(next_line, &rd, on_value, &rd);
-    fclose(rd.f);
-    if (rd.result < 0)
-        return rd.result;
-    if (line != 0)
-        return err_set(e, ERR_CONFIG, "%s, line %d: expected [section], key = value or a comment", file, line);
-    return 0;
+        if (!strcmp(keys[i].section, section) && !strcmp(keys[i].name, name))
+            return set(arg, &keys[i], value, where, e);
+    return err_set(e, ERR_CONFIG, "%s: there is no key %.60s in [%.60s]", where, name, section);
 }
 
 /* --key, --section.key; '-' and '_' are the same in names */
@@ -170,6 +146,10 @@ static int read_options(struct config *c, int argc, char **argv, struct err *e)
             return err_set(e, ERR_CONFIG, "the option %s needs a value", arg);
         char where[100];
         snprintf(where, sizeof where, "option %.*s", (int)n + 2, arg);
+        if (k->offset == offsetof(struct config, proxy) && proxy_has_password(value)) {
+            err_set(e, ERR_CONFIG, "%s: a password on a command line can be read by everybody on this machine", where);
+            return err_hint(e, "Write the proxy into vmrecover.conf, under [network].");
+        }
         int r = set(c, k, value, where, e);
         if (r < 0)
             return r;
@@ -184,13 +164,13 @@ int config_load(const char *file, int argc, char **argv, struct config **ret, st
         return err_oom(e);
     int r = 0;
     for (size_t i = 0; i < ARRAY_LEN(keys); i++)
-        if ((r = set(c, &keys[i], keys[i].def, "default", e)) < 0)
+        if ((r = set(c, &keys[i], default_of(&keys[i]), "default", e)) < 0)
             return r;
     const char *usual = os_config_path();
     struct os_stat st = {0};
-    if (!file && (r = os_stat(usual, &st, e)) < 0)
+    if (!file && ((r = os_stat(usual, &st, e)) < 0 || (st.exists && (r = os_check_owner(usual, e)) < 0)))
         return r;
-    if ((file || st.exists) && (r = read_file(c, file ? file : usual, e)) < 0)
+    if ((file || st.exists) && (r = ini_read(file ? file : usual, on_value, c, e)) < 0)
         return r;
     if ((r = read_options(c, argc, argv, e)) < 0)
         return r;
@@ -199,6 +179,8 @@ int config_load(const char *file, int argc, char **argv, struct config **ret, st
     if (c->backoff_max_ms < c->backoff_ms)
         return err_set(e, ERR_CONFIG, "backoff_max_ms (%llu) must not be less than backoff_ms (%llu)", (unsigned long long)c->backoff_max_ms,
                        (unsigned long long)c->backoff_ms);
+    if (strcmp(c->proxy, "none") && proxy_check(c->proxy, e) < 0)
+        return err_prefix(e, "[network] proxy");
     if (*c->ca_file) {
         if ((r = os_stat(c->ca_file, &st, e)) < 0)
             return r;
@@ -207,6 +189,23 @@ int config_load(const char *file, int argc, char **argv, struct config **ret, st
     }
     *ret = STEAL(c);
     return 0;
+}
+
+int config_load_args(int argc, char **argv, struct config **ret, struct err *e)
+{
+    const char *file = NULL;
+    AUTO_FREE char **rest = calloc((size_t)argc + 1, sizeof *rest);
+    int n = 0;
+    if (!rest)
+        return err_oom(e);
+    for (int i = 0; i < argc; i++)
+        if (!strcmp(argv[i], "--config") && i + 1 < argc)
+            file = argv[++i];
+        else if (str_starts(argv[i], "--config="))
+            file = argv[i] + strlen("--config=");
+        else
+            rest[n++] = argv[i];
+    return config_load(file, n, rest, ret, e);
 }
 
 void config_free(struct config *c)
@@ -219,12 +218,13 @@ void config_free(struct config *c)
     free(c);
 }
 
-void config_help(void)
+void config_help(struct strbuf *b)
 {
     const char *section = "";
     for (size_t i = 0; i < ARRAY_LEN(keys); i++) {
         if (strcmp(section, keys[i].section))
-            printf("\n[%s]\n", section = keys[i].section);
-        printf("  %-22s %s (default: %s)\n", keys[i].name, keys[i].help, *keys[i].def ? keys[i].def : "empty");
+            strbuf_addf(b, "\n[%s]\n", section = keys[i].section);
+        const char *def = default_of(&keys[i]);
+        strbuf_addf(b, "  %-22s %s (default: %s)\n", keys[i].name, keys[i].help, *def ? def : "empty");
     }
 }

@@ -3,9 +3,14 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "db/event.h"
+#include "common/clock.h"
+#include "common/cond.h"
 #include "common/log.h"
+#include "db/event.h"
+#include "db/reserve.h"
+#include "service/azure.h"
 #include "service/host.h"
+#include "service/logs.h"
 #include "storage/http.h"
 
 #define WORKERS_MAX (LANES * 64)
@@ -36,18 +41,10 @@ bool daemon_stopping(struct daemon *d)
 
 void daemon_wait(struct daemon *d, uint64_t seen, unsigned timeout_ms)
 {
-    struct timespec until;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += timeout_ms / 1000;
-    until.tv_nsec += (long)(timeout_ms % 1000) * 1000000;
-    if (until.tv_nsec >= 1000000000) {
-        until.tv_sec++;
-        until.tv_nsec -= 1000000000;
-    }
+    int64_t until = clock_mono_ms() + timeout_ms;
     pthread_mutex_lock(&d->lock);
-    while (d->rings == seen && !d->stopping)
-        if (pthread_cond_timedwait(&d->bell, &d->lock, &until) != 0)
-            break;
+    while (d->rings == seen && !d->stopping && cond_wait_until(&d->bell, &d->lock, until))
+        ;
     pthread_mutex_unlock(&d->lock);
 }
 
@@ -59,8 +56,8 @@ static void stop_all(struct daemon *d)
     pthread_mutex_unlock(&d->lock);
 }
 
-/* The front's addresses go to the log and into the data folder, where scripts and the client find them. */
-static int start_front(struct daemon *d, const struct daemon_front *front, void **ret, struct err *e)
+/* The front's addresses go to the log and into the data folder, where scripts and the client find them. *addresses: separated by commas. */
+static int start_front(struct daemon *d, const struct daemon_front *front, void **ret, struct strbuf *addresses, struct err *e)
 {
     AUTO_FREE char *bound = NULL;
     int r = front->start(d, ret, &bound, e);
@@ -69,9 +66,11 @@ static int start_front(struct daemon *d, const struct daemon_front *front, void 
     AUTO_FREE char *path = os_path_join(d->data_dir, "address");
     r = path ? os_write_file(path, bound, strlen(bound), 0, e) : err_oom(e);
     char *rest = bound;
-    for (char *one; r == 0 && (one = strsep(&rest, "\n"));)
-        if (*one)
+    for (char *one; r == 0 && (one = str_sep(&rest, "\n"));)
+        if (*one) {
             log_info("listening", KS("address", one));
+            strbuf_addf(addresses, "%s%s", addresses->len ? ", " : "", one);
+        }
     if (r < 0)
         front->stop(STEAL(*ret));
     return r;
@@ -98,19 +97,25 @@ static int open_parts(struct daemon *d, struct os_file **ret_lock, struct err *e
         return r;
     if ((r = os_file_lock(*ret_lock, e)) < 0)
         return r == -ERR_LOCKED ? err_prefix(e, "another vmrecoverd uses the data folder %s", d->data_dir) : r;
+    logs_use_file(d->cfg, d->data_dir);
     if ((r = secret_open(d->data_dir, &d->box, e)) < 0)
         return r;
     AUTO(db_close_ptr) struct db *db = NULL;
     if ((r = db_create(d->db_path, d->box, &db, e)) < 0)
         return r;
+    struct err why;
+    if (reserve_keep(d->db_path, &why) < 0)
+        log_err(LOG_LEVEL_WARNING, "no space is kept for a full disk", &why);
     size_t recovered;
     if ((r = task_recover(db, &recovered, e)) < 0)
         return r;
     if (recovered)
         log_info("tasks of the last run go on", KI("tasks", recovered));
+    if ((r = daemon_azure_open(d, e)) < 0)
+        return r;
     struct hv_config hc = {.data_dir = d->data_dir, .run_as = *d->cfg->run_as ? d->cfg->run_as : NULL, .accel = d->cfg->accel,
                            .program = *d->cfg->qemu ? d->cfg->qemu : NULL, .scope = d->cfg->scope, .stop = on_hv_stop, .stop_arg = d};
-    if (hv_open(&hv_qemu, &hc, &d->hv, &d->hv_error) < 0) {
+    if (hv_open_host(&hc, &d->hv, &d->hv_error) < 0) {
         d->hv = NULL;                                 /* downloads work without one; preflight says why a VM does not */
         log_err(LOG_LEVEL_WARNING, "no hypervisor", &d->hv_error);
     }
@@ -120,6 +125,7 @@ static int open_parts(struct daemon *d, struct os_file **ret_lock, struct err *e
 static void close_parts(struct daemon *d)
 {
     hv_close(d->hv);
+    azure_close(d->azure);
     secret_close(d->box);
     free(d->data_dir);
     free(d->disks_dir);
@@ -135,7 +141,7 @@ static int start_workers(struct daemon *d, struct worker *workers, size_t *ret_n
             *w = (struct worker){.d = d, .lane = (enum task_lane)lane, .index = i};
             int rc = pthread_create(&w->thread, NULL, worker_main, w);
             if (rc)
-                return err_os(e, ERR_INTERNAL, rc, "cannot start a worker thread");
+                return err_set(e, ERR_OOM, "a worker thread cannot be started (error %d)", rc);
             ++*ret_n;
         }
     return 0;
@@ -166,33 +172,35 @@ static void watch(struct daemon *d)
 int daemon_run(const struct config *cfg, const struct daemon_front *front, struct err *e)
 {
     struct daemon d = {.cfg = cfg, .lock = PTHREAD_MUTEX_INITIALIZER};
-    pthread_condattr_t attr;
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(&d.bell, &attr);
-    pthread_condattr_destroy(&attr);
+    cond_init(&d.bell);
 
     AUTO(os_file_close_ptr) struct os_file *lock = NULL;
     AUTO_FREE struct worker *workers = calloc(WORKERS_MAX, sizeof *workers);
     void *serving = NULL;
-    pthread_t cleaner;
-    bool cleaner_runs = false;
+    static void *(*const keepers[])(void *) = {cleaner_main, giveback_main};
+    pthread_t threads[ARRAY_LEN(keepers)];
+    size_t n_threads = 0;
     size_t n = 0;
+    AUTO_STRBUF struct strbuf addresses = {0};
     int r = workers ? http_init(e) : err_oom(e);
+    if (r == 0)
+        r = http_use_proxy(cfg->proxy, cfg->no_proxy, e);
     if (r == 0)
         r = open_parts(&d, &lock, e);
     if (r == 0)
         r = start_workers(&d, workers, &n, e);
     if (r == 0) {
-        int rc = pthread_create(&cleaner, NULL, cleaner_main, &d);
-        cleaner_runs = rc == 0;
+        int rc = 0;
+        while (n_threads < ARRAY_LEN(keepers) && !(rc = pthread_create(&threads[n_threads], NULL, keepers[n_threads], &d)))
+            n_threads++;
         if (rc)
-            r = err_os(e, ERR_INTERNAL, rc, "cannot start the cleaner thread");
+            r = err_set(e, ERR_OOM, "a thread that cleans up cannot be started (error %d)", rc);
     }
     if (r == 0)
-        r = start_front(&d, front, &serving, e);
+        r = start_front(&d, front, &serving, &addresses, e);
     if (r == 0) {
-        log_info("ready", KS("version", VMR_VERSION), KS("data_dir", d.data_dir), KI("workers", n));
+        logs_event(EVENTLOG_READY, (const char *const[]){VMR_VERSION, addresses.data ? addresses.data : "", d.data_dir}, LOG_LEVEL_INFO, "ready",
+                   (const struct log_kv[]){KS("version", VMR_VERSION), KS("data_dir", d.data_dir), KI("workers", n), {0}});
         host_ready("ready");
         watch(&d);
         log_info("stopping");
@@ -202,12 +210,12 @@ int daemon_run(const struct config *cfg, const struct daemon_front *front, struc
     front->stop(serving);
     for (size_t i = 0; i < n; i++)
         pthread_join(workers[i].thread, NULL);
-    if (cleaner_runs)
-        pthread_join(cleaner, NULL);
+    for (size_t i = 0; i < n_threads; i++)
+        pthread_join(threads[i], NULL);
     close_parts(&d);
     pthread_cond_destroy(&d.bell);
     pthread_mutex_destroy(&d.lock);
     if (r == 0)
-        log_info("stopped");
+        logs_event(EVENTLOG_STOPPED, NULL, LOG_LEVEL_INFO, "stopped", (const struct log_kv[]){{0}});
     return r;
 }

@@ -10,12 +10,14 @@
 #include "hyperv/hypervisor.h"
 #include "service/config.h"
 
+struct azure;
 struct daemon {
     const struct config *cfg;
     char *data_dir, *disks_dir, *db_path;
     struct secret_box *box;
     struct hv *hv;                                   /* NULL: none usable, hv_error says why */
     struct err hv_error;
+    struct azure *azure;
 
     /* The queue's doorbell. `rings` counts wake-ups, so that one between a look at the queue and the wait is not lost. */
     pthread_mutex_t lock;
@@ -42,6 +44,8 @@ int daemon_run(const struct config *cfg, const struct daemon_front *front, struc
 
 /* cleaner.c: undoes and forgets deleted jobs, prunes events; the thread's function. */
 void *cleaner_main(void *daemon);
+/* giveback.c: gives back what exports borrowed in Azure; the thread's function. */
+void *giveback_main(void *daemon);
 /* worker.c */
 struct worker { struct daemon *d; enum task_lane lane; unsigned index; pthread_t thread; };
 void *worker_main(void *worker);

@@ -1,7 +1,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "db/credential.h"
 #include "service/task_run.h"
 
 static const char *extension(enum disk_format f)
@@ -15,39 +14,13 @@ static const char *extension(enum disk_format f)
 
 char *disk_path(const struct task_run *t, unsigned index, enum disk_format format)
 {
-    const struct spec_disk *s = &t->job->spec->disks[index];
+    const struct spec_disk *s = &t->job->disks[index].spec;
     if (s->type == SOURCE_FILE)
         return str_dup(s->path);
-    return str_printf("%s/%s/disk%u.%s", t->d->disks_dir, t->job->id, index, extension(format));
-}
-
-int disk_blob_open(struct task_run *t, unsigned index, struct blob **ret, struct err *e)
-{
-    const struct spec_disk *s = &t->job->spec->disks[index];
-    const struct config *cfg = t->d->cfg;
-    AUTO_SECRET char *url = NULL;
-    AUTO(credential_free_ptr) struct credential *c = NULL;
-    int r = job_disk_url(t->db, t->job->id, index, &url, e);
-    if (r < 0)
-        return r;
-    if (s->credential && (r = credential_get(t->db, s->credential, &c, e)) < 0) {
-        if (r != -ERR_NOT_FOUND)
-            return r;
-        return err_set(e, ERR_CREDENTIAL, "there is no credential \"%s\" any more", s->credential);
-    }
-    struct blob_access a = {.url = url, .stop = task_run_stop, .stop_arg = t, .http = {.ca_file = *cfg->ca_file ? cfg->ca_file : NULL}};
-    AUTO_SECRET char *with_sas = NULL;
-    if (c && c->type == CREDENTIAL_SAS) {
-        with_sas = str_printf("%s%c%s", url, strchr(url, '?') ? '&' : '?', c->secret);
-        if (!with_sas)
-            return err_oom(e);
-        a.url = with_sas;
-    } else if (c) {
-        a.auth = BLOB_SHARED_KEY;
-        a.account = c->account;
-        a.key = c->secret;
-    }
-    return blob_open(&a, ret, e);
+    char name[32];
+    snprintf(name, sizeof name, "disk%u.%s", index, extension(format));
+    AUTO_FREE char *folder = os_path_join(t->d->disks_dir, t->job->id);
+    return folder ? os_path_join(folder, name) : NULL;
 }
 
 static int read_blob(void *arg, void *buf, size_t n, uint64_t offset, struct err *e)

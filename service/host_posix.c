@@ -4,12 +4,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <pwd.h>
 #include <signal.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -25,6 +27,17 @@ static void on_signal(int sig)
     host_request_stop();
 }
 
+bool host_serve(int (*serve)(int argc, char **argv), int argc, char **argv, int *ret_status)
+{
+    (void)serve, (void)argc, (void)argv, (void)ret_status;
+    return false;
+}
+
+bool host_is_service(void)
+{
+    return false;
+}
+
 void host_request_stop(void)
 {
     int saved = errno;
@@ -34,8 +47,21 @@ void host_request_stop(void)
     errno = saved;
 }
 
-int host_init(struct err *e)
+/* As the systemd unit does by Group= and UMask=: images are whole servers, for nobody to read but us and the account of the VMs.
+ * An account that does not exist is the driver's to complain of. */
+static void share_with_group_of(const char *run_as)
 {
+    umask(077);
+    char buf[16384];
+    struct passwd pw, *found = NULL;
+    if (geteuid() != 0 || !*run_as || getpwnam_r(run_as, &pw, buf, sizeof buf, &found) || !found || setegid(pw.pw_gid) < 0)
+        return;
+    umask(027);
+}
+
+int host_init(const char *run_as, struct err *e)
+{
+    share_with_group_of(run_as);
     if (pipe2(stop_pipe, O_CLOEXEC | O_NONBLOCK) < 0)
         return err_os(e, ERR_INTERNAL, errno, "cannot make a pipe");
     struct sigaction sa = {.sa_handler = on_signal};
@@ -93,6 +119,18 @@ void host_ready(const char *status)
 void host_stopping(const char *status)
 {
     notify_state("STOPPING=1", status);
+}
+
+/* systemctl status shows why; that the daemon ended, systemd sees for itself */
+void host_stopped(const struct err *why)
+{
+    AUTO_FREE char *text = why ? str_printf("STATUS=cannot run: %s", why->msg) : NULL;
+    if (!text)
+        return;
+    for (char *p = text; *p; p++)
+        if (*p == '\n')
+            *p = ' ';
+    notify(text);
 }
 
 void host_alive(void)

@@ -4,28 +4,39 @@
 
 #include "api/api.h"
 #include "common/log.h"
+#include "service/azure.h"
 #include "service/config.h"
 #include "service/daemon.h"
 #include "service/host.h"
+#include "service/logs.h"
+#include "service/setup.h"
 #include "storage/image/image.h"
 
 static int usage(FILE *to, int status)
 {
     fputs("usage: vmrecoverd run [--config FILE] [--KEY VALUE ...]\n"
+          "       vmrecoverd install [--no-start | --configure-only] [--config FILE] [--KEY VALUE ...]\n"
+          "       vmrecoverd uninstall [--remove-data | --stop-only]\n"
           "       vmrecoverd --help | --version\n\n"
-          "run      the daemon in the foreground\n\n"
+          "run        the daemon in the foreground\n"
+          "install    Windows: makes or updates the service, with these options, and starts it\n"
+          "uninstall  Windows: stops and removes the service; the data stays unless it is to be removed\n\n"
           "Every key of vmrecover.conf is an option too, with '-' for '_'; options win. Where two sections have a key\n"
           "of the same name, write --section.key.\n",
           to);
-    if (to == stdout)
-        config_help();
+    AUTO_STRBUF struct strbuf keys = {0};
+    config_help(&keys);
+    if (to == stdout && keys.data)
+        fputs(keys.data, to);
     return status;
 }
 
+/* Every end of the daemon but the one that was asked for. */
 static int fail(const struct err *e)
 {
-    log_err(LOG_LEVEL_ERROR, "vmrecoverd cannot run", e);
-    fprintf(stderr, "vmrecoverd: %s\n  %s\n", e->msg, err_hint_text(e));
+    logs_failure(e);
+    if (!host_is_service())
+        fprintf(stderr, "vmrecoverd: %s\n  %s\n", e->msg, err_hint_text(e));
     return e->code == ERR_CONFIG ? 2 : 1;
 }
 
@@ -59,17 +70,34 @@ static int on_disk_size(void *daemon, const char *path, enum hv_format format, u
     return r;
 }
 
+static int on_azure(void *daemon, struct db *db, const struct api_azure_query *q, json_t **ret, struct err *e)
+{
+    struct azure_view v = {.d = daemon, .db = db, .credential = q->credential, .subscription = q->subscription, .resource_group = q->resource_group,
+                           .filter = q->filter, .stop = q->stop, .arg = q->arg};
+    switch (q->what) {
+    case API_AZURE_SUBSCRIPTIONS: return azure_view_subscriptions(&v, ret, e);
+    case API_AZURE_VMS: return azure_view_vms(&v, ret, e);
+    default: return azure_view_sign_in(&v, q->shown, ret, e);
+    }
+}
+
+static void on_host_region(void *daemon, char *ret, size_t size)
+{
+    azure_host_region(((struct daemon *)daemon)->azure, ret, size);
+}
+
 static int front_start(struct daemon *d, void **ret, char **ret_bound, struct err *e)
 {
     struct api_config ac = {.data_dir = d->data_dir, .db_path = d->db_path, .box = d->box, .hv = d->hv, .hv_error = &d->hv_error,
                             .max_connections = (unsigned)d->cfg->max_connections, .max_streams = (unsigned)d->cfg->max_streams,
                             .threads = os_cpu_count() > 4 ? 4 : os_cpu_count(), .max_body = (size_t)d->cfg->max_body_kib * 1024,
-                            .wake = on_wake, .healthy = on_healthy, .disk_size = on_disk_size, .arg = d};
+                            .wake = on_wake, .healthy = on_healthy, .disk_size = on_disk_size, .azure = on_azure,
+                            .host_region = on_host_region, .arg = d};
     AUTO_FREE char *listen = str_dup(d->cfg->listen);
     if (!listen)
         return err_oom(e);
     char *rest = listen;
-    for (char *one; (one = strsep(&rest, ","));) {
+    for (char *one; (one = str_sep(&rest, ","));) {
         one += strspn(one, " ");
         if (!*one)
             continue;
@@ -102,39 +130,60 @@ static void front_stop(void *front)
 
 static const struct daemon_front front = {.start = front_start, .stop = front_stop};
 
+/* The daemon, in the foreground or as the service. */
 static int run(int argc, char **argv)
 {
     struct err e;
-    const char *file = NULL;
-    if (argc >= 2 && !strcmp(argv[0], "--config")) {
-        file = argv[1];
-        argc -= 2;
-        argv += 2;
-    } else if (argc >= 1 && !strncmp(argv[0], "--config=", 9)) {
-        file = argv[0] + 9;
-        argc--;
-        argv++;
-    }
     AUTO(config_free_ptr) struct config *cfg = NULL;
     enum log_level level = LOG_LEVEL_INFO;
-    if (config_load(file, argc, argv, &cfg, &e) < 0)
-        return fail(&e);
-    if (log_parse_level(cfg->log_level, &level))
+    logs_start(host_is_service());
+    int r = config_load_args(argc, argv, &cfg, &e);
+    if (r == 0 && log_parse_level(cfg->log_level, &level))
         log_set_level(level);
-    if (host_init(&e) < 0 || daemon_run(cfg, &front, &e) < 0)
-        return fail(&e);
+    if (r == 0)
+        r = host_init(cfg->run_as, &e);
+    if (r == 0)
+        r = daemon_run(cfg, &front, &e);
+    int status = r < 0 ? fail(&e) : 0;
+    logs_end();
+    host_stopped(r < 0 ? &e : NULL);
+    return status;
+}
+
+static int help(int argc, char **argv)
+{
+    (void)argc, (void)argv;
+    return usage(stdout, 0);
+}
+
+static int version(int argc, char **argv)
+{
+    (void)argc, (void)argv;
+    puts("vmrecoverd " VMR_VERSION);
     return 0;
 }
 
+static const struct {
+    const char *word;
+    int (*fn)(int argc, char **argv);                 /* what follows the word */
+} commands[] = {
+    {"run", run}, {"install", setup_install}, {"uninstall", setup_uninstall}, {"--help", help}, {"help", help}, {"--version", version},
+};
+
 int main(int argc, char **argv)
 {
-    if (argc >= 2 && !strcmp(argv[1], "run"))
-        return run(argc - 2, argv + 2);
-    if (argc >= 2 && (!strcmp(argv[1], "--help") || !strcmp(argv[1], "help")))
-        return usage(stdout, 0);
-    if (argc >= 2 && !strcmp(argv[1], "--version")) {
-        puts("vmrecoverd " VMR_VERSION);
-        return 0;
-    }
+    struct err e;
+    if (os_main_args(&argc, &argv, &e) < 0)
+        return fail(&e);
+    for (int i = 2; i < argc; i++)
+        if (!strcmp(argv[i], "--help"))
+            return usage(stdout, 0);
+    for (size_t i = 0; i < ARRAY_LEN(commands); i++)
+        if (argc >= 2 && !strcmp(argv[1], commands[i].word))
+            return commands[i].fn(argc - 2, argv + 2);
+    /* what the service manager runs: the program with options, or with nothing */
+    int status;
+    if ((argc < 2 || str_starts(argv[1], "--")) && host_serve(run, argc - 1, argv + 1, &status))
+        return status;
     return usage(stderr, 2);
 }

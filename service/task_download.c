@@ -1,15 +1,15 @@
 /* Brings one disk of the job onto this host: a copy of a blob, or an empty disk. */
+#include <inttypes.h>
 #include <string.h>
 
 #include "common/log.h"
 #include "db/resource.h"
 #include "db/transfer.h"
-#include "service/task_run.h"
+#include "service/export.h"
 #include "storage/transfer/transfer.h"
 
-static void on_progress(void *arg, const struct transfer_progress *p)
+static void on_progress(struct task_run *t, const struct transfer_progress *p)
 {
-    struct task_run *t = arg;
     t->progress = (struct task_progress){.total = p->total, .done = p->done, .transferred = p->transferred, .skipped = p->skipped,
                                          .bytes_per_second = p->bytes_per_second, .eta_seconds = p->eta_seconds};
 }
@@ -33,41 +33,200 @@ static int check_copy(struct task_run *t, unsigned i, const char *path, struct e
     int r = image_file_open(path, &src, e);
     if (r < 0)
         return r;
-    r = disk_probe(&t->job->spec->disks[i], &src, &info, e);
+    r = disk_probe(&t->job->disks[i].spec, &src, &info, e);
     image_file_close(&src);
     return r;
 }
 
-static int download_blob(struct task_run *t, unsigned i, const char *path, struct err *e)
-{
-    const struct config *cfg = t->d->cfg;
-    AUTO(blob_close_ptr) struct blob *blob = NULL;
-    AUTO(blob_ranges_free) struct blob_ranges ranges = {0};
+/* ---- a blob, or a disk in Azure ---- */
+
+#define ACCESS_TRIES 3                               /* before the first byte; on the way the engine counts */
+
+struct download {
+    struct task_run *t;
+    unsigned index;
+    bool azure;
+    struct disk_source *source, *before;             /* before: what a renewal took the place of, which is still in use until the next */
     struct blob_info info;
     struct transfer_row row;
-    int r = disk_blob_open(t, i, &blob, e);
-    if (r < 0 || (r = blob_head(blob, &info, e)) < 0 || (r = transfer_get(t->db, t->job->id, i, &row, e)) < 0)
+};
+
+static void download_clear(struct download *d)
+{
+    disk_source_close(d->source);
+    disk_source_close(d->before);
+}
+
+static bool on_stop(void *arg)
+{
+    return task_run_stop(((struct download *)arg)->t);
+}
+
+static void on_transfer(void *arg, const struct transfer_progress *p)
+{
+    on_progress(((struct download *)arg)->t, p);
+}
+
+/* The source as it is now, and how it describes itself. */
+static int open_source(struct download *d, struct err *e)
+{
+    disk_source_close(d->before);
+    d->before = STEAL(d->source);
+    int r = disk_source_open(d->t, d->index, &d->source, e);
+    return r < 0 ? r : blob_head(disk_source_blob(d->source), &d->info, e);
+}
+
+/* What was downloaded of another content is worth nothing. */
+static int begin_again(struct download *d, const char *identity, struct err *e)
+{
+    struct task_run *t = d->t;
+    struct image_info image = {0};
+    uint64_t ignored;
+    AUTO_FREE char *path = str_dup(t->job->disks[d->index].path);
+    if (!path)
+        return err_oom(e);
+    task_run_event(t, "download_restarted", json_pack("{s:i, s:s}", "disk", (int)d->index, "reason",
+                                                      "the disk shows another content than when its download began"));
+    int64_t row;
+    int r = transfer_discard(path, e);
+    if (r < 0 || (r = source_check(t, d->index, disk_source_blob(d->source), identity, &image, &ignored, e)) < 0)
         return r;
-    if (row.length != info.length || strcmp(row.etag, info.etag) || strcmp(row.last_modified, info.last_modified))
-        return err_set(e, ERR_SOURCE_CHANGED, "%s is not the blob that this job began with: its size, ETag or date is another", blob_name(blob));
-    if ((r = blob_page_ranges(blob, &info, task_run_stop, t, &ranges, e)) < 0)
+    return intend_file(t, d->index, t->job->disks[d->index].path, &row, e);
+}
+
+/* Access to the disk, and what is known of its content. */
+static int open_azure(struct download *d, bool again, struct err *e)
+{
+    AUTO(job_access_free_ptr) struct job_access *a = NULL;
+    struct task_run *t = d->t;
+    int r = export_access(t, d->index, again, e);
+    if (r < 0 || (r = open_source(d, e)) < 0 || (r = job_access_get(t->db, t->job->id, d->index, &a, e)) < 0)
         return r;
+    r = transfer_get(t->db, t->job->id, d->index, &d->row, e);
+    if (r == 0 && strcmp(d->row.etag, a->identity) != 0) {
+        if ((r = begin_again(d, a->identity, e)) == 0)
+            r = transfer_get(t->db, t->job->id, d->index, &d->row, e);
+    }
+    if (r == 0 && d->row.length != d->info.length)
+        r = err_set(e, ERR_SOURCE_CHANGED, "%s is %" PRIu64 " bytes long, and was %" PRIu64, blob_name(disk_source_blob(d->source)), d->info.length,
+                    d->row.length);
+    return r;
+}
+
+static int open_blob(struct download *d, struct err *e)
+{
+    int r = open_source(d, e);
+    if (r < 0 || (r = transfer_get(d->t->db, d->t->job->id, d->index, &d->row, e)) < 0)
+        return r;
+    if (d->row.length != d->info.length || strcmp(d->row.etag, d->info.etag) || strcmp(d->row.last_modified, d->info.last_modified))
+        return err_set(e, ERR_SOURCE_CHANGED, "%s is not the blob that this job began with: its size, ETag or date is another",
+                       blob_name(disk_source_blob(d->source)));
+    return 0;
+}
+
+static bool is_token(const struct err *why)
+{
+    return why->upstream.status == 401 || !strcmp(why->upstream.code, "InvalidAuthenticationInfo");
+}
+
+/* The engine's connections are refused: another token, or another access. It must show the same content. */
+static int on_refused(void *arg, const struct err *why, struct blob **ret, const struct blob_info **ret_info, struct err *e)
+{
+    struct download *d = arg;
+    struct task_run *t = d->t;
+    AUTO(job_access_free_ptr) struct job_access *a = NULL;
+    log_err(LOG_LEVEL_WARNING, "access to the source ended on the way, it is renewed", why);
+    int r = -ERR_SOURCE_DENIED;
+    if (is_token(why)) {
+        blob_refuse_token(disk_source_blob(d->source));
+        r = blob_head(disk_source_blob(d->source), &d->info, e);
+        if (r < 0 && !blob_error_is_refusal(e))
+            return r;
+    }
+    if (r < 0 && !d->azure) {
+        *e = *why;
+        return -(int)e->code;
+    }
+    if (r < 0 && ((r = export_access(t, d->index, true, e)) < 0 || (r = open_source(d, e)) < 0))
+        return r;
+    if (d->azure && (r = job_access_get(t->db, t->job->id, d->index, &a, e)) < 0)
+        return r;
+    if (a && strcmp(a->identity, d->row.etag) != 0) {
+        err_set(e, ERR_SOURCE_CHANGED, "%s is not what it was when its download began: it was attached, or its snapshot is gone",
+                t->job->disks[d->index].target->name);
+        return err_hint(e, "Retry the job: the download of this disk begins again.");
+    }
+    task_run_event(t, "access_renewed", json_pack("{s:i}", "disk", (int)d->index));
+    *ret = disk_source_blob(d->source);
+    *ret_info = &d->info;
+    return 0;
+}
+
+/* The source with its list of pages. Access that ended since it was granted is asked for again. */
+static int begin(struct download *d, struct blob_ranges *ranges, struct err *e)
+{
+    bool again = d->t->task->attempts > 1;
+    for (unsigned i = 1;; i++) {
+        int r = d->azure ? open_azure(d, again, e) : open_blob(d, e);
+        if (r == 0)
+            r = blob_page_ranges(disk_source_blob(d->source), &d->info, task_run_stop, d->t, ranges, e);
+        bool ended = blob_error_is_refusal(e) || e->code == ERR_SOURCE_NOT_FOUND;
+        if (r == 0 || !d->azure || !ended || i == ACCESS_TRIES)
+            return r;
+        again = true;
+    }
+}
+
+static int download_blob(struct task_run *t, unsigned i, struct err *e)
+{
+    const struct config *cfg = t->d->cfg;
+    AUTO(download_clear) struct download d = {.t = t, .index = i, .azure = source_is_arm(t->job->disks[i].spec.type)};
+    AUTO(blob_ranges_free) struct blob_ranges ranges = {0};
+    int r = begin(&d, &ranges, e);
+    if (r < 0)
+        return r == -ERR_CANCELLED ? task_run_stopped(t, e) : r;
+    AUTO_FREE char *identity = d.azure ? str_dup(d.row.etag) : NULL;
+    if (d.azure && !identity)
+        return err_oom(e);
     uint64_t limit = t->job->spec->max_bytes_per_second ? t->job->spec->max_bytes_per_second : cfg->max_bytes_per_second;
-    struct transfer x = {.blob = blob, .info = &info, .ranges = &ranges, .path = path, .connections = (unsigned)cfg->connections,
-                         .range_bytes = cfg->range_kib << 10, .max_bytes_per_second = limit, .stop = task_run_stop, .progress = on_progress, .arg = t};
+    struct blob_info info = d.info;
+    struct transfer x = {.blob = disk_source_blob(d.source), .info = &info, .ranges = &ranges, .path = t->job->disks[i].path,
+                         .connections = (unsigned)cfg->connections, .range_bytes = cfg->range_kib << 10, .max_bytes_per_second = limit,
+                         .identity = identity, .renew = on_refused, .stop = on_stop, .progress = on_transfer, .arg = &d};
     struct transfer_progress done = {0};
     int result = transfer_run(&x, &done, e);
     on_progress(t, &done);
     log_info("transfer ended", KI("network_bytes", done.network), KI("done_bytes", done.done), KI("total_bytes", done.total));
-    row.runs++;
-    row.transferred_bytes += done.network;
-    row.listed_bytes = ranges.bytes;
+    d.row.runs++;
+    d.row.transferred_bytes += done.network;
+    d.row.listed_bytes = ranges.bytes;
     struct err e2;
-    if (transfer_put(t->db, t->job->id, i, &row, &e2) < 0)
+    if (transfer_put(t->db, t->job->id, i, &d.row, &e2) < 0)
         log_err(LOG_LEVEL_WARNING, "transfer statistics not written", &e2);
-    if (result == -ERR_CANCELLED)
-        return task_run_stopped(t, e);
-    return result;
+    return result == -ERR_CANCELLED ? task_run_stopped(t, e) : result;
+}
+
+/* A run that died between the end of the download and its own: what was borrowed may be given back already, and is not asked for again. */
+static int is_here(struct task_run *t, unsigned i, bool *ret, struct err *e)
+{
+    const char *path = t->job->disks[i].path;
+    struct resource *list;
+    struct transfer_row row;
+    struct os_stat st;
+    size_t n;
+    int r = resource_list(t->db, t->job->id, &list, &n, e);
+    if (r < 0)
+        return r;
+    *ret = false;
+    for (size_t k = 0; k < n; k++)
+        *ret |= !strcmp(list[k].kind, "file") && !strcmp(list[k].ident, path) && list[k].state == RESOURCE_MADE;
+    resource_list_free(list, n);
+    if (!*ret)
+        return 0;
+    if ((r = transfer_get(t->db, t->job->id, i, &row, e)) < 0 || (r = os_stat(path, &st, e)) < 0)
+        return r;
+    *ret = st.is_file && st.size == row.length;
+    return 0;
 }
 
 int task_download(struct task_run *t, struct err *e)
@@ -76,17 +235,26 @@ int task_download(struct task_run *t, struct err *e)
     const struct job_disk *disk = &t->job->disks[i];
     if (!disk->path)
         return err_set(e, ERR_INTERNAL, "disk %u has no path, though preflight is done", i);
+    bool azure = source_is_arm(disk->spec.type), here = false;
     int64_t resource;
-    int r = intend_file(t, i, disk->path, &resource, e);
-    if (r < 0)
+    int r = azure ? is_here(t, i, &here, e) : 0;
+    if (r < 0 || (r = intend_file(t, i, disk->path, &resource, e)) < 0)
         return r;
-    if (disk->spec.type == SOURCE_BLANK) {
-        r = image_create_blank(disk->path, disk->format == FORMAT_RAW ? IMAGE_RAW : IMAGE_VHD, disk->spec.size, e);
+    if (here) {
+        log_info("the disk is here already", KS("path", disk->path));
+    } else if (disk->spec.type == SOURCE_BLANK) {
+        r = image_create_blank(disk->path, disk->format == FORMAT_RAW ? IMAGE_RAW : IMAGE_VHD, disk->spec.size, task_run_stop, t, e);
+        if (r == -ERR_CANCELLED)
+            return task_run_stopped(t, e);
         t->progress = (struct task_progress){.total = disk->spec.size, .done = disk->spec.size, .skipped = disk->spec.size};
     } else {
-        r = download_blob(t, i, disk->path, e);
+        r = download_blob(t, i, e);
         if (r == 0)
             r = check_copy(t, i, disk->path, e);
     }
-    return r < 0 ? r : resource_made(t->db, resource, e);
+    if (r < 0 || (r = resource_made(t->db, resource, e)) < 0)
+        return r;
+    if (azure)
+        export_give_back(t, i, EXPORT_ALL);          /* before the job says that it is done */
+    return 0;
 }

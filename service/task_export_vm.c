@@ -1,5 +1,5 @@
-/* A VM's disk with all that was repaired, flattened into one file at a place of the user's. That place is not ours: a file is
- * removed there only when it is proven to be the one that was written here.
+/* A VM's disk with all that was repaired, flattened into one file at a place of the user's. That place is not ours: nothing is ever replaced
+ * or removed there, and the finished file is the user's, also when its job is deleted.
  *
  *   1  folder PATH.<job>.part, made anew and private       recorded as "folder" before; its name is nobody else's
  *   2  the image is written into it, and flushed

@@ -12,7 +12,7 @@
 #define IDLE_MS 30000                                 /* a look at the queue at least so often, doorbell or not */
 
 static task_fn *const kinds[TASK_KINDS] = {
-    [TASK_PREFLIGHT] = task_preflight, [TASK_DOWNLOAD] = task_download, [TASK_CREATE_VM] = task_create_vm,
+    [TASK_PREFLIGHT] = task_preflight, [TASK_EXPORT] = task_export, [TASK_DOWNLOAD] = task_download, [TASK_CREATE_VM] = task_create_vm,
     [TASK_START_VM] = task_start_vm, [TASK_EXPORT_VM] = task_export_vm,
 };
 
@@ -124,13 +124,11 @@ static void run_task(struct daemon *d, struct db *db, struct task *task)
         snprintf(what, sizeof what, "%s", task_kind_name(task->kind));
     log_context(task->job_id, what);
     log_info("task started", KI("attempt", task->attempts));
-    AUTO(job_free_ptr) struct job *job = NULL;
     struct task_run t = {.d = d, .db = db, .task = task, .progress = task->progress};
     struct err e;
     err_clear(&e);
     t.progress.bytes_per_second = 0;
-    int r = job_get(db, task->job_id, &job, &e);
-    t.job = job;
+    int r = job_get(db, task->job_id, &t.job, &e);
     if (r == 0 && !kinds[task->kind])
         r = err_set(&e, ERR_UNSUPPORTED, "this version cannot carry out a task of the kind %s", task_kind_name(task->kind));
     if (r == 0 && task_run_stop(&t))                  /* a pause or cancel that came between claim and here */
@@ -138,6 +136,7 @@ static void run_task(struct daemon *d, struct db *db, struct task *task)
     if (r == 0)
         r = kinds[task->kind](&t, &e);
     judge(&t, r, &e);
+    job_free(t.job);
     log_context(NULL, NULL);
 }
 

@@ -1,23 +1,18 @@
 #include "storage/http.h"
 
 #include <limits.h>
-#include <pthread.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
 
-#include "common/os.h"
 #include "common/url.h"
+#include "storage/http_os.h"
+#include "storage/proxy.h"
 
 #define RETRY_AFTER_MAX_S 600
-#define CA_FILE_MAX ((size_t)4 << 20)
 
-/* The further CA beside the system's. Where libcurl knows a hashed folder of CAs, that folder stays and ca_file takes the place of
- * the bundle (which holds the same certificates); elsewhere one bundle of both is built here, once, and kept: handles refer to it. */
-static pthread_mutex_t bundle_lock = PTHREAD_MUTEX_INITIALIZER;
-static char *bundle, *bundle_of;
-static size_t bundle_len;
+static char *own_proxy, *own_no_proxy;               /* http_use_proxy's */
 
 int http_init(struct err *e)
 {
@@ -30,65 +25,71 @@ int http_init(struct err *e)
     return 0;
 }
 
-static bool is_loopback(const char *url)
+int http_use_proxy(const char *proxy, const char *no_proxy, struct err *e)
+{
+    mem_free_secret(own_proxy);
+    free(own_no_proxy);
+    own_proxy = str_dup(proxy);
+    own_no_proxy = str_dup(no_proxy);
+    return own_proxy && own_no_proxy ? 0 : err_oom(e);
+}
+
+struct target { char *scheme, *host, *port; };
+
+static void target_free(struct target *t)
+{
+    curl_free(t->scheme);
+    curl_free(t->host);
+    curl_free(t->port);
+}
+
+static bool target_of(const char *url, struct target *t)
 {
     CURLU *u = curl_url();
-    char *host = NULL;
-    bool loopback = false;
-    if (u && !curl_url_set(u, CURLUPART_URL, url, 0) && !curl_url_get(u, CURLUPART_HOST, &host, 0)) {
-        unsigned a, b, c, d;
-        int used = 0;
-        loopback = str_ieq(host, "localhost") || !strcmp(host, "[::1]") ||
-                   (sscanf(host, "%3u.%3u.%3u.%3u%n", &a, &b, &c, &d, &used) == 4 && !host[used] && a == 127);
-    }
-    curl_free(host);
+    bool ok = u && !curl_url_set(u, CURLUPART_URL, url, 0) && !curl_url_get(u, CURLUPART_SCHEME, &t->scheme, 0) &&
+              !curl_url_get(u, CURLUPART_HOST, &t->host, 0) && !curl_url_get(u, CURLUPART_PORT, &t->port, CURLU_DEFAULT_PORT);
     curl_url_cleanup(u);
-    return loopback;
+    return ok;
 }
 
-static bool bundle_build(const char *ca_file)
+/* This machine and the metadata address of a cloud, which no proxy can reach for us. */
+static bool is_near(const char *host)
 {
-    struct err ignored;
-    char *own = NULL, *system = NULL;
-    size_t own_len = 0, system_len = 0;
-    if (os_read_file(ca_file, CA_FILE_MAX, &own, &own_len, &ignored) < 0)
-        return false;
-    const char *path = curl_version_info(CURLVERSION_NOW)->cainfo;
-    if (path && os_read_file(path, CA_FILE_MAX, &system, &system_len, &ignored) < 0)
-        system_len = 0;
-    bundle = malloc(own_len + system_len + 2);
-    bundle_of = str_dup(ca_file);
-    if (bundle && bundle_of) {
-        memcpy(bundle, own, own_len);
-        bundle[own_len] = '\n';
-        if (system_len)
-            memcpy(bundle + own_len + 1, system, system_len);
-        bundle_len = own_len + 1 + system_len;
-    } else {
-        free(bundle);
-        bundle = NULL;
-    }
-    free(own);
-    free(system);
-    return bundle;
+    unsigned a, b, c, d;
+    int used = 0;
+    return str_ieq(host, "localhost") || !strcmp(host, "[::1]") || !strcmp(host, "169.254.169.254") ||
+           (sscanf(host, "%3u.%3u.%3u.%3u%n", &a, &b, &c, &d, &used) == 4 && !host[used] && a == 127);
 }
 
-/* A ca_file that cannot be read is left to libcurl, which names it when the connection is made. */
-static CURLcode set_ca(CURL *h, const char *ca_file)
+/* Ours, else the system's, else libcurl's own look at the environment. */
+static CURLcode set_proxy(CURL *h, const char *url)
 {
-    const char *folder = curl_version_info(CURLVERSION_NOW)->capath;
-    if (!ca_file) /* without a folder libcurl keeps one parsed bundle for all connections */
-        return folder ? curl_easy_setopt(h, CURLOPT_CAPATH, NULL) : CURLE_OK;
-    if (folder)
-        return curl_easy_setopt(h, CURLOPT_CAINFO, ca_file);
-    struct curl_blob blob = {.flags = CURL_BLOB_NOCOPY};
-    pthread_mutex_lock(&bundle_lock);
-    if (bundle ? !strcmp(bundle_of, ca_file) : bundle_build(ca_file)) {
-        blob.data = bundle;
-        blob.len = bundle_len;
-    }
-    pthread_mutex_unlock(&bundle_lock);
-    return blob.data ? curl_easy_setopt(h, CURLOPT_CAINFO_BLOB, &blob) : curl_easy_setopt(h, CURLOPT_CAINFO, ca_file);
+    AUTO(target_free) struct target t = {0};
+    if (!target_of(url, &t))
+        return CURLE_OK;                              /* libcurl will say what is wrong with it */
+    unsigned long long port = 0;
+    str_to_u64(t.port, 65535, &port);
+    AUTO_SECRET char *system = NULL;
+    AUTO_FREE char *bypass = NULL;
+    bool own = own_proxy && *own_proxy;
+    if (is_near(t.host) || (own && !strcmp(own_proxy, "none")) ||
+        (own_no_proxy && proxy_bypassed(own_no_proxy, t.scheme, t.host, (unsigned)port)))
+        return curl_easy_setopt(h, CURLOPT_NOPROXY, "*");
+    if (!own && !http_os_proxy(&system, &bypass))
+        return CURLE_OUT_OF_MEMORY;
+    const char *list = own ? own_proxy : system;
+    if (!list)
+        return CURLE_OK;
+    if (bypass && proxy_bypassed(bypass, t.scheme, t.host, (unsigned)port))
+        return curl_easy_setopt(h, CURLOPT_NOPROXY, "*");
+    bool oom;
+    AUTO_SECRET char *proxy = proxy_pick(list, t.scheme, &oom);
+    if (oom)
+        return CURLE_OUT_OF_MEMORY;
+    if (!proxy)                                       /* a list that has none for this scheme */
+        return curl_easy_setopt(h, CURLOPT_NOPROXY, "*");
+    CURLcode c = curl_easy_setopt(h, CURLOPT_PROXY, proxy);
+    return c ? c : curl_easy_setopt(h, CURLOPT_NOPROXY, "");    /* nor what the environment excepts */
 }
 
 CURL *http_handle(const struct http_config *cfg, const char *url)
@@ -110,16 +111,23 @@ CURL *http_handle(const struct http_config *cfg, const char *url)
     SET(CURLOPT_LOW_SPEED_TIME, stall_s);
     SET(CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
     SET(CURLOPT_USERAGENT, "vmrecover/" VMR_VERSION);
-    if (is_loopback(url))
-        SET(CURLOPT_NOPROXY, "*");
 #undef SET
-    if (!c)
-        c = set_ca(h, cfg->ca_file);
+    c = c ? c : set_proxy(h, url);
+    c = c ? c : http_os_set_ca(h, cfg->ca_file);
     if (c) {
         curl_easy_cleanup(h);
         return NULL;
     }
     return h;
+}
+
+static bool cut_in_handshake(const char *detail)
+{
+    static const char *const says[] = {"SYSCALL", "reset", "failed to receive handshake", "failed to send"};    /* OpenSSL, OpenSSL, Schannel */
+    for (size_t i = 0; detail && i < ARRAY_LEN(says); i++)
+        if (strstr(detail, says[i]))
+            return true;
+    return false;
 }
 
 static enum err_code code_of(CURLcode code, const char *detail)
@@ -135,7 +143,7 @@ static enum err_code code_of(CURLcode code, const char *detail)
     case CURLE_SSL_ISSUER_ERROR:
     case CURLE_SSL_INVALIDCERTSTATUS: return ERR_TLS;
     case CURLE_SSL_CONNECT_ERROR: /* a connection cut in the handshake says nothing about certificates */
-        return detail && (strstr(detail, "SYSCALL") || strstr(detail, "reset")) ? ERR_UNREACHABLE : ERR_TLS;
+        return cut_in_handshake(detail) ? ERR_UNREACHABLE : ERR_TLS;
     case CURLE_UNSUPPORTED_PROTOCOL: /* also said of an answer that is no HTTP/1 */
         return detail && strstr(detail, "HTTP/0.9") ? ERR_UPSTREAM : ERR_VALUE;
     case CURLE_URL_MALFORMAT: return ERR_VALUE;
@@ -151,12 +159,20 @@ static enum err_code code_of(CURLcode code, const char *detail)
     }
 }
 
+bool http_refused(CURLcode code, const char *detail)
+{
+    return code == CURLE_ABORTED_BY_CALLBACK && detail && strstr(detail, "pre-request");     /* libcurl's name for where it was asked */
+}
+
 int http_error(CURLcode code, const char *detail, const char *url, struct err *e)
 {
     AUTO_FREE char *name = url_redact(url);
     if (detail && !*detail)
         detail = NULL;
-    err_set(e, code_of(code, detail), "%s: %s", name ? name : "the server", detail ? detail : curl_easy_strerror(code));
+    if (http_refused(code, detail))
+        err_set(e, ERR_TLS, "%s: %s", name ? name : "the server", http_os_refusal());
+    else
+        err_set(e, code_of(code, detail), "%s: %s", name ? name : "the server", detail ? detail : curl_easy_strerror(code));
     e->os_code = (long)code;
     return -(int)e->code;
 }
@@ -184,7 +200,7 @@ static unsigned retry_after_ms(const char *value)
     return (unsigned)(s < RETRY_AFTER_MAX_S ? s : RETRY_AFTER_MAX_S) * 1000;
 }
 
-#define TEXT(name, member)                                                                                                       \
+#define HEADER(name, member)                                                                                                     \
     {                                                                                                                            \
         name, offsetof(struct http_headers, member), sizeof(((struct http_headers *)0)->member)                                  \
     }
@@ -192,14 +208,20 @@ static const struct {
     const char *name;
     size_t offset, size;
 } texts[] = {
-    TEXT("etag", etag),
-    TEXT("last-modified", last_modified),
-    TEXT("content-range", content_range),
-    TEXT("x-ms-request-id", request_id),
-    TEXT("x-ms-error-code", error_code),
-    TEXT("x-ms-blob-type", blob_type),
-    TEXT("content-md5", content_md5),
-    TEXT("location", location),
+    HEADER("etag", etag),
+    HEADER("last-modified", last_modified),
+    HEADER("content-range", content_range),
+    HEADER("x-ms-request-id", request_id),
+    HEADER("x-ms-error-code", error_code),
+    HEADER("x-ms-blob-type", blob_type),
+    HEADER("content-md5", content_md5),
+    HEADER("x-ms-snapshot", snapshot),
+    HEADER("x-ms-copy-id", copy_id),
+    HEADER("x-ms-copy-status", copy_status),
+    HEADER("x-ms-copy-progress", copy_progress),
+    HEADER("x-ms-copy-status-description", copy_why),
+    HEADER("x-ms-meta-vmrecoverjob", job),
+    HEADER("location", location),
 };
 
 static void collect(struct http_headers *h, const char *name, const char *value)

@@ -15,9 +15,14 @@ struct http_config {
 };
 /* Once per process, before threads start. */
 int http_init(struct err *e);
-/* A handle with our options: https and http only, no redirects, timeouts, no signals, proxy from the environment (never
- * for loopback), user agent, CA. NULL when memory ran out. */
+/* Which proxies the whole process uses, in the forms of proxy.h: "" the system's, else the environment's as libcurl reads it; "none"
+ * none at all. What no_proxy names is reached directly, and so are this machine and 169.254.169.254 always. Before threads start. */
+int http_use_proxy(const char *proxy, const char *no_proxy, struct err *e);
+/* A handle with our options: https (TLS 1.2 at least) and http only, no redirects, timeouts, no signals, proxy, user agent, the
+ * system's CAs and ca_file. NULL when memory ran out. */
 CURL *http_handle(const struct http_config *cfg, const char *url);
+/* CURLE_ABORTED_BY_CALLBACK is either a stop that the caller asked for, or a certificate that was refused: this is the second. */
+bool http_refused(CURLcode code, const char *detail);
 /* CURLcode -> ERR_UNREACHABLE, ERR_TLS, ERR_TIMEOUT …; the message names the redacted URL. */
 int http_error(CURLcode code, const char *detail, const char *url, struct err *e);
 
@@ -29,6 +34,8 @@ struct http_headers {
     int status;
     size_t bytes;                                    /* of all header lines since the reset */
     char etag[128], last_modified[64], content_range[96], request_id[96], error_code[96], blob_type[32], content_md5[64];
+    char snapshot[48], copy_id[64], copy_status[16], copy_progress[48], copy_why[160];     /* x-ms-snapshot, x-ms-copy-… */
+    char job[64];                                    /* x-ms-meta-vmrecoverjob: our mark on what we made in somebody's storage account */
     char location[256];                              /* without query and fragment: it is for messages only */
     unsigned long long content_length;               /* ULLONG_MAX: not sent */
     unsigned long long blob_content_length;          /* x-ms-blob-content-length; ULLONG_MAX: not sent */

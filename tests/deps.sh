@@ -4,13 +4,15 @@ set -eu
 cd "$(dirname "$0")/.."
 
 packages="gcc make pkg-config libc6-dev git ca-certificates
-libmicrohttpd-dev libcurl4-openssl-dev libjansson-dev libsqlite3-dev libinih-dev libpng-dev libexpat1-dev libssl-dev
+libmicrohttpd-dev libcurl4-openssl-dev libjansson-dev libsqlite3-dev libpng-dev libexpat1-dev libssl-dev libext2fs-dev
 libcmocka-dev valgrind clang clang-tidy libclang-rt-14-dev cppcheck
 qemu-system-x86 qemu-utils seabios ovmf
 busybox-static e2fsck-static e2fsprogs fdisk grub-pc-bin grub-efi-amd64-bin grub2-common kmod cpio mtools
+ntfs-3g xfsprogs dosfstools exfatprogs lvm2 cryptsetup-bin
 mmdebstrap
 sqlite3 curl openssl procps libsecret-1-0
-dpkg-dev fakeroot lintian debhelper"
+dpkg-dev fakeroot lintian debhelper
+gcc-mingw-w64-x86-64-win32 binutils-mingw-w64-x86-64 cmake tcl xz-utils zip unzip wixl msitools wine wine64 libgnutls30"
 
 missing=""
 for p in $packages; do

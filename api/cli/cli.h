@@ -24,7 +24,7 @@ struct cli {
 /* argv[0] is the first word behind the command's name. Returns an exit code, or -ERR_* with *e filled (main prints it). */
 typedef int command_fn(struct cli *cli, int argc, char **argv, struct err *e);
 command_fn cmd_submit, cmd_list, cmd_show, cmd_watch, cmd_pause, cmd_resume, cmd_cancel, cmd_retry, cmd_delete, cmd_screen, cmd_keys, cmd_serial,
-    cmd_vm, cmd_credential, cmd_host, cmd_export, cmd_events;
+    cmd_vm, cmd_credential, cmd_host, cmd_export, cmd_events, cmd_azure;
 
 /* ---- options (opt.c) ---- */
 struct opt_spec {
@@ -67,6 +67,14 @@ void seconds_text(int64_t seconds, char buf[SIZE_TEXT]);               /* "1:02:
 const char *jstr(const json_t *o, const char *key);
 int64_t jint(const json_t *o, const char *key);
 
+/* ---- what most commands that show something begin with (fetch.c) ---- */
+/* GET; 0: show *ret (reply_clear it). 1: --json was given, and the answer is printed as it came. */
+int cli_fetch(struct cli *cli, const char *path, struct reply *ret, struct err *e);
+
+/* ---- signing in (cmd_credential.c) ---- */
+/* Signs in with a credential; the code that a person must enter is shown on standard error until it was entered. */
+int cli_sign_in(struct cli *cli, const char *name, struct err *e);
+
 /* ---- naming objects (name.c): an id, a unique beginning of one (4 characters or more), or a unique name ---- */
 int name_job(struct cli *cli, const char *given, char **ret_id, struct err *e);
 int name_vm(struct cli *cli, const char *given, char **ret_id, struct err *e);
@@ -77,8 +85,10 @@ int watch_job(struct cli *cli, const char *id, struct err *e);
 /* The same for the last task of a kind (an export). */
 int watch_task(struct cli *cli, const char *id, const char *kind, struct err *e);
 
-/* ---- the terminal (term_posix.c) ---- */
+/* ---- the terminal (term_posix.c, term_win32.c) ---- */
+void term_init(void);                                /* once, before anything is written; the end of the process undoes it */
 bool term_is_tty(FILE *f);
+bool term_draws(void);                               /* standard output is a terminal that understands control sequences */
 unsigned term_columns(void);                         /* of standard output, 80 when unknown */
 /* Asks on the terminal without echo; caller frees with mem_free_secret. ERR_VALUE when there is no terminal. */
 int term_read_secret(const char *prompt, char **ret, struct err *e);

@@ -9,7 +9,6 @@
 #include "common/url.h"
 
 #define DEFAULT_URL "http://127.0.0.1:8480"
-#define DEFAULT_TOKEN_FILE "/var/lib/vmrecover/token"
 
 enum {
     CONNECT_MS = 5000,
@@ -28,18 +27,19 @@ struct client {
     json_t *problem;
 };
 
-static const char *env_or(const char *name, const char *def)
+/* A variable that is set, and not to nothing; heap. */
+static char *setting(const char *name)
 {
-    const char *v = getenv(name);
-    return v && *v ? v : def;
+    AUTO_FREE char *v = os_getenv(name);
+    return v && *v ? STEAL(v) : NULL;
 }
 
 static int read_token(struct client *c, struct err *e)
 {
-    const char *path = env_or("VMRECOVER_TOKEN_FILE", DEFAULT_TOKEN_FILE);
+    AUTO_FREE char *given = setting("VMRECOVER_TOKEN_FILE"), *path = given ? STEAL(given) : os_path_join(os_data_path(), "token");
     AUTO_SECRET char *token = NULL;
     size_t n = 0;
-    int r = os_read_file(path, TOKEN_MAX, &token, &n, e);
+    int r = path ? os_read_file(path, TOKEN_MAX, &token, &n, e) : err_oom(e);
     if (r < 0) {
         e->code = ERR_UNREACHABLE;
         err_hint(e, "The daemon makes the file 'token' in its data folder. Run as an administrator, or set VMRECOVER_TOKEN_FILE.");
@@ -61,7 +61,10 @@ int client_open(struct client **ret, struct err *e)
     AUTO(client_close_ptr) struct client *c = calloc(1, sizeof *c);
     if (!c)
         return err_oom(e);
-    const char *url = env_or("VMRECOVER_URL", DEFAULT_URL);
+    c->base = setting("VMRECOVER_URL");
+    if (!c->base && !(c->base = str_dup(DEFAULT_URL)))
+        return err_oom(e);
+    const char *url = c->base;
     int r = url_check(url, false, e);
     if (r == 0 && strchr(url, '?'))
         r = err_set(e, ERR_VALUE, "the address has a query");
@@ -70,9 +73,6 @@ int client_open(struct client **ret, struct err *e)
         err_hint(e, "VMRECOVER_URL must look like http://127.0.0.1:8480, or https://HOST:PORT for another machine.");
         return err_prefix(e, "VMRECOVER_URL");
     }
-    c->base = str_dup(url);
-    if (!c->base)
-        return err_oom(e);
     for (size_t n = strlen(c->base); n > 0 && c->base[n - 1] == '/'; n--)
         c->base[n - 1] = '\0';
     if (curl_global_init(CURL_GLOBAL_DEFAULT) != 0 || !(c->curl = curl_easy_init()))
@@ -158,7 +158,7 @@ static int unreachable(struct client *c, CURLcode rc, struct err *e)
 {
     err_set(e, ERR_UNREACHABLE, "no answer from the daemon at %s: %s", c->base, curl_easy_strerror(rc));
     e->os_code = (long)rc;
-    return err_hint(e, "Check that vmrecoverd runs (systemctl status vmrecoverd), and that VMRECOVER_URL names its address.");
+    return err_hint(e, "Check that vmrecoverd runs (%s), and that VMRECOVER_URL names its address.", os_status_command());
 }
 
 /* Keeps the daemon's problem object for whoever prints it, and gives it our shape. */

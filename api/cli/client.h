@@ -1,5 +1,5 @@
 /* HTTP towards the daemon. The address is VMRECOVER_URL (default http://127.0.0.1:8480), the token the content of the file
- * VMRECOVER_TOKEN_FILE (default /var/lib/vmrecover/token). Plain http goes to this machine only, proxies are never used, redirects
+ * VMRECOVER_TOKEN_FILE (default: `token` in os_data_path()). Plain http goes to this machine only, proxies are never used, redirects
  * never followed, so that the token reaches the daemon and nobody else. */
 #ifndef VMR_API_CLI_CLIENT_H
 #define VMR_API_CLI_CLIENT_H

@@ -130,13 +130,9 @@ int cmd_events(struct cli *cli, int argc, char **argv, struct err *e)
     if (stream)
         return follow(cli, path, after, e);
     AUTO_REPLY struct reply reply = {0};
-    r = client_call(cli->client, &(struct call){.method = "GET", .path = page}, &reply, e);
-    if (r < 0)
-        return r;
-    if (cli->json) {
-        print_json(reply.json);
-        return EXIT_DONE;
-    }
+    r = cli_fetch(cli, page, &reply, e);
+    if (r != 0)
+        return r < 0 ? r : EXIT_DONE;
     size_t i;
     json_t *event;
     json_array_foreach(json_object_get(reply.json, "events"), i, event)

@@ -4,7 +4,7 @@
 #include "api/cli/cli.h"
 #include "common/clock.h"
 
-enum { GONE_POLL_MS = 300, GONE_MAX_MS = 10 * 60 * 1000 };
+enum { GONE_POLL_MS = 300, GONE_MAX_MS = 10 * 60 * 1000, URL_FILE_MAX = 8192 };
 
 static void list_row(const json_t *job)
 {
@@ -42,13 +42,9 @@ int cmd_list(struct cli *cli, int argc, char **argv, struct err *e)
     if (!path)
         return err_oom(e);
     AUTO_REPLY struct reply reply = {0};
-    r = client_call(cli->client, &(struct call){.method = "GET", .path = path}, &reply, e);
-    if (r < 0)
-        return r;
-    if (cli->json) {
-        print_json(reply.json);
-        return EXIT_DONE;
-    }
+    r = cli_fetch(cli, path, &reply, e);
+    if (r != 0)
+        return r < 0 ? r : EXIT_DONE;
     size_t i;
     json_t *job, *jobs = json_object_get(reply.json, "jobs");
     if (json_array_size(jobs) == 0)
@@ -121,13 +117,9 @@ int cmd_show(struct cli *cli, int argc, char **argv, struct err *e)
     if (!path)
         return err_oom(e);
     AUTO_REPLY struct reply reply = {0};
-    r = client_call(cli->client, &(struct call){.method = "GET", .path = path}, &reply, e);
-    if (r < 0)
-        return r;
-    if (cli->json) {
-        print_json(reply.json);
-        return EXIT_DONE;
-    }
+    r = cli_fetch(cli, path, &reply, e);
+    if (r != 0)
+        return r < 0 ? r : EXIT_DONE;
     static const char *const members[][2] = {{"job", "id"}, {"name", "name"}, {"state", "state"}, {"created", "created_at"}, {"VM", "vm_id"}};
     for (size_t i = 0; i < ARRAY_LEN(members); i++) {
         if (!*jstr(reply.json, members[i][1]))
@@ -187,9 +179,50 @@ int cmd_cancel(struct cli *cli, int argc, char **argv, struct err *e)
     return change(cli, argc, argv, "cancel", e);
 }
 
+/* retry JOB [--url-file FILE [--disk N]]: the file holds the blob's URL with a new SAS, which so stays out of the list of processes. */
 int cmd_retry(struct cli *cli, int argc, char **argv, struct err *e)
 {
-    return change(cli, argc, argv, "retry", e);
+    enum { URL_FILE = 1, DISK };
+    static const struct opt_spec spec[] = {{"url-file", URL_FILE, true}, {"disk", DISK, true}, {0}};
+    struct opt_iter it = {.spec = spec, .argc = argc, .argv = argv};
+    const char *given = NULL, *file = NULL;
+    uint64_t disk = 0;
+    int o, r = 0;
+    while ((o = opt_next(&it, e)) != OPT_END) {
+        if (o < 0)
+            return o;
+        if (o == URL_FILE)
+            file = it.value;
+        else if (o == DISK && (r = opt_number("--disk", it.value, 0, 3, &disk, e)) < 0)
+            return r;
+        else if (o == OPT_WORD && given)
+            return err_set(e, ERR_VALUE, "'%s' is one word too many", it.value);
+        else if (o == OPT_WORD)
+            given = it.value;
+    }
+    if (!given)
+        return err_set(e, ERR_VALUE, "name the job");
+    AUTO_FREE char *id = NULL;
+    if ((r = name_job(cli, given, &id, e)) < 0)
+        return r;
+    AUTO_FREE char *path = str_printf("/v1/jobs/%s/retry", id);
+    AUTO_SECRET char *url = NULL;
+    json_t *body = NULL;
+    if (!path)
+        return err_oom(e);
+    if (file) {
+        if ((r = opt_read_input(file, URL_FILE_MAX, &url, NULL, e)) < 0)
+            return r;
+        url[strcspn(url, "\r\n")] = '\0';
+        if (!(body = json_pack("{s:[{s:I, s:s}]}", "sources", "disk", (json_int_t)disk, "url", url)))
+            return err_set(e, ERR_VALUE, "the URL is not valid UTF-8");
+    }
+    AUTO_REPLY struct reply reply = {0};
+    r = client_call(cli->client, &(struct call){.method = "POST", .path = path, .body = body}, &reply, e);
+    json_decref(body);
+    if (r == 0 && cli->json && reply.json)
+        print_json(reply.json);
+    return r;
 }
 
 /* Until the job is no longer there; the daemon cancels and undoes in the background. */

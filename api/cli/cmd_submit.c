@@ -7,13 +7,16 @@
 enum { BODY_MAX = 1 << 20, URL_MAX = 8192 };
 
 enum option {
-    URL = 1, URL_FILE, LOCAL_FILE, BLANK, CREDENTIAL, FORMAT, SKIP_FREE, /* a disk */
+    URL = 1, URL_FILE, LOCAL_FILE, BLANK, AZURE_VM, AZURE_DISK, AZURE_SNAPSHOT,                      /* a disk */
+    CREDENTIAL, DATA_DISKS, DEALLOCATE, STORAGE_CREDENTIAL, VIA, VIA_CREDENTIAL, FORMAT, SKIP_FREE, /* about it */
     NAME, UNTIL, MAX_RATE, CROSS_REGION, JSON_BODY, KEY, WAIT,           /* the job */
     GENERATION, MEMORY, CPUS, NETWORK, NO_START, DVD,                    /* the VM */
 };
 
 static const struct opt_spec spec[] = {
-    {"url", URL, true}, {"url-file", URL_FILE, true}, {"file", LOCAL_FILE, true}, {"blank", BLANK, true}, {"credential", CREDENTIAL, true},
+    {"url", URL, true}, {"url-file", URL_FILE, true}, {"file", LOCAL_FILE, true}, {"blank", BLANK, true}, {"vm", AZURE_VM, true}, {"disk", AZURE_DISK, true},
+    {"snapshot", AZURE_SNAPSHOT, true}, {"credential", CREDENTIAL, true}, {"data-disks", DATA_DISKS, false}, {"deallocate", DEALLOCATE, false},
+    {"storage-credential", STORAGE_CREDENTIAL, true}, {"via-storage-account", VIA, true}, {"via-credential", VIA_CREDENTIAL, true},
     {"format", FORMAT, true}, {"skip-free-space", SKIP_FREE, true}, {"name", NAME, true}, {"until", UNTIL, true}, {"max-rate", MAX_RATE, true},
     {"allow-cross-region", CROSS_REGION, false}, {"json-body", JSON_BODY, true}, {"idempotency-key", KEY, true}, {"wait", WAIT, false},
     {"generation", GENERATION, true}, {"memory", MEMORY, true}, {"cpus", CPUS, true}, {"network", NETWORK, true}, {"no-start", NO_START, false},
@@ -74,6 +77,30 @@ static int add_url_file(struct submission *s, const char *path, struct err *e)
     return add_disk(s, "blob", "url", json_string(url), e);
 }
 
+/* Where the disk is copied to first: both of its options may come first. */
+static int via_option(json_t *source, const char *member, const char *value, struct err *e)
+{
+    json_t *via = json_object_get(source, "via_storage_account");
+    if (!via) {
+        via = json_object();
+        if (json_object_set_new(source, "via_storage_account", via) != 0)
+            return err_oom(e);
+    }
+    return set(via, member, json_string(value), e);
+}
+
+static int source_option(json_t *source, int o, const char *value, struct err *e)
+{
+    switch (o) {
+    case CREDENTIAL: return set(source, "credential", json_string(value), e);
+    case DATA_DISKS: return set(source, "data_disks", json_true(), e);
+    case DEALLOCATE: return set(source, "deallocate", json_true(), e);
+    case STORAGE_CREDENTIAL: return set(source, "storage_credential", json_string(value), e);
+    case VIA: return via_option(source, "url", value, e);
+    default: return via_option(source, "credential", value, e);
+    }
+}
+
 static int disk_option(struct submission *s, int o, char *value, struct err *e)
 {
     uint64_t n;
@@ -85,12 +112,16 @@ static int disk_option(struct submission *s, int o, char *value, struct err *e)
         return r;
     case URL_FILE: return add_url_file(s, value, e);
     case LOCAL_FILE: return add_disk(s, "file", "path", json_string(value), e);
+    case AZURE_VM: return add_disk(s, "vm", "id", json_string(value), e);
+    case AZURE_DISK: return add_disk(s, "managed_disk", "id", json_string(value), e);
+    case AZURE_SNAPSHOT: return add_disk(s, "snapshot", "id", json_string(value), e);
     case BLANK: r = opt_size("--blank", value, &n, e); return r < 0 ? r : add_disk(s, "blank", "size", json_integer((json_int_t)n), e);
     }
     if (!s->disk)
-        return err_set(e, ERR_VALUE, "--credential, --format and --skip-free-space stand behind the --url, --file or --blank that they are about");
-    if (o == CREDENTIAL)
-        return set(json_object_get(s->disk, "source"), "credential", json_string(value), e);
+        return err_set(e, ERR_VALUE, "--credential, --data-disks, --format and the like stand behind the --vm, --disk, --snapshot, --url, --file or --blank that "
+                                     "they are about");
+    if (o < FORMAT)
+        return source_option(json_object_get(s->disk, "source"), o, value, e);
     if (o == FORMAT)
         return set(s->disk, "format", json_string(value), e);
     if (strcmp(value, "yes") != 0 && strcmp(value, "no") != 0)
@@ -152,7 +183,7 @@ static int parse(struct submission *s, int argc, char **argv, struct err *e)
         if (o < 0)
             return o;
         if (o == OPT_WORD)
-            return err_set(e, ERR_VALUE, "'%s' is no option; a blob is given with --url or --url-file, a local image with --file", it.value);
+            return err_set(e, ERR_VALUE, "'%s' is no option; a VM in Azure is given with --vm, a blob with --url or --url-file, a local image with --file", it.value);
         if (o == WAIT) {
             s->wait = true;
             continue;
@@ -174,7 +205,7 @@ static int parse(struct submission *s, int argc, char **argv, struct err *e)
             return err_set(e, ERR_VALUE, "--json-body holds the whole request: of the other options only --wait and --idempotency-key go with it");
     }
     if (!s->from_file && json_array_size(s->disks) == 0)
-        return err_set(e, ERR_VALUE, "give a disk: --url, --url-file, --file, --blank or --json-body");
+        return err_set(e, ERR_VALUE, "give a disk: --vm, --disk, --snapshot, --url, --url-file, --file, --blank or --json-body");
     return 0;
 }
 

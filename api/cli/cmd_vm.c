@@ -34,13 +34,9 @@ static int vm_do(struct cli *cli, const char *given, const char *method, const c
 static int vm_list(struct cli *cli, struct err *e)
 {
     AUTO_REPLY struct reply reply = {0};
-    int r = client_call(cli->client, &(struct call){.method = "GET", .path = "/v1/vms"}, &reply, e);
-    if (r < 0)
-        return r;
-    if (cli->json) {
-        print_json(reply.json);
-        return EXIT_DONE;
-    }
+    int r = cli_fetch(cli, "/v1/vms", &reply, e);
+    if (r != 0)
+        return r < 0 ? r : EXIT_DONE;
     size_t i;
     json_t *vm;
     json_array_foreach(json_object_get(reply.json, "vms"), i, vm) {

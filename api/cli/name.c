@@ -10,6 +10,7 @@ struct search {
     const char *given;
     char *id, *prefix_id;
     unsigned names, prefixes;
+    bool cut;                                        /* there are more than were looked at */
 };
 
 static int consider(struct search *s, const json_t *object, struct err *e)
@@ -52,6 +53,7 @@ static int find(struct cli *cli, const char *list, struct search *s, struct err 
         if (!cursor)
             return err_oom(e);
     }
+    s->cut = true;
     return 0;
 }
 
@@ -69,7 +71,7 @@ static int name_of(struct cli *cli, const char *given, const char *list, const c
         else if (s.names == 0 && s.prefixes == 1)
             *ret_id = STEAL(s.prefix_id);
         else if (s.names + s.prefixes == 0)
-            r = err_set(e, ERR_NOT_FOUND, "there is no %s '%s'", noun, given);
+            r = err_set(e, ERR_NOT_FOUND, s.cut ? "there is no %s '%s' among the newest 10,000; give its whole id" : "there is no %s '%s'", noun, given);
         else
             r = err_set(e, ERR_VALUE, "'%s' stands for %u %ss: give the whole id", given, s.names ? s.names : s.prefixes, noun);
     }

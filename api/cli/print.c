@@ -11,14 +11,15 @@ static bool is_control(const char *s)
 
 void print_text(FILE *f, const char *s)
 {
-    for (; *s; s++) {
-        if (!is_control(s)) {
-            fputc(*s, f);
-            continue;
-        }
-        fputc('?', f);
-        if ((unsigned char)*s == 0xc2)
+    while (*s) {
+        const char *from = s;
+        while (*s && !is_control(s))
             s++;
+        fwrite(from, 1, (size_t)(s - from), f);      /* at once: a console may take no character in two pieces */
+        if (!*s)
+            break;
+        fputc('?', f);
+        s += (unsigned char)*s == 0xc2 ? 2 : 1;
     }
 }
 

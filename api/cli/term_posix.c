@@ -8,9 +8,18 @@
 
 enum { SECRET_MAX = 16 << 10 };
 
+void term_init(void)
+{
+}
+
 bool term_is_tty(FILE *f)
 {
     return isatty(fileno(f)) == 1;
+}
+
+bool term_draws(void)
+{
+    return term_is_tty(stdout);
 }
 
 unsigned term_columns(void)

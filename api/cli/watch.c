@@ -17,7 +17,7 @@ enum {
 
 struct seen {                                        /* what was said last of a task */
     char state[16];
-    int64_t step;
+    int64_t step, attempts;
 };
 
 struct watch {
@@ -26,6 +26,7 @@ struct watch {
     char state[16];                                  /* of the job */
     struct seen tasks[TASKS_MAX];
     char *last_json;
+    int64_t after;                                   /* the last event that was looked at */
 };
 
 static void task_label(const json_t *task, char buf[LABEL_MAX])
@@ -88,8 +89,9 @@ static void draw(struct watch *w, const json_t *job)
         bool bytes = jint(progress, "total_bytes") > 0 && strcmp(state, "pending") != 0;
         if (bytes) {
             figures_text(progress, figures, sizeof figures);
-            /* 17 columns before, 7 for the percentage, the figures; a terminal that is too narrow gets no bar */
-            size_t taken = 17 + 7 + 2 + strlen(figures) + 1;
+            /* 17 columns before, 3 around the bar, 7 for the percentage, the figures, and one that stays free: the Windows console goes on
+             * to the next line as soon as its last column is written. A terminal that is too narrow gets no bar. */
+            size_t taken = 17 + 3 + 7 + strlen(figures) + 1;
             unsigned width = columns > taken + 8 ? (unsigned)(columns - taken) : 0;
             if (width > 40)
                 width = 40;
@@ -132,6 +134,14 @@ static void tell(struct watch *w, const json_t *job)
         const json_t *progress = json_object_get(task, "progress");
         int64_t step = percent_of(progress, STEPS);
         bool changed = strcmp(s->state, jstr(task, "state")) != 0;
+        /* between two looks it may have run and failed: the count of attempts tells */
+        const json_t *error = json_object_get(task, "error");
+        if (strcmp(jstr(task, "state"), "pending") == 0 && json_is_object(error) && jint(task, "attempts") != s->attempts) {
+            AUTO_FREE char *line = str_printf("tried %d times, next after %s: %s", (int)jint(task, "attempts"),
+                                              *jstr(task, "not_before") ? jstr(task, "not_before") : "a moment", jstr(error, "detail"));
+            say(label, line ? line : jstr(error, "detail"));
+            s->attempts = jint(task, "attempts");
+        }
         if (!changed && step == s->step)
             continue;
         /* "pending" at the first look says nothing that the job's own line does not */
@@ -200,6 +210,29 @@ static int finish(struct cli *cli, const json_t *job, const char *state)
     return strcmp(state, "succeeded") == 0 || strcmp(state, "skipped") == 0 ? EXIT_DONE : EXIT_FAILED;
 }
 
+/* A task that waits for a person to sign in says so by an event. Codes that have expired are of no use to anybody. */
+static void show_codes(struct cli *cli, struct watch *w, const char *id)
+{
+    AUTO_FREE char *path = str_printf("/v1/jobs/%s/events?after=%lld&limit=200", id, (long long)w->after);
+    AUTO_REPLY struct reply reply = {0};
+    struct err ignored;                              /* the next look at the job says it */
+    if (!path || client_call(cli->client, &(struct call){.method = "GET", .path = path}, &reply, &ignored) < 0)
+        return;
+    size_t i;
+    json_t *event;
+    json_array_foreach(json_object_get(reply.json, "events"), i, event) {
+        const json_t *data = json_object_get(event, "data");
+        int64_t until = 0;
+        w->after = jint(event, "id");
+        if (strcmp(jstr(event, "type"), "sign_in_needed") != 0 || !clock_parse(jstr(data, "expires_at"), &until) || until < clock_now_ms())
+            continue;
+        fflush(stdout);
+        print_text(stderr, jstr(data, "message"));
+        fputc('\n', stderr);
+        w->lines = 0;                                /* what is drawn next goes below */
+    }
+}
+
 static int follow(struct cli *cli, struct watch *w, const char *id, const char *kind, struct err *e)
 {
     AUTO_FREE char *path = str_printf("/v1/jobs/%s", id);
@@ -217,6 +250,8 @@ static int follow(struct cli *cli, struct watch *w, const char *id, const char *
             r = show(cli, w, reply.json, e);
             if (r < 0)
                 return r;
+            if (strcmp(jstr(reply.json, "state"), "running") == 0)
+                show_codes(cli, w, id);
             const json_t *of = kind ? last_task(reply.json, kind) : reply.json;
             if (!of)
                 return err_set(e, ERR_NOT_FOUND, "the job has no %s task", kind);
@@ -229,7 +264,7 @@ static int follow(struct cli *cli, struct watch *w, const char *id, const char *
 
 int watch_task(struct cli *cli, const char *id, const char *kind, struct err *e)
 {
-    struct watch w = {.tty = term_is_tty(stdout)};
+    struct watch w = {.tty = term_draws()};
     int r = follow(cli, &w, id, kind, e);
     free(w.last_json);
     return r;

@@ -93,6 +93,9 @@ int blob_open(const struct blob_access *a, struct blob **ret, struct err *e)
     b->http = a->http;
     b->stop = a->stop;
     b->stop_arg = a->stop_arg;
+    b->token = a->token;
+    b->token_refused = a->token_refused;
+    b->token_arg = a->token_arg;
     b->ca_file = str_dup(a->http.ca_file);
     b->http.ca_file = b->ca_file;
     if (!b->url || (a->account && !b->account) || (a->key && !b->key) || (a->http.ca_file && !b->ca_file))
@@ -147,7 +150,36 @@ static bool add(struct curl_slist **list, const char *name, const char *value)
     return true;
 }
 
-int blob_headers(struct blob *b, const char *verb, const char *url, const char *range, bool azure, const char *if_match,
+void blob_headers_free(struct curl_slist *list)
+{
+    for (struct curl_slist *l = list; l; l = l->next)
+        mem_wipe(l->data, strlen(l->data));
+    curl_slist_free_all(list);
+}
+
+static int add_token(struct blob *b, struct curl_slist **list, struct err *e)
+{
+    AUTO_SECRET char *token = NULL, *line = NULL;
+    int r = b->token(b->token_arg, &token, e);
+    if (r < 0)
+        return r;
+    line = str_printf("Authorization: Bearer %s", token);
+    struct curl_slist *with = line ? curl_slist_append(*list, line) : NULL;
+    if (!with)
+        return err_oom(e);
+    *list = with;
+    return 0;
+}
+
+void blob_refuse_token(struct blob *b)
+{
+    AUTO_SECRET char *token = NULL;
+    struct err ignored;
+    if (b->token && b->token(b->token_arg, &token, &ignored) == 0)
+        b->token_refused(b->token_arg, token);
+}
+
+int blob_headers(struct blob *b, const char *verb, const char *url, const char *range, bool azure, const char *if_match, const char *const *more,
                  struct curl_slist **ret, struct err *e)
 {
     bool key = b->auth == BLOB_SHARED_KEY;
@@ -159,7 +191,14 @@ int blob_headers(struct blob *b, const char *verb, const char *url, const char *
         ok = add(&l, azure || key ? "x-ms-range" : "Range", range);
     if (ok && if_match)
         ok = add(&l, "If-Match", if_match);
+    for (; ok && more && *more; more++) {
+        struct curl_slist *with = curl_slist_append(l, *more);
+        l = with ? with : l;
+        ok = with;
+    }
     int r = ok ? 0 : err_oom(e);
+    if (ok && !key && b->token)
+        r = add_token(b, &l, e);
     if (ok && key) {
         AUTO_SECRET char *line = NULL;
         r = sharedkey_sign(b->account, b->key, verb, url, l, &line, e);
@@ -172,7 +211,7 @@ int blob_headers(struct blob *b, const char *verb, const char *url, const char *
         }
     }
     if (r < 0) {
-        curl_slist_free_all(l);
+        blob_headers_free(l);
         return r;
     }
     *ret = l;
@@ -198,7 +237,7 @@ static size_t on_body(char *p, size_t size, size_t n, void *arg)
     if (a->headers.status >= 300) {
         size_t room = a->error.max - a->error.len;
         strbuf_add(&a->error, p, n < room ? n : room);
-        return n;
+        return room ? n : 0;                          /* an error that does not end */
     }
     if (n > a->n - a->got)
         return 0; /* more than was asked for: the headers say what is wrong */
@@ -221,7 +260,7 @@ static int perform(struct blob *b, CURL *h, const char *verb, const char *range,
                    struct answer *a, struct err *e)
 {
     struct curl_slist *list = NULL;
-    int r = blob_headers(b, verb, b->url, range, azure, if_match, &list, e);
+    int r = blob_headers(b, verb, b->url, range, azure, if_match, NULL, &list, e);
     if (r < 0)
         return r;
     char detail[CURL_ERROR_SIZE] = "";
@@ -243,8 +282,8 @@ static int perform(struct blob *b, CURL *h, const char *verb, const char *range,
     CURLcode c = curl_easy_perform(h);
     curl_easy_setopt(h, CURLOPT_HTTPHEADER, NULL);
     curl_easy_setopt(h, CURLOPT_ERRORBUFFER, NULL);
-    curl_slist_free_all(list);
-    if (c == CURLE_ABORTED_BY_CALLBACK)
+    blob_headers_free(list);
+    if (c == CURLE_ABORTED_BY_CALLBACK && !http_refused(c, detail))
         return err_set(e, ERR_CANCELLED, "stopped while %s was asked", b->name);
     /* Once a status is known the headers judge: an error's body may be cut, a body that is too long was refused. */
     if (c == CURLE_OK || (a->headers.status >= 200 && c == CURLE_WRITE_ERROR) || a->headers.status >= 400)
@@ -318,6 +357,16 @@ static int head_once(struct blob *b, CURL *h, struct answer *a, struct blob_info
     return head_by_get(b, h, a, ret, e);
 }
 
+bool blob_may_retry(struct blob *b, unsigned attempt, bool *renewed, const struct err *e)
+{
+    if (b->token && !*renewed && (e->upstream.status == 401 || !strcmp(e->upstream.code, "InvalidAuthenticationInfo"))) {
+        *renewed = true;
+        blob_refuse_token(b);
+        return true;
+    }
+    return attempt < TRIES && blob_error_is_transient(e);
+}
+
 int blob_head(struct blob *b, struct blob_info *ret, struct err *e)
 {
     CURL *h = http_handle(&b->http, b->url);
@@ -325,10 +374,11 @@ int blob_head(struct blob *b, struct blob_info *ret, struct err *e)
         return err_oom(e);
     uint8_t byte;
     struct answer a = {.into = &byte, .n = 1, .error = {.max = BLOB_ERROR_BODY_MAX}};
+    bool renewed = false;
     int r;
     for (unsigned attempt = 1;; attempt++) {
         r = head_once(b, h, &a, ret, e);
-        if (r == 0 || attempt == TRIES || !blob_error_is_transient(e))
+        if (r == 0 || !blob_may_retry(b, attempt, &renewed, e))
             break;
         if (!blob_backoff(attempt, BACKOFF_MAX_MS, e, b->stop, b->stop_arg)) {
             r = err_set(e, ERR_CANCELLED, "stopped while %s was asked", b->name);
@@ -340,20 +390,21 @@ int blob_head(struct blob *b, struct blob_info *ret, struct err *e)
     return r;
 }
 
-struct curl_slist *blob_prepare_get(struct blob *b, const struct blob_info *info, CURL *h, uint64_t start, uint64_t end)
+int blob_prepare_get(struct blob *b, const struct blob_info *info, CURL *h, uint64_t start, uint64_t end, struct curl_slist **ret, struct err *e)
 {
     char range[64];
-    struct err ignored;
     struct curl_slist *list = NULL;
     snprintf(range, sizeof range, "bytes=%" PRIu64 "-%" PRIu64, start, end - 1);
-    if (blob_headers(b, "GET", b->url, range, info->azure, blob_if_match(b, info), &list, &ignored) < 0)
-        return NULL;
+    int r = blob_headers(b, "GET", b->url, range, info->azure, blob_if_match(b, info), NULL, &list, e);
+    if (r < 0)
+        return r;
     if (curl_easy_setopt(h, CURLOPT_URL, b->url) || curl_easy_setopt(h, CURLOPT_HTTPGET, 1L) ||
         curl_easy_setopt(h, CURLOPT_HTTPHEADER, list)) {
-        curl_slist_free_all(list);
-        return NULL;
+        blob_headers_free(list);
+        return err_oom(e);
     }
-    return list;
+    *ret = list;
+    return 0;
 }
 
 static int changed(const struct blob *b, struct err *e, const char *what, const char *now, const char *then)
@@ -444,10 +495,11 @@ int blob_read(struct blob *b, const struct blob_info *info, void *buf, size_t n,
     if (!h)
         return err_oom(e);
     struct answer a = {.into = buf, .n = n, .error = {.max = BLOB_ERROR_BODY_MAX}};
+    bool renewed = false;
     int r;
     for (unsigned attempt = 1;; attempt++) {
         r = read_once(b, info, h, &a, offset, e);
-        if (r == 0 || attempt == TRIES || !blob_error_is_transient(e))
+        if (r == 0 || !blob_may_retry(b, attempt, &renewed, e))
             break;
         if (!blob_backoff(attempt, BACKOFF_MAX_MS, e, b->stop, b->stop_arg)) {
             r = err_set(e, ERR_CANCELLED, "stopped while %s was asked", b->name);

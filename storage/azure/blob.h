@@ -24,6 +24,11 @@ struct blob_access {
     bool (*stop)(void *arg);                         /* polled during small requests: true gives them up with ERR_CANCELLED; may be NULL */
     void *stop_arg;
     bool no_conditions;                              /* a host that refuses condition headers; known for managed disks (md-…) */
+    /* A token that goes with each request, beside a SAS or alone (not with BLOB_SHARED_KEY); NULL: none. Asked for anew each time: whoever gives
+     * it keeps it. refused: the host did not take it. Both from the threads that make requests; the errors of token are those of the request. */
+    int (*token)(void *arg, char **ret, struct err *e);   /* the blob frees it (mem_free_secret) */
+    void (*token_refused)(void *arg, const char *token);
+    void *token_arg;
 };
 struct blob;
 int blob_open(const struct blob_access *a, struct blob **ret, struct err *e);    /* copies what it needs; no request yet */
@@ -50,9 +55,10 @@ void blob_ranges_free(struct blob_ranges *r);
 int blob_page_ranges(struct blob *b, const struct blob_info *info, bool (*stop)(void *), void *arg, struct blob_ranges *ret,
                      struct err *e);
 
-/* Sets up `h` for a GET of [start, end) with If-Match (where allowed) and returns the header list (caller: curl_slist_free_all
- * after the transfer) or NULL when memory ran out. Signed anew each time. */
-struct curl_slist *blob_prepare_get(struct blob *b, const struct blob_info *info, CURL *h, uint64_t start, uint64_t end);
+/* Sets up `h` for a GET of [start, end) with If-Match (where allowed); *ret: the header list (caller: blob_headers_free after the transfer).
+ * Signed, or with its token, anew each time. ERR_OOM, and what the token's giver says. */
+int blob_prepare_get(struct blob *b, const struct blob_info *info, CURL *h, uint64_t start, uint64_t end, struct curl_slist **ret, struct err *e);
+void blob_headers_free(struct curl_slist *list);     /* wipes: a token may be in it; NULL is a no-op */
 /* Judges the answer of such a GET by its headers: 0 when it is 206 with exactly this range, total length, ETag and Last-Modified
  * of `info`; else the error (ERR_SOURCE_CHANGED, ERR_SOURCE_TRUNCATED, ERR_RANGE_IGNORED, ERR_SAS_EXPIRED, ERR_THROTTLED …).
  * body: the start of an error answer's body, or NULL. */
@@ -61,6 +67,10 @@ int blob_check_get(struct blob *b, const struct blob_info *info, uint64_t start,
 /* For a caller that makes its own handles: the options that blob_open was given, and the URL, which may hold a SAS. Borrowed. */
 const struct http_config *blob_http(const struct blob *b);
 const char *blob_url(const struct blob *b);
+/* Access to the source ended, was taken back, or its token is over (401, 403): another access may do. */
+bool blob_error_is_refusal(const struct err *e);
+/* The token that requests carry now was refused: the next request asks for another. A no-op without one. */
+void blob_refuse_token(struct blob *b);
 /* Whether a later try of the same request may do better (throttled, 5xx, cut, no answer, too late). */
 bool blob_error_is_transient(const struct err *e);
 /* One small range, blocking, retried a few times (n at most 4 MiB). */

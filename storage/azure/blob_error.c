@@ -174,6 +174,8 @@ int blob_error(struct blob *b, const char *what, const struct http_headers *h, c
     }
     if (h->status >= 300 && h->status < 400)
         err_hint(e, "Give the URL that the redirect names.");
+    if (ours == ERR_SOURCE_DENIED && b->auth == BLOB_ANONYMOUS && !strchr(b->url, '?'))
+        err_hint(e, "The URL carries no SAS and no credential was named: this blob cannot be read by everybody. Give one of the two.");
     for (size_t i = 0; i < ARRAY_LEN(hints) && ours != ERR_SAS_EXPIRED; i++)
         if (!strcmp(hints[i].code, code))
             err_hint(e, "%s", hints[i].hint);
@@ -187,6 +189,11 @@ int blob_error(struct blob *b, const char *what, const struct http_headers *h, c
     snprintf(e->upstream.request_id, sizeof e->upstream.request_id, "%s", h->request_id);
     e->retry_after_ms = h->retry_after_ms;
     return -(int)e->code;
+}
+
+bool blob_error_is_refusal(const struct err *e)
+{
+    return (e->code == ERR_SOURCE_DENIED || e->code == ERR_SAS_EXPIRED) && (e->upstream.status == 401 || e->upstream.status == 403);
 }
 
 bool blob_error_is_transient(const struct err *e)

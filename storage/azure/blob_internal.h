@@ -17,13 +17,19 @@ struct blob {
     bool has_signature;                              /* the URL carries a SAS */
     int64_t sas_expires_ms;                          /* its se=; 0: not in the URL (a stored policy) or no SAS */
     atomic_bool no_conditions;                       /* also set when the server refuses them */
+    int (*token)(void *arg, char **ret, struct err *e);
+    void (*token_refused)(void *arg, const char *token);
+    void *token_arg;
 };
 
 #define BLOB_ERROR_BODY_MAX ((size_t)16384)          /* what is kept of an error answer */
 
-/* The request's header lines, signed. range: "bytes=0-1" or NULL; if_match: ETag or NULL. */
-int blob_headers(struct blob *b, const char *verb, const char *url, const char *range, bool azure, const char *if_match,
+/* The request's header lines, signed or with the token; the caller frees them (blob_headers_free). range: "bytes=0-1" or NULL; if_match: ETag or
+ * NULL; more: further lines "x-ms-…: value", NULL at the end, or NULL. */
+int blob_headers(struct blob *b, const char *verb, const char *url, const char *range, bool azure, const char *if_match, const char *const *more,
                  struct curl_slist **ret, struct err *e);
+/* Whether a small request is worth try number `attempt` + 1: what failed may pass, or a new token may do (asked for once: *renewed). */
+bool blob_may_retry(struct blob *b, unsigned attempt, bool *renewed, const struct err *e);
 /* The ETag for If-Match, or NULL when there is none that may be sent (a weak one never matches). */
 const char *blob_if_match(struct blob *b, const struct blob_info *info);
 

@@ -14,6 +14,7 @@
 #define WINDOW_MIN ((uint64_t)256 << 20)
 #define FAILURES_MAX 6                   /* in all; then every byte is data */
 #define BAD_COUNTS 3                     /* a list that came and was wrong is hardly better the next time */
+#define PAUSE_MAX_MS 5000                /* waited here; who asks for more is asked again by the task's next try */
 #define PAGES_MAX 100000                 /* of one window */
 #define ANSWER_MAX ((uint64_t)256 << 20) /* bytes of one answer */
 #define MARKER_MAX 2048
@@ -185,7 +186,7 @@ static size_t on_body(char *p, size_t size, size_t n, void *arg)
     if (a->headers.status != 200) {
         size_t room = a->error.max - a->error.len;
         strbuf_add(&a->error, p, n < room ? n : room);
-        return n;
+        return room ? n : 0;                          /* an error that does not end */
     }
     a->bytes += n;
     if (a->bytes > ANSWER_MAX || n > INT_MAX || XML_Parse(a->parser, p, (int)n, 0) != XML_STATUS_OK) {
@@ -229,7 +230,7 @@ static int send_request(struct blob *b, const struct blob_info *info, CURL *h, s
     char range[64], detail[CURL_ERROR_SIZE] = "";
     struct curl_slist *list = NULL;
     snprintf(range, sizeof range, "bytes=%llu-%llu", (unsigned long long)a->from, (unsigned long long)a->to - 1);
-    int r = blob_headers(b, "GET", url, range, true, blob_if_match(b, info), &list, e);
+    int r = blob_headers(b, "GET", url, range, true, blob_if_match(b, info), NULL, &list, e);
     if (r < 0)
         return r;
     a->marker[0] = 0;
@@ -248,8 +249,8 @@ static int send_request(struct blob *b, const struct blob_info *info, CURL *h, s
     CURLcode c = curl_easy_perform(h);
     curl_easy_setopt(h, CURLOPT_HTTPHEADER, NULL);
     curl_easy_setopt(h, CURLOPT_ERRORBUFFER, NULL);
-    curl_slist_free_all(list);
-    if (c == CURLE_ABORTED_BY_CALLBACK)
+    blob_headers_free(list);
+    if (c == CURLE_ABORTED_BY_CALLBACK && !http_refused(c, detail))
         return err_set(e, ERR_CANCELLED, "stopped while the page list was read");
     if (a->oom)
         return err_oom(e);
@@ -309,6 +310,13 @@ static int ask_window(struct blob *b, const struct blob_info *info, CURL *h, str
     return err_set(e, ERR_UPSTREAM, "%s answered Get Page Ranges with markers that lead nowhere", b->name);
 }
 
+/* A source that is busy or out of reach is asked for its list again later, by the task's next try; only where the list itself is refused or
+ * wrong there is nothing to wait for, and all bytes are fetched. */
+static bool is_worth_waiting(const struct err *e)
+{
+    return e->code == ERR_THROTTLED || e->code == ERR_UNREACHABLE || e->code == ERR_TIMEOUT;
+}
+
 static bool is_final(const struct err *e)
 {
     return e->code == ERR_SOURCE_NOT_FOUND || e->code == ERR_SOURCE_DENIED || e->code == ERR_SAS_EXPIRED ||
@@ -319,6 +327,7 @@ static int ask_all(struct blob *b, const struct blob_info *info, CURL *h, struct
 {
     uint64_t window = WINDOW_MAX;
     unsigned failures = 0;
+    bool renewed = false;
     for (uint64_t at = 0; at < info->length;) {
         size_t kept = a->list->n;
         struct blob_range last = kept ? a->list->r[kept - 1] : (struct blob_range){0, 0};
@@ -330,16 +339,19 @@ static int ask_all(struct blob *b, const struct blob_info *info, CURL *h, struct
             at = a->to;
             continue;
         }
-        if (is_final(e) || !blob_error_is_transient(e) || (failures += a->bad ? BAD_COUNTS : 1) >= FAILURES_MAX ||
-            a->list->close_gap != gap)
+        bool again = !renewed && is_final(e) && blob_may_retry(b, 1, &renewed, e); /* with a new token */
+        if (a->list->close_gap != gap || (!again && (is_final(e) || !blob_error_is_transient(e) || e->retry_after_ms > PAUSE_MAX_MS ||
+                                                     (failures += a->bad ? BAD_COUNTS : 1) >= FAILURES_MAX)))
             return r; /* gaps closed meanwhile: what this window added cannot be told apart */
         a->bad = false;
         a->list->n = kept;
         if (kept)
             a->list->r[kept - 1] = last;
+        if (again)
+            continue;
         if (window > WINDOW_MIN)
             window /= 2;
-        if (!blob_backoff(failures, 5000, e, a->stop, a->arg))
+        if (!blob_backoff(failures, PAUSE_MAX_MS, e, a->stop, a->arg))
             return err_set(e, ERR_CANCELLED, "stopped while the page list was read");
     }
     return 0;
@@ -386,7 +398,7 @@ int blob_page_ranges(struct blob *b, const struct blob_info *info, bool (*stop)(
     curl_easy_cleanup(h);
     if (r < 0) {
         free(list.r);
-        if (is_final(e))
+        if (is_final(e) || is_worth_waiting(e))
             return r;
         log_warning("no page list, all bytes are fetched", KS("source", b->name), KS("detail", e->msg));
         return everything(info, ret, e);

@@ -1,4 +1,4 @@
-/* Empty disks to install a system on: sparse, so that they cost nothing until a guest writes. */
+/* Empty disks to install a system on. Where os_files_are_sparse() they cost nothing until a guest writes. */
 #include <inttypes.h>
 #include <string.h>
 
@@ -6,6 +6,7 @@
 #include "common/os.h"
 #include "storage/image/image.h"
 
+#define STEP_BYTES ((uint64_t)64 << 20)
 #define VHD_EPOCH_MS INT64_C(946684800000)           /* 2000-01-01 UTC */
 
 static void put32(uint8_t *p, uint32_t v)
@@ -105,18 +106,30 @@ static int existing_check(const char *path, enum image_format format, uint64_t v
     return 0;
 }
 
-static int write_new(const char *path, const uint8_t *footer, uint64_t virtual_size, struct err *e)
+/* Up to the footer: one write of it would fill up with zeros all that lies before, and nobody could stop it. */
+static int fill(struct os_file *f, uint64_t bytes, bool (*stop)(void *arg), void *arg, struct err *e)
+{
+    static const uint8_t sector[512];
+    int r = 0;
+    for (uint64_t at = STEP_BYTES; at < bytes && r == 0; at += STEP_BYTES)
+        r = stop && stop(arg) ? err_set(e, ERR_CANCELLED, "the making of an empty disk was stopped") : os_file_pwrite(f, sector, sizeof sector, at, e);
+    return r;
+}
+
+static int write_new(const char *path, const uint8_t *footer, uint64_t virtual_size, bool (*stop)(void *arg), void *arg, struct err *e)
 {
     AUTO(os_file_close_ptr) struct os_file *f = NULL;
     int r = os_file_open(path, OS_WRITE | OS_CREATE | OS_TRUNCATE, &f, e);
     if (!r)
         r = os_file_truncate(f, virtual_size + (footer ? VHD_FOOTER_BYTES : 0), e);
+    if (!r && footer && !os_files_are_sparse())
+        r = fill(f, virtual_size, stop, arg, e);
     if (!r && footer)
         r = os_file_pwrite(f, footer, VHD_FOOTER_BYTES, virtual_size, e);
     return r ? r : os_file_sync(f, e);
 }
 
-int image_create_blank(const char *path, enum image_format format, uint64_t virtual_size, struct err *e)
+int image_create_blank(const char *path, enum image_format format, uint64_t virtual_size, bool (*stop)(void *arg), void *arg, struct err *e)
 {
     if (format != IMAGE_VHD && format != IMAGE_RAW)
         return err_set(e, ERR_UNSUPPORTED, "An empty disk of format \"%s\" cannot be made here; \"vhd\" and \"raw\" can", image_format_name(format));
@@ -136,7 +149,7 @@ int image_create_blank(const char *path, enum image_format format, uint64_t virt
     AUTO_FREE char *part = str_printf("%s.part", path);
     if (!part)
         return err_oom(e);
-    r = write_new(part, format == IMAGE_VHD ? footer : NULL, virtual_size, e);
+    r = write_new(part, format == IMAGE_VHD ? footer : NULL, virtual_size, stop, arg, e);
     if (!r)
         r = os_rename(part, path, e);
     if (r < 0) {

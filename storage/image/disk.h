@@ -24,6 +24,22 @@ bool vhdx_recognise(const uint8_t head[512]);
  * in bytes, 0 if there is none; it may lie past the end of the disk. Only a failed read is an error. */
 int partition_read(const struct image_source *disk, struct image_info *info, uint64_t *ret_end, struct err *e);
 
+/* The same, with what the table says of each partition that can hold data, in its order. `list` (zeroed before) is the caller's to free,
+ * also after an error; NULL: only counted. */
+struct partition {
+    uint64_t start_sector, end_sector;               /* as the table says: may be past the end of the disk, overlap, or be upside down */
+    uint8_t mbr_type;                                /* 0 in a GPT */
+    uint8_t gpt_type[16];
+};
+struct partition_list {
+    struct partition *list;
+    size_t n, size;
+    bool differ;                                     /* a second good copy of the GPT says something else */
+};
+int partition_list(const struct image_source *disk, struct image_info *info, uint64_t *ret_end, struct partition_list *list, struct err *e);
+void partition_list_free(struct partition_list *l);
+#define AUTO_PARTITIONS AUTO(partition_list_free)
+
 /* The guest's bytes when they are the file's first `size` bytes. */
 void disk_plain(struct disk *d, const struct image_source *src, uint64_t size);
 

@@ -53,9 +53,11 @@ const char *image_table_name(enum image_table t);    /* "none", "mbr", "gpt" */
 
 /* The footer of a fixed VHD for this many bytes (a multiple of 512, at most IMAGE_MAX_BYTES), with a fresh unique id. */
 int image_vhd_footer(uint64_t virtual_size, uint8_t ret[VHD_FOOTER_BYTES], struct err *e);
-/* A new sparse fixed VHD (virtual_size + 512 bytes) or raw file; other formats are ERR_UNSUPPORTED. Idempotent: a file that is there and is
- * what would be made stays as it is, anything else at path is ERR_IO. Complete and durable when it appears under its name. */
-int image_create_blank(const char *path, enum image_format format, uint64_t virtual_size, struct err *e);
+/* A new fixed VHD (virtual_size + 512 bytes) or raw file, as os_file_truncate makes it; other formats are ERR_UNSUPPORTED. Idempotent: a
+ * file that is there and is what would be made stays as it is, anything else at path is ERR_IO. Complete and durable when it appears
+ * under its name. Where files are not sparse this takes as long as writing all of it; `stop` (NULL: never) is asked in between, true:
+ * ERR_CANCELLED, and nothing is left. */
+int image_create_blank(const char *path, enum image_format format, uint64_t virtual_size, bool (*stop)(void *arg), void *arg, struct err *e);
 
 /* image_source over a local file or block device; image_file_close after use (fine on a zeroed struct). */
 int image_file_open(const char *path, struct image_source *ret, struct err *e);

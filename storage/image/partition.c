@@ -34,13 +34,32 @@ struct table {
     unsigned partitions;
     bool efi_system, bios_boot;
     uint64_t end_sector;                             /* of the last partition, exclusive; saturated */
+    struct partition_list *list;                     /* NULL: only counted */
 };
 
-static void table_add(struct table *t, uint64_t end_sector)
+static int table_add(struct table *t, struct partition p, struct err *e)
 {
     t->partitions++;
-    if (end_sector > t->end_sector)
-        t->end_sector = end_sector;
+    if (p.end_sector > t->end_sector)
+        t->end_sector = p.end_sector;
+    if (!t->list)
+        return 0;
+    if (t->list->n == t->list->size) {
+        size_t size = t->list->size ? t->list->size * 2 : 16;
+        void *list = realloc(t->list->list, size * sizeof *t->list->list);
+        if (!list)
+            return err_oom(e);
+        t->list->list = list;
+        t->list->size = size;
+    }
+    t->list->list[t->list->n++] = p;
+    return 0;
+}
+
+void partition_list_free(struct partition_list *l)
+{
+    free(l->list);
+    *l = (struct partition_list){0};
 }
 
 /* ---- MBR ---- */
@@ -87,8 +106,10 @@ static int logical_read(const struct image_source *disk, uint32_t sector_size, u
             return 0;
         }
         const uint8_t *part = MBR_ENTRY(s, 0), *next = MBR_ENTRY(s, 1);
-        if (part[4] && le32(part + 12))
-            table_add(t, link + le32(part + 8) + le32(part + 12));
+        uint64_t start = link + le32(part + 8);
+        if (part[4] && le32(part + 12) &&
+            (r = table_add(t, (struct partition){.start_sector = start, .end_sector = start + le32(part + 12), .mbr_type = part[4]}, e)) < 0)
+            return r;
         if (!is_extended(next[4]))
             return 0;
         link = extended + le32(next + 8);
@@ -112,7 +133,9 @@ static int mbr_read(const struct image_source *disk, uint32_t sector_size, const
             continue;
         }
         t->efi_system = t->efi_system || type == 0xef;
-        table_add(t, start + count);
+        int r = table_add(t, (struct partition){.start_sector = start, .end_sector = start + count, .mbr_type = type}, e);
+        if (r < 0)
+            return r;
     }
     return 0;
 }
@@ -152,7 +175,7 @@ static int header_read(const struct image_source *disk, uint32_t sector_size, ui
 
 static int entries_read(const struct image_source *disk, uint32_t sector_size, const struct gpt_header *g, struct table *ret, bool *ret_good, struct err *e)
 {
-    struct table t = {0};
+    struct table t = {.list = ret->list};
     uint32_t crc = 0, per_step = (32u << 10) / g->entry_bytes;
     uint64_t at = g->entries * sector_size;
     AUTO_FREE uint8_t *buf = malloc((size_t)per_step * g->entry_bytes);
@@ -172,7 +195,10 @@ static int entries_read(const struct image_source *disk, uint32_t sector_size, c
             t.efi_system = t.efi_system || !memcmp(p, guid_efi_system, 16);
             t.bios_boot = t.bios_boot || !memcmp(p, guid_bios_boot, 16) || !memcmp(p, guid_freebsd_boot, 16);
             uint64_t last = le64(p + 40);
-            table_add(&t, last == UINT64_MAX ? last : last + 1);
+            struct partition part = {.start_sector = le64(p + 32), .end_sector = last == UINT64_MAX ? last : last + 1};
+            memcpy(part.gpt_type, p, sizeof part.gpt_type);
+            if ((r = table_add(&t, part, e)) < 0)
+                return r;
         }
         at += bytes;
         done += n;
@@ -180,24 +206,32 @@ static int entries_read(const struct image_source *disk, uint32_t sector_size, c
     *ret_good = crc == g->entries_crc;
     if (*ret_good)
         *ret = t;
+    else if (t.list)
+        t.list->n = 0;
     return 0;
 }
 
-/* The copy at sector 1; if that is bad, the one that it names, and the one at the end of the disk. */
+/* The copy at sector 1; if that is bad, the one that it names, and the one at the end of the disk. For a list all are looked at: two good
+ * copies should say the same. */
 static int gpt_read(const struct image_source *disk, uint32_t sector_size, struct table *t, bool *ret_good, struct err *e)
 {
     uint64_t places[3] = {1, 0, disk->size / sector_size - 1};
+    uint32_t first_crc = 0;
     *ret_good = false;
-    for (size_t i = 0; i < ARRAY_LEN(places) && !*ret_good; i++) {
+    for (size_t i = 0; i < ARRAY_LEN(places) && (!*ret_good || t->list); i++) {
         struct gpt_header g;
         bool good;
         if (!places[i])
             continue;
         int r = header_read(disk, sector_size, places[i], &g, &good, e);
-        if (!r && good)
+        if (!r && good && *ret_good)
+            t->list->differ = t->list->differ || g.entries_crc != first_crc;
+        else if (!r && good)
             r = entries_read(disk, sector_size, &g, t, ret_good, e);
         if (r < 0)
             return r;
+        if (good && *ret_good && !first_crc)
+            first_crc = g.entries_crc;
         if (i == 0 && good)
             places[1] = g.alternate;
     }
@@ -219,8 +253,13 @@ static unsigned choose_generation(const struct image_info *info)
 
 int partition_read(const struct image_source *disk, struct image_info *info, uint64_t *ret_end, struct err *e)
 {
+    return partition_list(disk, info, ret_end, NULL, e);
+}
+
+int partition_list(const struct image_source *disk, struct image_info *info, uint64_t *ret_end, struct partition_list *list, struct err *e)
+{
     uint32_t ss = info->sector_size;
-    struct table t = {0};
+    struct table t = {.list = list};
     bool broken = false, good = true;
     info->table = TABLE_NONE;
     uint8_t s[512];

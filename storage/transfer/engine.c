@@ -6,12 +6,15 @@
  *                            v  |
  *                          WAITING          any other fault, or too many: the run ends
  *
+ * When the source refuses access nothing new is started; once no connection is at work, access is renewed, and all go on where they were.
+ *
  * Chunks are dealt in ascending order from the ranges less what is done. Data goes from libcurl's buffer to its place in the file.
  * What was written enters `fresh`; once per commit interval the committer makes it durable and journals it.
  *
  * A hole between two ranges is done together with the range before or behind it, so that finished work grows into a few large spans
  * and neither memory nor journal follow the number of ranges. This is sound because all of one run, and of the runs it resumes, see
- * one ETag: what a page list once called empty reads as zeros, which is what the sparse file has there. */
+ * one ETag: what a page list once called empty reads as zeros, which is what the file has there: on Linux it is sparse; NTFS
+ * fills up with zeros what a write skips, so that chunks in ascending order cost the least. */
 #include <inttypes.h>
 #include <limits.h>
 #include <stdio.h>
@@ -37,14 +40,18 @@
 #define BACKOFF_MAX_MS 30000u
 #define PROGRESS_RESETS ((uint64_t)64 << 10) /* a try that got so far starts the count of tries again */
 #define TURN_MS 100
+#define STEP_BYTES ((uint64_t)64 << 20)
 #define COMMIT_FIRST_MS 100u
 #define REPORT_MS 500
+#define RENEWALS_IN_VAIN 3
+#define RENEWAL_PAUSE_MS 1000
 
 enum slot_state { IDLE, RUNNING, WAITING };
 
 struct slot {
     struct engine *engine;
     CURL *h;
+    unsigned access; /* with which this try was sent; of the handle too */
     enum slot_state state;
     uint64_t start, end;             /* the chunk */
     uint64_t cover_start, cover_end; /* with the holes beside it */
@@ -64,6 +71,13 @@ struct slot {
 
 struct engine {
     const struct transfer *t;
+    struct blob *blob;
+    const struct blob_info *info;
+    unsigned access;         /* counts renewals */
+    struct err refused;      /* code: the source refused the present access */
+    unsigned renewed_in_vain;
+    uint64_t network_then;   /* at the last renewal */
+    int64_t renew_at_ms;     /* not before */
     char *part, *journal_path;
     struct os_file *file;
     struct journal *journal;
@@ -71,12 +85,14 @@ struct engine {
     CURLM *multi;
     struct slot *slots;
     unsigned n_slots, running;
+    long buffer;
     unsigned attempts_max, commit_max_ms;
     unsigned commit_ms; /* commit_ms grows to what was asked for: a process that dies early also gets on */
     uint64_t chunk_bytes;
     /* dealing */
     size_t next_range;
     uint64_t cursor;
+    uint64_t reached, step_bytes; /* see cross() */
     struct spans done;  /* at the start of the run */
     struct spans fresh; /* written since the last commit */
     /* pace */
@@ -97,7 +113,7 @@ static void engine_free(struct engine *g)
         if (s->h && s->state == RUNNING)
             curl_multi_remove_handle(g->multi, s->h);
         curl_easy_cleanup(s->h);
-        curl_slist_free_all(s->list);
+        blob_headers_free(s->list);
         strbuf_free(&s->body);
     }
     if (g->multi)
@@ -143,11 +159,43 @@ static bool deal(struct engine *g, struct slot *s)
         s->start = s->from = s->pos = start;
         s->end = end;
         s->cover_start = start > range->start ? start : g->next_range ? range[-1].end : 0;
-        s->cover_end = end < range->end ? end : g->next_range + 1 < r->n ? range[1].start : g->t->info->length;
+        s->cover_end = end < range->end ? end : g->next_range + 1 < r->n ? range[1].start : g->info->length;
         s->attempts = s->short_bodies = 0;
         return true;
     }
     return false;
+}
+
+/* The same, but the chunk is left to be dealt. */
+static bool peek(struct engine *g, struct slot *ret)
+{
+    size_t next = g->next_range;
+    uint64_t cursor = g->cursor;
+    bool more = deal(g, ret);
+    g->next_range = next;
+    g->cursor = cursor;
+    return more;
+}
+
+/* Where files are not sparse, the system itself fills up with zeros what lies before a write: for a hole of many GiB these are minutes
+ * within one call, without a look at stop and without progress. So the way to the next chunk is gone in steps, each a sector of zeros in
+ * the hole, one a turn of the loop. 1: not there yet. */
+static int cross(struct engine *g, struct err *e)
+{
+    static const char sector[512];
+    struct slot next;
+    if (os_files_are_sparse() || !peek(g, &next))
+        return 0;
+    for (const struct blob_range *done; (done = spans_from(&g->done, g->reached)) && done->start <= g->reached + g->step_bytes;)
+        g->reached = done->end;                      /* what earlier runs wrote is not to be written over */
+    if (next.start <= g->reached + g->step_bytes)
+        return 0;
+    uint64_t at = g->reached + g->step_bytes - sizeof sector;
+    int r = os_file_pwrite(g->file, sector, sizeof sector, at, e);
+    if (r < 0)
+        return r;
+    g->reached = at + sizeof sector;
+    return 1;
 }
 
 static bool all_dealt(struct engine *g)
@@ -169,10 +217,9 @@ static int count(struct slot *s, uint64_t from, uint64_t to)
 
 static int judge(struct slot *s)
 {
-    const struct transfer *t = s->engine->t;
     s->judged = true;
     s->trusted = s->headers.content_length != ULLONG_MAX;
-    return blob_check_get(t->blob, t->info, s->from, s->end, &s->headers, s->body.data, &s->err);
+    return blob_check_get(s->engine->blob, s->engine->info, s->from, s->end, &s->headers, s->body.data, &s->err);
 }
 
 static bool is_zero(const char *p, size_t n)
@@ -180,11 +227,11 @@ static bool is_zero(const char *p, size_t n)
     return !p[0] && !memcmp(p, p + 1, n - 1);
 }
 
-/* To its place in the file. Without a page list blocks of zeros are left out: the file is sparse and reads as zeros there, since nothing
+/* To its place in the file. Without a page list blocks of zeros are left out of a sparse file: it reads as zeros there, since nothing
  * but these very bytes was ever written to it. */
 static int store(struct engine *g, const char *p, size_t n, uint64_t pos, struct err *e)
 {
-    if (g->t->ranges->complete)
+    if (g->t->ranges->complete || !os_files_are_sparse())
         return os_file_pwrite(g->file, p, n, pos, e);
     for (size_t from = 0, to = 0; from < n;) {
         size_t block = HOLE_BLOCK - (size_t)((pos + to) % HOLE_BLOCK);
@@ -219,7 +266,7 @@ static size_t on_body(char *p, size_t size, size_t n, void *arg)
         return 0;
     if (n > s->end - s->pos) {
         err_set(&s->err, ERR_UPSTREAM, "%s sent more than the bytes %" PRIu64 "-%" PRIu64 " that were asked for",
-                blob_name(g->t->blob), s->from, s->end - 1);
+                blob_name(g->blob), s->from, s->end - 1);
         return 0;
     }
     if (!pace_may_take(&g->pace)) {
@@ -239,28 +286,9 @@ static size_t on_body(char *p, size_t size, size_t n, void *arg)
     return n;
 }
 
-static int slot_start(struct slot *s, struct err *e)
-{
-    struct engine *g = s->engine;
-    s->from = s->pos;
-    s->judged = s->trusted = s->paused = s->local = false;
-    s->discarded = 0;
-    err_clear(&s->err);
-    s->detail[0] = 0;
-    http_headers_reset(&s->headers);
-    strbuf_reset(&s->body);
-    s->list = blob_prepare_get(g->t->blob, g->t->info, s->h, s->pos, s->end);
-    if (!s->list || curl_multi_add_handle(g->multi, s->h))
-        return err_oom(e);
-    s->state = RUNNING;
-    g->running++;
-    return 0;
-}
-
 /* Why a try that is over did not bring the whole chunk; 0: it did. */
 static int outcome(struct slot *s, CURLcode code, struct err *e)
 {
-    const struct transfer *t = s->engine->t;
     bool was_short = false;
     int r;
     if (s->trusted && s->pos == s->end && s->err.code == ERR_OK)
@@ -277,9 +305,9 @@ static int outcome(struct slot *s, CURLcode code, struct err *e)
         was_short = code == CURLE_OK || code == CURLE_PARTIAL_FILE;
         if (was_short)
             r = err_set(e, ERR_UNREACHABLE, "%s ended its answer at byte %" PRIu64 ", before the end of %" PRIu64 "-%" PRIu64,
-                        blob_name(t->blob), s->pos, s->from, s->end - 1);
+                        blob_name(s->engine->blob), s->pos, s->from, s->end - 1);
         else
-            r = http_error(code, s->detail, blob_name(t->blob), e);
+            r = http_error(code, s->detail, blob_name(s->engine->blob), e);
     }
     s->short_bodies = was_short ? s->short_bodies + 1 : 0;
     return r;
@@ -295,7 +323,8 @@ static unsigned jitter(struct engine *g, unsigned ms)
 
 static int disk_full(struct engine *g, struct err *e)
 {
-    uint64_t need = g->listed > g->p.transferred ? g->listed - g->p.transferred : 0, have = 0;
+    uint64_t all = os_files_are_sparse() ? g->listed : g->info->length, have = 0;
+    uint64_t need = all > g->p.transferred ? all - g->p.transferred : 0;
     struct err ignored;
     if (os_free_space(g->part, &have, &ignored) < 0)
         have = 0;
@@ -309,16 +338,23 @@ static int fault(struct slot *s, struct err *e)
     struct engine *g = s->engine;
     if (s->local)
         return e->code == ERR_DISK_FULL ? disk_full(g, e) : -(int)e->code;
+    int64_t now = clock_mono_ms();
+    if (g->t->renew && blob_error_is_refusal(e)) {
+        if (s->access == g->access && !g->refused.code)
+            g->refused = *e;
+        s->retry_at_ms = now;                        /* with the access that there is then */
+        s->state = WAITING;
+        return 0;
+    }
     if (!blob_error_is_transient(e))
         return -(int)e->code;
-    int64_t now = clock_mono_ms();
     if (s->pos - s->from >= PROGRESS_RESETS)
         s->attempts = s->short_bodies = 0;
     if (++s->attempts >= g->attempts_max) {
         if (s->short_bodies >= g->attempts_max)
             return err_set(e, ERR_SOURCE_TRUNCATED,
                            "%s ends at byte %" PRIu64 " though it says that it is %" PRIu64 " bytes long: %u answers ended there",
-                           blob_name(g->t->blob), s->pos, g->t->info->length, s->short_bodies);
+                           blob_name(g->blob), s->pos, g->info->length, s->short_bodies);
         return err_prefix(e, "gave up after %u tries", s->attempts);
     }
     unsigned ms = BACKOFF_MIN_MS << (s->attempts < 9 ? s->attempts - 1 : 8);
@@ -332,11 +368,51 @@ static int fault(struct slot *s, struct err *e)
     return 0;
 }
 
+/* A handle for the host that is read now. */
+static int open_handle(struct slot *s, struct err *e)
+{
+    struct engine *g = s->engine;
+    curl_easy_cleanup(s->h);
+    if (!(s->h = http_handle(blob_http(g->blob), blob_url(g->blob))))
+        return err_oom(e);
+    curl_easy_setopt(s->h, CURLOPT_PRIVATE, s);
+    curl_easy_setopt(s->h, CURLOPT_BUFFERSIZE, g->buffer);
+    curl_easy_setopt(s->h, CURLOPT_ERRORBUFFER, s->detail);
+    curl_easy_setopt(s->h, CURLOPT_HEADERFUNCTION, http_collect_header);
+    curl_easy_setopt(s->h, CURLOPT_HEADERDATA, &s->headers);
+    curl_easy_setopt(s->h, CURLOPT_WRITEFUNCTION, on_body);
+    curl_easy_setopt(s->h, CURLOPT_WRITEDATA, s);
+    s->access = g->access;
+    return 0;
+}
+
+static int slot_start(struct slot *s, struct err *e)
+{
+    struct engine *g = s->engine;
+    s->from = s->pos;
+    s->judged = s->trusted = s->paused = s->local = false;
+    s->discarded = 0;
+    err_clear(&s->err);
+    s->detail[0] = 0;
+    http_headers_reset(&s->headers);
+    strbuf_reset(&s->body);
+    int r = s->h && s->access == g->access ? 0 : open_handle(s, e);
+    if (r == 0)
+        r = blob_prepare_get(g->blob, g->info, s->h, s->pos, s->end, &s->list, e);
+    if (r < 0)
+        return fault(s, e);
+    if (curl_multi_add_handle(g->multi, s->h))
+        return err_oom(e);
+    s->state = RUNNING;
+    g->running++;
+    return 0;
+}
+
 static int finish(struct slot *s, CURLcode code, struct err *e)
 {
     struct engine *g = s->engine;
     curl_multi_remove_handle(g->multi, s->h);
-    curl_slist_free_all(s->list);
+    blob_headers_free(s->list);
     s->list = NULL;
     s->state = IDLE;
     s->paused = false;
@@ -358,9 +434,47 @@ static int finish(struct slot *s, CURLcode code, struct err *e)
 
 /* ---- the loop ---- */
 
+/* Nothing is at work any more: another access for all. 1: its time has not come. */
+static int renew(struct engine *g, int64_t now, int *ret_wait_ms, struct err *e)
+{
+    if (g->p.network > g->network_then)
+        g->renewed_in_vain = 0;
+    if (g->renewed_in_vain == RENEWALS_IN_VAIN) {
+        *e = g->refused;
+        return err_prefix(e, "access was renewed %d times and is refused all the same", RENEWALS_IN_VAIN);
+    }
+    if (g->renewed_in_vain && g->renew_at_ms > now) {
+        if (g->renew_at_ms - now < *ret_wait_ms)
+            *ret_wait_ms = (int)(g->renew_at_ms - now);
+        return 1;
+    }
+    struct blob *blob;
+    const struct blob_info *info;
+    int r = g->t->renew(g->t->arg, &g->refused, &blob, &info, e);
+    if (r < 0)
+        return r;
+    if (info->length != g->info->length)
+        return err_set(e, ERR_SOURCE_CHANGED, "%s is %" PRIu64 " bytes long after access was renewed, and was %" PRIu64, blob_name(blob), info->length,
+                       g->info->length);
+    g->blob = blob;
+    g->info = info;
+    g->access++;
+    g->network_then = g->p.network;
+    g->renewed_in_vain++;
+    g->renew_at_ms = clock_mono_ms() + ((int64_t)RENEWAL_PAUSE_MS << g->renewed_in_vain);
+    err_clear(&g->refused);
+    return 0;
+}
+
 /* Starts what may run now; *ret_wait_ms becomes shorter when something is due before. */
 static int schedule(struct engine *g, int64_t now, int *ret_wait_ms, struct err *e)
 {
+    if (g->refused.code) {
+        int r = g->running ? 1 : renew(g, now, ret_wait_ms, e);
+        if (r != 0)
+            return r < 0 ? r : 0;
+        now = clock_mono_ms();
+    }
     int64_t due = pace_open_at(&g->pace);
     unsigned allowed = pace_connections(&g->pace);
     for (int waiting = 1; waiting >= 0; waiting--) /* first what waits: it is lower in the file */
@@ -374,11 +488,19 @@ static int schedule(struct engine *g, int64_t now, int *ret_wait_ms, struct err 
                     *ret_wait_ms = (int)(at - now);
                 continue;
             }
+            int r = waiting ? 0 : cross(g, e);
+            if (r == 1)
+                *ret_wait_ms = 0;
+            if (r != 0)
+                return r < 0 ? r : 0;
             if (!waiting && !deal(g, s))
                 return 0;
-            int r = slot_start(s, e);
-            if (r < 0)
+            if (s->end > g->reached)
+                g->reached = s->end;
+            if ((r = slot_start(s, e)) < 0)
                 return r;
+            if (g->refused.code)
+                return 0;
         }
     return 0;
 }
@@ -391,13 +513,7 @@ static bool all_done(struct engine *g)
     struct slot probe;
     if (all_dealt(g))
         return true;
-    /* What is left may be done already: deal() alone knows, and a chunk that it deals must not be lost. */
-    size_t next = g->next_range;
-    uint64_t cursor = g->cursor;
-    bool more = deal(g, &probe);
-    g->next_range = next;
-    g->cursor = cursor;
-    return !more;
+    return !peek(g, &probe);                         /* what is left may be done already */
 }
 
 static int unpause(struct engine *g, struct err *e)
@@ -467,7 +583,7 @@ static int turn(struct engine *g, struct err *e)
     if (now - g->polled_at_ms >= TURN_MS) {
         g->polled_at_ms = now;
         if (g->t->stop && g->t->stop(g->t->arg))
-            return err_set(e, ERR_CANCELLED, "the download of %s was stopped", blob_name(g->t->blob));
+            return err_set(e, ERR_CANCELLED, "the download of %s was stopped", blob_name(g->blob));
     }
     int wait_ms = TURN_MS, running;
     pace_refill(&g->pace, now);
@@ -525,8 +641,11 @@ static int new_part(struct engine *g, const struct journal_source *src, struct e
     if ((r = os_file_open(g->part, OS_WRITE | OS_CREATE, &g->file, e)) < 0 || (r = os_file_lock(g->file, e)) < 0)
         return r;
     /* The old journal goes before the old data does, and the new one comes after the new file is there. */
-    if ((r = journal_remove(g->journal_path, e)) < 0 || (r = os_file_truncate(g->file, 0, e)) < 0 ||
-        (r = os_file_truncate(g->file, src->length, e)) < 0 || (r = os_file_sync(g->file, e)) < 0)
+    if ((r = journal_remove(g->journal_path, e)) < 0 || (r = os_file_truncate(g->file, 0, e)) < 0)
+        return r;
+    if ((r = os_file_truncate(g->file, src->length, e)) < 0)
+        return r == -ERR_DISK_FULL ? disk_full(g, e) : r;
+    if ((r = os_file_sync(g->file, e)) < 0)
         return r;
     return journal_create(g->journal_path, src, &g->journal, e);
 }
@@ -534,13 +653,14 @@ static int new_part(struct engine *g, const struct journal_source *src, struct e
 /* Opens (resume) or makes PATH.part and its journal. */
 static int open_part(struct engine *g, struct err *e)
 {
-    const struct blob_info *info = g->t->info;
-    struct journal_source src = {.length = info->length, .etag = info->etag, .last_modified = info->last_modified};
+    const struct blob_info *info = g->info;
+    const char *identity = g->t->identity;
+    struct journal_source src = {.length = info->length, .etag = identity ? identity : info->etag, .last_modified = identity ? "" : info->last_modified};
     bool damaged = false;
     int r = hash_list(g->t->ranges, src.list_hash, e);
     if (r < 0)
         return r;
-    if (!info->etag[0] && !info->last_modified[0]) /* nothing tells this source from another of the same length */
+    if (!src.etag[0] && !src.last_modified[0]) /* nothing tells this source from another of the same length */
         r = journal_remove(g->journal_path, e) < 0 ? -(int)e->code : err_set(e, ERR_EMPTY, "cannot be resumed");
     else
         r = journal_open(g->journal_path, &src, &g->journal, &damaged, e);
@@ -571,13 +691,13 @@ static int open_part(struct engine *g, struct err *e)
     return new_part(g, &src, e);
 }
 
-static int open_slots(struct engine *g, const struct http_config *http, const char *url, struct err *e)
+static int open_slots(struct engine *g, struct err *e)
 {
-    long buffer = BUFFERS_BYTES / (long)g->n_slots;
-    if (buffer > BUFFER_MAX)
-        buffer = BUFFER_MAX;
+    g->buffer = BUFFERS_BYTES / (long)g->n_slots;
+    if (g->buffer > BUFFER_MAX)
+        g->buffer = BUFFER_MAX;
     if (g->pace.limit)
-        buffer = 65536; /* what a pause holds back is kept a second time */
+        g->buffer = 65536; /* what a pause holds back is kept a second time */
     g->multi = curl_multi_init();
     g->slots = calloc(g->n_slots, sizeof *g->slots);
     if (!g->multi || !g->slots)
@@ -587,15 +707,6 @@ static int open_slots(struct engine *g, const struct http_config *http, const ch
         struct slot *s = &g->slots[i];
         s->engine = g;
         s->body.max = ERROR_BODY_KEPT;
-        if (!(s->h = http_handle(http, url)))
-            return err_oom(e);
-        curl_easy_setopt(s->h, CURLOPT_PRIVATE, s);
-        curl_easy_setopt(s->h, CURLOPT_BUFFERSIZE, buffer);
-        curl_easy_setopt(s->h, CURLOPT_ERRORBUFFER, s->detail);
-        curl_easy_setopt(s->h, CURLOPT_HEADERFUNCTION, http_collect_header);
-        curl_easy_setopt(s->h, CURLOPT_HEADERDATA, &s->headers);
-        curl_easy_setopt(s->h, CURLOPT_WRITEFUNCTION, on_body);
-        curl_easy_setopt(s->h, CURLOPT_WRITEDATA, s);
     }
     return 0;
 }
@@ -624,9 +735,9 @@ static int look(struct engine *g, struct err *e)
         r = os_stat(g->journal_path, &journal, e);
     if (r < 0 || !path.exists)
         return r;
-    if (!path.is_file || path.size != g->t->info->length)
+    if (!path.is_file || path.size != g->info->length)
         return err_set(e, ERR_IMAGE_DAMAGED, "%s is there already, but it is no file of %" PRIu64 " bytes", g->t->path,
-                       g->t->info->length);
+                       g->info->length);
     if (part.exists && journal.exists)
         return err_set(e, ERR_IMAGE_DAMAGED, "%s is there already, beside an unfinished download of it", g->t->path);
     /* A journal alone: the process died between the rename and this. */
@@ -640,7 +751,7 @@ static int run(struct engine *g, struct err *e)
     if (r < 0)
         return r;
     g->p.transferred = spans_common(&g->done, g->t->ranges);
-    if ((r = open_slots(g, blob_http(g->t->blob), blob_url(g->t->blob), e)) < 0 ||
+    if ((r = open_slots(g, e)) < 0 ||
         (r = committer_start(g->file, g->journal, &g->committer, e)) < 0)
         return r;
     int64_t now = clock_mono_ms();
@@ -678,11 +789,14 @@ int transfer_run(const struct transfer *t, struct transfer_progress *ret, struct
     if (!g)
         return err_oom(e);
     g->t = t;
+    g->blob = t->blob;
+    g->info = t->info;
     g->n_slots = t->connections;
     g->attempts_max = t->range_attempts ? t->range_attempts : 8;
     g->commit_max_ms = t->commit_interval_ms ? t->commit_interval_ms : 1000;
     g->commit_ms = g->commit_max_ms < COMMIT_FIRST_MS ? g->commit_max_ms : COMMIT_FIRST_MS;
     g->chunk_bytes = t->range_bytes;
+    g->step_bytes = t->step_bytes ? t->step_bytes : STEP_BYTES;
     g->part = str_printf("%s.part", t->path);
     g->journal_path = str_printf("%s.part.journal", t->path);
     if (!g->part || !g->journal_path)

@@ -1,4 +1,5 @@
-/* The transfer engine: a chunked, parallel, resumable copy of what a blob really holds into a sparse local file.
+/* The transfer engine: a chunked, parallel, resumable copy of what a blob really holds into a local file, sparse where
+ * os_files_are_sparse().
  * Order of durability: bytes are written to PATH.part and fdatasync()ed before PATH.part.journal says so; the journal is only
  * ever behind the data. At the end the file is synced, renamed to PATH, and the journal removed. Memory does not grow with the disk:
  * each connection has one buffer. A run belongs to one thread. */
@@ -24,7 +25,15 @@ struct transfer {
     uint64_t range_bytes;                            /* 64 KiB .. 64 MiB */
     uint64_t max_bytes_per_second;                   /* 0: none */
     unsigned range_attempts;                         /* tries of one range before the run fails; 0: 8 */
+    /* What tells the source's content from another's, as long as it stays the same, at most 127 bytes: for sources whose ETag and Last-Modified
+     * may change with each access that is granted. NULL: these two. */
+    const char *identity;
+    /* The source refuses access (blob_error_is_refusal): get another. Called once for all connections, when none is at work any more, from the
+     * run's thread. *ret and *ret_info are the caller's and stay until the next call or the end of the run; they must be of the same content. An
+     * error ends the run, so does a source that goes on refusing (3 times without a byte). NULL: a refusal ends the run. */
+    int (*renew)(void *arg, const struct err *why, struct blob **ret, const struct blob_info **ret_info, struct err *e);
     unsigned commit_interval_ms;                     /* how long data may wait for the journal; 0: 1000 */
+    uint64_t step_bytes;                             /* where files are not sparse: the longest way that one write fills up with zeros; 0: 64 MiB */
     bool (*stop)(void *arg);                         /* polled some 10 times a second; true: commit and return ERR_CANCELLED */
     void (*progress)(void *arg, const struct transfer_progress *p);    /* at least once a second, from the calling thread */
     void *arg;

@@ -1,8 +1,10 @@
 // What a client may get wrong, one row each: the answer has the right status, code and field, and the daemon is unharmed.
-import test, { before, after } from 'node:test';
+import { before, after } from 'node:test';
 import assert from 'node:assert/strict';
 import net from 'node:net';
+import path from 'node:path';
 import { Daemon } from './lib/daemon.mjs';
+import { skipped, test, vms } from './lib/platform.mjs';
 
 const MIB = 1 << 20;
 const NOBODY = '00000000-0000-4000-8000-000000000000';
@@ -17,9 +19,11 @@ before(async () => {
     await api.learn();
     done = (await api.submit({ disks: [blank], until: 'preflight' })).id;
     await api.waitJob(done);
-    vm = (await api.submit({ disks: [blank], until: 'create_vm' })).id;
-    await api.waitJob(vm);
-    vm = (await api.job(vm)).vm_id;
+    vm = NOBODY;
+    if (vms) {
+        const job = await api.submit({ disks: [blank], until: 'create_vm' });
+        vm = (await api.waitJob(job.id)).vm_id;
+    }
     before_ = await state();
 });
 after(() => daemon?.stop());
@@ -27,7 +31,7 @@ after(() => daemon?.stop());
 const state = async () => ({
     jobs: (await api.get('/v1/jobs')).jobs.map((j) => [j.id, j.state]),
     credentials: (await api.get('/v1/credentials')).credentials,
-    vms: (await api.get('/v1/vms')).vms.map((v) => [v.id, v.state]),
+    vms: (await api.vms()).map((v) => [v.id, v.state]),
 });
 
 const submit = (json) => ({ method: 'POST', path: '/v1/jobs', json });
@@ -38,6 +42,7 @@ const vmPost = (tail, json) => ({ method: 'POST', path: `/v1/vms/${vm}${tail}`, 
 const keys = (sequence) => () => vmPost('/keys', { sequence });
 const deep = '['.repeat(5000) + ']'.repeat(5000);
 const KEY = Buffer.alloc(64, 1).toString('base64');
+const GUID = '0aa1bb22-1111-2222-3333-444455556666';
 
 // what, request (or a function that makes it), status, code, field (undefined: there must be none)
 const rows = [
@@ -66,7 +71,14 @@ const rows = [
     ['a disk without source', submit({ disks: [{}] }), 400, 'missing_field', '/disks/0/source'],
     ['a source without type', submit({ disks: [{ source: {} }] }), 400, 'missing_field', '/disks/0/source/type'],
     ['an unknown source', submit({ disks: [{ source: { type: 'tape' } }] }), 400, 'invalid_value', '/disks/0/source/type'],
-    ['a source of a later version', submit({ disks: [{ source: { type: 'vm', id: '/subscriptions/x' } }] }), 400, 'invalid_value', '/disks/0/source/type'],
+    ['a VM without an id', submit({ disks: [{ source: { type: 'vm' } }] }), 400, 'missing_field', '/disks/0/source/id'],
+    ['an id that is cut', submit({ disks: [{ source: { type: 'vm', id: '/subscriptions/x' } }] }), 400, 'invalid_value', '/disks/0/source/id'],
+    ['the id of another type', submit({ disks: [{ source: { type: 'managed_disk', id: '/subscriptions/00000000-0000-4000-8000-000000000000/resourceGroups/a/providers/Microsoft.Compute/virtualMachines/b' } }] }), 400,
+        'invalid_value', '/disks/0/source/id'],
+    ['a VM and nobody to sign in', submit({ disks: [{ source: { type: 'vm', id: '/subscriptions/00000000-0000-4000-8000-000000000000/resourceGroups/a/providers/Microsoft.Compute/virtualMachines/b' } }] }), 400,
+        'missing_field', '/disks/0/source/credential'],
+    ['a container with a SAS', submit({ disks: [{ source: { type: 'snapshot', id: '/subscriptions/00000000-0000-4000-8000-000000000000/resourceGroups/a/providers/Microsoft.Compute/snapshots/b',
+        via_storage_account: { url: 'https://a.blob.core.windows.net/c?sig=x' } } }] }), 400, 'invalid_value', '/disks/0/source/via_storage_account/url'],
     ['an unknown member', submit({ disks: [blank], bogus: 1 }), 400, 'unknown_field', '/bogus'],
     ['an unknown member of a disk', submit({ disks: [{ ...blank, bogus: 1 }] }), 400, 'unknown_field', '/disks/0/bogus'],
     ['an unknown member of a source', submit({ disks: [blank, { source: { type: 'blank', size: MIB, 'a/b~c': 1 } }] }), 400, 'unknown_field', '/disks/1/source/a~1b~0c'],
@@ -195,6 +207,9 @@ const rows = [
     ['a relative ISO', () => ({ method: 'PUT', path: `/v1/vms/${vm}/dvd`, json: { path: 'x.iso' } }), 400, 'invalid_value', '/path'],
     ['a disk without a path', () => ({ method: 'PUT', path: `/v1/vms/${vm}/disks/1`, json: {} }), 400, 'missing_field', '/path'],
     ['a checkpoint with a bad name', () => vmPost('/checkpoints', { name: 'a\nb' }), 400, 'invalid_value', '/name'],
+    ["the daemon's token as a DVD", () => submit({ disks: [blank], vm: { dvd: daemon.tokenFile } }), 400, 'invalid_value', '/vm/dvd'],
+    ["the daemon's database as a disk", () => submit({ disks: [{ source: { type: 'file', path: path.join(daemon.dir, 'vmrecover.db') }, format: 'raw' }] }), 400, 'invalid_value', '/disks/0/source/path'],
+    ['an export to a folder that only reads', () => vmPost('/export', { path: '/proc/x.vhd' }), 400, 'invalid_value', '/path'],
     ['an export to an unknown format', () => vmPost('/export', { format: 'floppy' }), 400, 'invalid_value', '/format'],
     ['a picture of width 0', () => get(`/v1/vms/${vm}/screen?width=0`), 400, 'invalid_value', '?width'],
     // ---- credentials ----
@@ -202,7 +217,12 @@ const rows = [
     ['a hidden name', put('.hidden', { type: 'sas', sas: 'sv=1&sig=x' }), 404, 'not_found'],
     ['no type', put('c', {}), 400, 'missing_field', '/type'],
     ['an unknown type', put('c', { type: 'password' }), 400, 'invalid_value', '/type'],
-    ['a type of a later version', put('c', { type: 'arc' }), 400, 'invalid_value', '/type'],
+    ['a client_id that is no GUID', put('c', { type: 'managed_identity', client_id: 'web' }), 400, 'invalid_value', '/client_id'],
+    ['a service principal without proof', put('c', { type: 'service_principal', tenant_id: 't', client_id: GUID }), 400, 'missing_field', '/client_secret'],
+    ['a service principal with two proofs', put('c', { type: 'service_principal', tenant_id: 't', client_id: GUID, client_secret: 'x', token_file: '/t' }),
+        400, 'invalid_value', '/token_file'],
+    ['a certificate that is none', put('c', { type: 'service_principal', tenant_id: 't', client_id: GUID, certificate: 'x' }), 400, 'invalid_value', '/certificate'],
+    ['a tenant that leads elsewhere', put('c', { type: 'az_cli', tenant_id: '../common' }), 400, 'invalid_value', '/tenant_id'],
     ['a key without account', put('c', { type: 'account_key', key: KEY }), 400, 'missing_field', '/account'],
     ['an account without key', put('c', { type: 'account_key', account: 'acct' }), 400, 'missing_field', '/key'],
     ['a key that is no base64', put('c', { type: 'account_key', account: 'acct', key: 'no base64!' }), 400, 'invalid_value', '/key'],
@@ -216,7 +236,7 @@ const rows = [
 test(`${rows.length} bad requests`, async (t) => {
     assert.ok(rows.length >= 60);
     for (const [what, request, status, code, field] of rows)
-        await t.test(what, async () => {
+        await t.test(what, { skip: skipped(what) }, async () => {
             const rq = typeof request === 'function' ? request() : request;
             const rs = await api.request(rq);
             assert.equal(rs.status, status, rs.text);

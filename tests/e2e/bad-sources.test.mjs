@@ -1,13 +1,14 @@
 // Sources that are missing, closed, broken or change: each is a failed task with the right code, a hint, and what the other side said.
-import test, { before, after } from 'node:test';
+import { before, after } from 'node:test';
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import path from 'node:path';
 import { Daemon } from './lib/daemon.mjs';
+import { local, native, sparse, test } from './lib/platform.mjs';
 import { Azurite } from './lib/azurite.mjs';
 import { BlobServer } from './lib/blobserver.mjs';
 import { makeVhd, vhdFooter } from './lib/image.mjs';
-import { identical, must, rawImage, run, tempDir, waitFor } from './lib/util.mjs';
+import { buildDir, identical, must, rawImage, run, tempDir, waitFor } from './lib/util.mjs';
 
 const MIB = 1 << 20;
 const SIZE = 32 * MIB;
@@ -98,9 +99,37 @@ test('a SAS that expires half-way', async () => {
         const id = await submit(`${server.url}?sv=1&sig=x`);
         await api.waitTask(id, 'download', (t) => t.progress.done_bytes > 0);
         await server.faults('expired,times=0');
-        await failure(id, { code: 'sas_expired', kind: 'download' });
+        await failure(id, { code: 'sas_expired', kind: 'download', hint: /retry/ });
         await api.deleteJob(id);
     } finally { await server.stop(); }
+});
+test('a SAS that expires half-way: with a new one the download goes on where it was', async () => {
+    const id = await submit(azurite.sasUrl('vhds', 'good.vhd', { expires: 5 }), { job: { max_bytes_per_second: 2 * MIB } });
+    const { job } = await failure(id, { code: 'sas_expired', kind: 'download', hint: /retry/ });
+    const before = job.tasks.find((t) => t.kind === 'download').progress.transferred_bytes;
+    assert.ok(before > MIB && before < 16 * MIB, `${before}`);
+    const retry = (json) => api.request({ method: 'POST', path: `/v1/jobs/${id}/retry`, json });
+    const fresh = azurite.sasUrl('vhds', 'good.vhd');
+    for (const [json, field] of [
+        [{ sources: [{ disk: 0, url: azurite.sasUrl('vhds', 'other.vhd') }] }, '/sources/0/url'],
+        [{ sources: [{ disk: 0, url: fresh.split('?')[0] }] }, '/sources/0/url'],
+        [{ sources: [{ disk: 1, url: fresh }] }, '/sources/0/disk'],
+        [{ sources: [{ disk: 0 }] }, '/sources/0/url'],
+        [{ sources: [] }, '/sources'],
+        [{ bogus: 1 }, '/bogus'],
+    ]) {
+        const r = await retry(json);
+        assert.deepEqual([r.status, r.json.field], [400, field], r.text);
+        assert.equal((await api.job(id)).state, 'failed');
+    }
+    const file = path.join(dir, 'fresh-url');
+    fs.writeFileSync(file, `${fresh}\n`);
+    await must(path.join(buildDir, 'vmrecover'), ['retry', id, '--url-file', file], { env: { VMRECOVER_URL: daemon.url, VMRECOVER_TOKEN_FILE: daemon.tokenFile } });
+    const done = await api.waitJob(id);
+    const after = done.tasks.find((t) => t.kind === 'download').progress;
+    assert.ok(after.transferred_bytes >= 16 * MIB && after.transferred_bytes < 17 * MIB, `${after.transferred_bytes}`);
+    assert.ok(await identical(rawImage(done.disks[0].path, SIZE), rawImage(good, SIZE)));
+    await api.deleteJob(id);
 });
 test('nobody listens there', async () => {
     const server = await BlobServer.start('--file', good);
@@ -115,7 +144,7 @@ test('the blob is overwritten half-way', async () => {
     const client = (await azurite.container('vhds')).getPageBlobClient('changing.vhd');
     await client.uploadPages(Buffer.alloc(512, 7), 4096, 512);
     const { job } = await failure(id, { code: 'source_changed', kind: 'download', hint: /snapshot|submit/ });
-    assert.ok(!fs.existsSync(job.disks[0].path), 'no image that is a mixture');
+    assert.ok(!fs.existsSync(local(job.disks[0].path)), 'no image that is a mixture');
     await api.deleteJob(id);
 });
 test('the blob changes and the server does not look at If-Match', async () => {
@@ -212,7 +241,7 @@ test('a redirect is not followed with the SAS in hand', async () => {
     } finally { await server.stop(); }
 });
 test('files of the host: missing, a folder, no image', async () => {
-    const of = async (file) => (await api.submit({ disks: [{ source: { type: 'file', path: file } }], until: 'download' })).id;
+    const of = async (file) => (await api.submit({ disks: [{ source: { type: 'file', path: native(file) } }], until: 'download' })).id;
     await failure(await of(path.join(dir, 'missing.vhd')), { code: 'source_not_found', kind: 'preflight' });
     await failure(await of(dir), { code: 'source_not_found', kind: 'preflight' });
     await failure(await of(path.join(dir, 'index.html')), { code: 'not_a_vhd', kind: 'preflight' });
@@ -254,7 +283,7 @@ test('disk full: found before anything is written', async (t) => {
 });
 test('disk full: what an unfinished download of another job will need is not given away', async (t) => {
     if (!await canMount()) return t.skip('file systems cannot be mounted here');
-    await onSmallVolume(90, async (d) => {
+    await onSmallVolume(sparse ? 90 : 106, async (d) => {
         const server = await BlobServer.start('--file', good);
         try {
             const first = await submit(server.url, { job: { max_bytes_per_second: 64 << 10 } }, d.api);
@@ -282,12 +311,37 @@ test('disk full: half-way; with space again, retry goes on where it stopped', as
             fs.rmSync(filler);
             await d.api.post(`/v1/jobs/${id}/retry`);
             const job = await d.api.waitJob(id);
-            assert.ok(await identical(rawImage(job.disks[0].path, SIZE), rawImage(good, SIZE)));
+            assert.ok(await identical(rawImage(local(job.disks[0].path), SIZE), rawImage(good, SIZE)));
             const { body_bytes: sent } = await server.stats();
             assert.ok(sent < 1.5 * 16 * MIB, `${sent} bytes sent: it went on and did not begin again`);
             await d.api.deleteJob(id);
         } finally { await server.stop(); }
     });
+});
+test('disk full to the last byte: a job can still be deleted, and its disk gives the space back', async (t) => {
+    if (!await canMount()) return t.skip('file systems cannot be mounted here');
+    const home = tempDir('brim');
+    await must('mount', ['-t', 'tmpfs', '-o', 'size=400m', 'none', home]);
+    let d;
+    try {
+        d = await Daemon.start({ dir: home, backoff_ms: 50 });
+        const id = await submit(goodUrl, {}, d.api);
+        await d.api.waitJob(id);
+        assert.ok(fs.existsSync(path.join(home, 'vmrecover.db.reserve')), 'space is kept back');
+        await run('dd', ['if=/dev/zero', `of=${path.join(home, 'filler')}`, 'bs=1M']);
+        await run('dd', ['if=/dev/zero', `of=${path.join(home, 'filler')}`, 'bs=512', 'oflag=append', 'conv=notrunc']);
+        // the queue itself has no room left: a new job is refused
+        await waitFor('the queue is full', async () =>
+            (await d.api.request({ method: 'POST', path: '/v1/jobs', json: { disks: [{ source: { type: 'blank', size: MIB } }], until: 'download' } })).status === 507, { timeout: 30_000 });
+        await d.api.deleteJob(id);
+        assert.deepEqual(d.files('disks'), []);
+        const { id: next } = await d.api.submit({ disks: [{ source: { type: 'blank', size: MIB } }], until: 'download' });
+        fs.rmSync(path.join(home, 'filler'));
+        await d.api.waitJob(next);
+    } finally {
+        await d?.stop();
+        await must('umount', ['-l', home]);
+    }
 });
 test('disk full: a limit of the size of files', async () => {
     const d = await Daemon.start({ wrapper: ['prlimit', `--fsize=${16 * MIB}`], backoff_ms: 50 });

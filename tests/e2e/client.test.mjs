@@ -1,12 +1,13 @@
 // The client against the daemon: its commands, what it prints, its exit codes, and what it keeps off the command line.
-import test, { before, after } from 'node:test';
+import { before, after } from 'node:test';
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import path from 'node:path';
 import { Daemon } from './lib/daemon.mjs';
+import { commandLine, exec, launch, native, test, wine } from './lib/platform.mjs';
 import { BlobServer } from './lib/blobserver.mjs';
 import { makeVhd } from './lib/image.mjs';
-import { buildDir, run, sleep, start, tempDir, waitFor } from './lib/util.mjs';
+import { sleep, start, tempDir, waitFor } from './lib/util.mjs';
 
 const MIB = 1 << 20;
 let daemon, api, dir, server, small, env;
@@ -23,8 +24,7 @@ before(async () => {
 });
 after(async () => { await daemon?.stop(); await server?.stop(); });
 
-const program = path.join(buildDir, 'vmrecover');
-const cli = (args, options = {}) => run(program, args, { ...options, env: { ...env, ...options.env } });
+const cli = (args, options = {}) => exec('vmrecover', args, { ...options, env: { ...env, ...options.env } });
 async function ok(args, options) {
     const r = await cli(args, options);
     assert.equal(r.code, 0, `${args.join(' ')}: ${r.stdout}${r.stderr}`);
@@ -40,10 +40,12 @@ const submitted = async (...args) => (await ok(['submit', ...args])).trim();
 
 test('help and wrong usage', async () => {
     const help = await ok(['--help']);
-    for (const command of ['submit', 'list', 'show', 'watch', 'pause', 'resume', 'cancel', 'retry', 'delete', 'screen', 'keys', 'serial', 'vm', 'credential', 'host', 'export', 'events'])
+    for (const command of ['submit', 'list', 'show', 'watch', 'pause', 'resume', 'cancel', 'retry', 'delete', 'screen', 'keys', 'serial', 'vm', 'credential', 'azure', 'host', 'export', 'events'])
         assert.match(help, new RegExp(`^  ${command} `, 'm'));
     assert.match(await ok(['--version']), /^vmrecover \d+\.\d+\.\d+$/m);
     assert.match(await ok(['keys', '--help']), /--press/);
+    assert.match(await ok(['submit', '--help']), /--via-storage-account/);
+    assert.match(await ok(['credential', '--help']), /--secret-file/);
     const nowhere = { env: { VMRECOVER_URL: 'http://127.0.0.1:9', VMRECOVER_TOKEN_FILE: '/nonexistent' } };   // found before the daemon is asked
     for (const [args, pattern] of [[[], /usage/], [['dance'], /no command 'dance'/], [['show'], /1 more word/], [['show', 'a', 'b'], /one word too many/],
         [['submit'], /give a disk/], [['submit', '--bogus'], /no option --bogus/], [['submit', '--blank'], /needs a value/], [['submit', '--blank', '10Q'], /takes a size/],
@@ -55,7 +57,7 @@ test('help and wrong usage', async () => {
 });
 
 test('a daemon that is away, a token that is not there or wrong', async () => {
-    await bad(3, ['list'], /no answer from the daemon at http:\/\/127\.0\.0\.1:9.*\n.*systemctl/, { env: { VMRECOVER_URL: 'http://127.0.0.1:9' } });
+    await bad(3, ['list'], /no answer from the daemon at http:\/\/127\.0\.0\.1:9.*\n.*(systemctl status|sc\.exe query) vmrecoverd/, { env: { VMRECOVER_URL: 'http://127.0.0.1:9' } });
     await bad(3, ['list'], /token cannot be read.*\n.*VMRECOVER_TOKEN_FILE/, { env: { VMRECOVER_TOKEN_FILE: '/nonexistent' } });
     const wrong = path.join(dir, 'wrong');
     fs.writeFileSync(wrong, 'x'.repeat(64));
@@ -97,7 +99,7 @@ test('all options of submit reach the API', async () => {
         name: 'all', until: 'preflight', allow_cross_region: true, max_bytes_per_second: 5 * MIB,
         disks: [{ source: { type: 'blob', url: 'http://127.0.0.1:9/v/a.vhd', credential: 'c1' }, format: 'raw', skip_free_space: false },
             { source: { type: 'blank', size: 3 * 1024 * MIB }, format: 'auto', skip_free_space: true }],
-        vm: { generation: 2, memory_mib: 512, cpus: 3, network: 'nat', start: false, dvd: path.join(dir, 'x.iso') },
+        vm: { generation: 2, memory_mib: 512, cpus: 3, network: 'nat', start: false, dvd: native(path.join(dir, 'x.iso')) },
     });
     await ok(['delete', made.id]);
     await ok(['credential', 'delete', 'c1']);
@@ -133,11 +135,14 @@ test('--wait: progress as lines, exit code by the end of the job', async () => {
 
 test('watch on a terminal draws bars; it outlives a death of the daemon', async () => {
     const id = await submitted('--url', server.url, '--until', 'download', '--max-rate', '2M');
-    const child = start('script', ['-qefc', `${program} watch ${id}`, '/dev/null'], { env: { ...process.env, ...env, VMRECOVER_URL: `http://${daemon.address}` } });
+    const columns = wine ? 120 : 90;                 // Wine's console counts control sequences as if they were text: there is room for them
+    const child = start('script', ['-qefc', `stty cols ${columns}; ${commandLine('vmrecover', ['watch', id])}`, '/dev/null'],
+        { env: { ...process.env, ...env, VMRECOVER_TOKEN_FILE: native(daemon.tokenFile), TERM: 'xterm' } });
     let out = '';
     child.stdout.on('data', (d) => { out += d; });
     await waitFor(() => `a bar: ${out}`, () => /\[#+\.+\] +\d+ %/.test(out), { timeout: 20_000 });
     assert.match(out, /\x1b\[\d+A/);
+    for (const line of out.replace(/\x1b\[[\d;?]*[A-Za-z]/g, '').split(/[\r\n]+/)) assert.ok(line.length < columns, `a line that would wrap: ${line}`);
     const port = daemon.address.split(':').pop();
     await daemon.kill9();
     await sleep(700);
@@ -192,7 +197,7 @@ test('host', async () => {
 });
 
 test('events --follow tells what happens', async () => {
-    const child = start(program, ['events', '--follow'], { env: { ...process.env, ...env } });
+    const child = launch('vmrecover', ['events', '--follow'], { env });
     let out = '';
     child.stdout.on('data', (d) => { out += d; });
     await sleep(500);

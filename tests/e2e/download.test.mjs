@@ -1,10 +1,11 @@
 // Downloads from every kind of source: the image equals the source, what is empty is neither transferred nor stored.
-import test, { before, after } from 'node:test';
+import { before, after } from 'node:test';
 import assert from 'node:assert/strict';
 import crypto from 'node:crypto';
 import fs from 'node:fs';
 import path from 'node:path';
 import { Daemon } from './lib/daemon.mjs';
+import { local, native, test } from './lib/platform.mjs';
 import { Azurite } from './lib/azurite.mjs';
 import { BlobServer } from './lib/blobserver.mjs';
 import { makeVhd } from './lib/image.mjs';
@@ -32,7 +33,7 @@ const tasksOf = (job) => job.tasks.filter((t) => t.kind === 'download');
 
 // Size, footer byte for byte, and the judge: the virtual disk is the same.
 async function same(job, index, source, size) {
-    const disk = job.disks[index];
+    const disk = { ...job.disks[index], path: local(job.disks[index].path) };
     assert.equal(disk.virtual_size, size);
     assert.equal(disk.format, 'vhd');
     assert.match(disk.path, /\.vhd$/);
@@ -52,7 +53,7 @@ test('a page blob with 25 % of its pages in use, by SAS', async (t) => {
     const job = await download(blob(azurite.sasUrl('vhds', 'big disk.vhd')));
     const progress = await same(job, 0, big, SIZE);
     const off = (a, b) => Math.abs(a / b - 1);
-    const onDisk = du(job.disks[0].path);
+    const onDisk = du(local(job.disks[0].path));
     t.diagnostic(`pages listed ${bigUpload.pages}, transferred ${progress.transferred_bytes}, on disk ${onDisk}`);
     assert.ok(bigUpload.pages > 0.2 * SIZE && bigUpload.pages < 0.3 * SIZE);
     assert.ok(off(progress.transferred_bytes, bigUpload.pages) < 0.01, `transferred ${progress.transferred_bytes} of ${bigUpload.pages}`);
@@ -100,7 +101,8 @@ test('a block blob: all bytes are read, and zeros are still not stored', async (
     const job = await download(blob(url));
     const progress = await same(job, 0, small, SMALL);
     assert.ok(progress.transferred_bytes >= SMALL);
-    assert.ok(du(job.disks[0].path) < du(small) * 1.02, `${du(job.disks[0].path)} bytes on disk, ${du(small)} at the source`);
+    const onDisk = du(local(job.disks[0].path));
+    assert.ok(onDisk < du(small) * 1.02, `${onDisk} bytes on disk, ${du(small)} at the source`);
     await api.deleteJob(job.id);
 });
 
@@ -150,8 +152,8 @@ test('two disks of one job side by side', async () => {
 test('a file of the host is used where it lies', async () => {
     const hash = () => crypto.createHash('sha256').update(fs.readFileSync(small)).digest('hex');
     const was = hash();
-    const job = await download({ source: { type: 'file', path: small } });
-    assert.equal(job.disks[0].path, small);
+    const job = await download({ source: { type: 'file', path: native(small) } });
+    assert.equal(job.disks[0].path, native(small));
     assert.equal(job.disks[0].virtual_size, SMALL);
     assert.equal(tasksOf(job)[0].state, 'skipped');
     await api.deleteJob(job.id, 'delete');
@@ -161,7 +163,7 @@ test('a file of the host is used where it lies', async () => {
 test('a blank disk', async () => {
     const size = 3 * 1024 * MIB;
     const job = await download({ source: { type: 'blank', size } });
-    const { path: file } = job.disks[0];
+    const file = local(job.disks[0].path);
     assert.equal(job.disks[0].virtual_size, size);
     assert.equal((await imageInfo(file, '-f', 'vpc')).format, 'vpc');
     assert.ok(du(file) < MIB, `${du(file)} bytes on disk`);
@@ -178,7 +180,7 @@ test('a dynamic VHD in a block blob', async () => {
     const job = await download(blob(url));
     assert.equal(job.disks[0].format, 'vhd_dynamic');
     assert.equal(job.disks[0].virtual_size, SMALL);
-    assert.ok(fs.readFileSync(job.disks[0].path).equals(fs.readFileSync(dynamic)));
+    assert.ok(fs.readFileSync(local(job.disks[0].path)).equals(fs.readFileSync(dynamic)));
     await api.deleteJob(job.id);
 });
 

@@ -1,9 +1,10 @@
 // Pause, resume, cancel, retry and delete at every stage of a job; delete leaves nothing: no file, no process, no row.
-import test, { before, after } from 'node:test';
+import { before, after } from 'node:test';
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import path from 'node:path';
 import { Daemon } from './lib/daemon.mjs';
+import { local, test, vms } from './lib/platform.mjs';
 import { BlobServer } from './lib/blobserver.mjs';
 import { makeVhd } from './lib/image.mjs';
 import { identical, must, rawImage, sleep, tempDir, waitFor } from './lib/util.mjs';
@@ -11,6 +12,7 @@ import { identical, must, rawImage, sleep, tempDir, waitFor } from './lib/util.m
 const MIB = 1 << 20;
 const SIZE = 32 * MIB;
 const RATE = 4 * MIB;                                // of which half is in use: some 4 s
+const LAST = vms ? 'create_vm' : 'download', END = vms ? 'start_vm' : LAST;      // the last task of most jobs here, and of some
 let daemon, api, server, source, fixed, others = [];
 
 before(async () => {
@@ -23,11 +25,11 @@ before(async () => {
 after(async () => { await daemon?.stop(); await server?.stop(); });
 
 const submit = async (more = {}) => (await api.submit({ disks: [{ source: { type: 'blob', url: server.url } }], max_bytes_per_second: RATE,
-    vm: { memory_mib: 64, cpus: 1 }, until: 'create_vm', ...more })).id;
+    vm: { memory_mib: 64, cpus: 1 }, until: LAST, ...more })).id;
 const verb = (id, word) => api.post(`/v1/jobs/${id}/${word}`);
 const downloading = (id) => api.waitTask(id, 'download', (t) => t.state === 'running' && t.progress.transferred_bytes > MIB);
 const taskOf = (job, kind) => job.tasks.find((t) => t.kind === kind);
-const good = async (job) => assert.ok(await identical(rawImage(job.disks[0].path, SIZE), rawImage(source, SIZE)));
+const good = async (job) => assert.ok(await identical(rawImage(local(job.disks[0].path), SIZE), rawImage(source, SIZE)));
 
 // Rows of the job and of all that hangs on it; the tables are asked for, so that a new one is looked at too.
 async function rows() {
@@ -39,7 +41,7 @@ async function rows() {
     return Object.fromEntries((await sql(counted.join(' UNION ALL '))).trim().split('\n').map((l) => l.split('|')).map(([t, n]) => [t, Number(n)]));
 }
 async function nothingLeft({ files = [] } = {}) {
-    assert.deepEqual(await api.get('/v1/vms'), { vms: [] });
+    assert.deepEqual(await api.vms(), []);
     assert.deepEqual(daemon.vmProcesses(), []);
     assert.deepEqual(daemon.files('disks').map((f) => path.basename(f)), files);
     assert.deepEqual(daemon.files('vms'), []);
@@ -131,12 +133,12 @@ for (const [stage, reach] of Object.entries(stages)) {
 }
 
 test('delete with disks=keep: the image stays, the rest goes', async () => {
-    const id = await submit({ max_bytes_per_second: 0, until: 'start_vm' });
+    const id = await submit({ max_bytes_per_second: 0, until: END });
     const job = await api.waitJob(id, 'succeeded', { timeout: 120_000 });
     await api.deleteJob(id, 'keep');
     await nothingLeft({ files: ['disk0.vhd'] });
     await good(job);
-    fs.rmSync(path.dirname(job.disks[0].path), { recursive: true });
+    fs.rmSync(path.dirname(local(job.disks[0].path)), { recursive: true });
 });
 test('delete twice: keep may become delete', async () => {
     const id = await stages.download();
@@ -221,7 +223,7 @@ for (const stage of ['preflight', 'download', 'paused', 'backoff'])
             await verb(id, 'cancel');
             const job = await api.waitJob(id, 'cancelled', { timeout: 30_000 });
             assert.ok(job.tasks.every((t) => ['succeeded', 'skipped', 'cancelled'].includes(t.state)), JSON.stringify(job.tasks));
-            assert.equal(taskOf(job, 'create_vm').state, 'cancelled');
+            assert.equal(taskOf(job, LAST).state, 'cancelled');
             const again = await api.request({ method: 'POST', path: `/v1/jobs/${id}/cancel` });
             assert.deepEqual([again.status, again.json.code], [409, 'wrong_state']);
             await server.faults();
@@ -237,7 +239,7 @@ test('retry after a failure goes on from what is there', async () => {
     const id = await stages.download();
     await server.faults('gone,times=0');
     const failed = await api.waitJob(id, 'failed');
-    assert.deepEqual([taskOf(failed, 'download').state, taskOf(failed, 'create_vm').state], ['failed', 'pending']);
+    assert.deepEqual([taskOf(failed, 'download').state, taskOf(failed, 'create_vm').state], ['failed', vms ? 'pending' : 'skipped']);
     await server.faults();
     await verb(id, 'retry');
     const done = await api.waitJob(id);
@@ -276,4 +278,23 @@ test('the limit of transfers at a time holds, and the waiting job is queued', as
         await one.api.waitJob(first);
         await one.api.waitJob(second);
     } finally { await one.stop(); }
+});
+
+test('an image that another job or VM lies over is not deleted', async () => {
+    const id = await submit({ max_bytes_per_second: 0 });
+    const job = await api.waitJob(id);
+    const image = job.disks[0].path;
+    const { id: over } = await api.submit({ disks: [{ source: { type: 'file', path: image } }], vm: { memory_mib: 64, cpus: 1, start: false } });
+    await api.waitJob(over);
+    const refused = await api.request({ method: 'DELETE', path: `/v1/jobs/${id}?disks=delete` });
+    assert.equal(refused.status, 409, refused.text);
+    assert.ok(refused.json.detail.includes(over) && /keep/.test(refused.json.hint), refused.text);
+    await api.deleteJob(over, 'delete');
+    assert.ok(fs.existsSync(image), "another job's file is not the deleted job's");
+    const { id: third } = await api.submit({ disks: [{ source: { type: 'blank', size: MIB } }], vm: { memory_mib: 64, cpus: 1, start: false } });
+    await api.waitJob(third);
+    await api.put(`/v1/vms/${third}/disks/1`, { path: image, format: 'vhd' }, 200);
+    assert.equal((await api.request({ method: 'DELETE', path: `/v1/jobs/${id}?disks=delete` })).status, 409);
+    await api.deleteJob(third, 'delete');
+    await deleted(id);
 });

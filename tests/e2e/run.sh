@@ -1,9 +1,10 @@
 #!/bin/sh
 # Runs the end-to-end tests, one file after the other: run.sh [PATTERN]. From the environment: BUILD (folder of the programs),
-# SOAK=1 (full counts), VALGRIND=1 (the daemon under valgrind), SLOW (waits times this: sanitizers, valgrind), SEED, KEEP=1 (leave temporary folders), TOTAL (seconds for
-# all files), PER_FILE (seconds for one).
+# IN (another folder of tests, from here), PLATFORM=wine (lib/platform.mjs), LEFT_OUT (files that are not run), SOAK=1 (full counts),
+# VALGRIND=1 (the daemon under valgrind), SLOW (waits times this: sanitizers, valgrind), SEED, KEEP=1 (leave temporary folders),
+# TOTAL (seconds for all files), PER_FILE (seconds for one).
 set -u
-cd "$(dirname "$0")"
+cd "$(dirname "$0")/${IN:-.}"
 pattern=${1:-}
 [ -z "${VALGRIND:-}" ] || export SLOW="${SLOW:-10}"
 times=${SLOW:-1}
@@ -16,6 +17,7 @@ log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 for t in *.test.mjs; do
     case $t in *"$pattern"*) ;; *) continue ;; esac
+    case " ${LEFT_OUT:-} " in *" $t "*) continue ;; esac
     ran=$((ran + 1))
     start=$(date +%s)
     left=$((end - start))

@@ -1,14 +1,15 @@
 // Planted secrets (a SAS signature, an account key, a token) are in no log, event, reply, error or database file, and in no argument or
 // environment of a process.
-import test, { before, after } from 'node:test';
+import { before, after } from 'node:test';
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import path from 'node:path';
 import { Daemon } from './lib/daemon.mjs';
+import { exec, test } from './lib/platform.mjs';
 import { Azurite } from './lib/azurite.mjs';
 import { BlobServer } from './lib/blobserver.mjs';
 import { makeVhd } from './lib/image.mjs';
-import { buildDir, run, sleep, tempDir } from './lib/util.mjs';
+import { sleep, tempDir } from './lib/util.mjs';
 
 const MIB = 1 << 20;
 const SIG = 'cGxhbnRlZHNpZ25hdHVyZXBsYW50ZWQ', QUERY = `sv=2024-08-04&sp=r&sig=${SIG}%3D`;
@@ -82,6 +83,10 @@ test('files with secrets are for their owner alone', () => {
     const mode = (f) => (fs.statSync(path.join(daemon.dir, f)).mode & 0o777).toString(8);
     assert.deepEqual([mode('token'), mode('secret.key')], ['600', '600']);
     for (const f of daemon.files().filter((x) => /\.db/.test(x))) assert.match(mode(f), /^6[04]0$/, `${f} is ${mode(f)}`);
+    // a downloaded disk is a whole server with its secrets: nothing that the daemon made is for the others of the host
+    const images = daemon.files().filter((x) => x.startsWith('disks/'));
+    assert.ok(images.length, 'there is an image to look at');
+    for (const f of [...daemon.files(), 'disks', 'vms']) assert.equal(parseInt(mode(f), 8) & 0o007, 0, `${f} is ${mode(f)}`);
 });
 
 test('another key file: stored secrets are said to be unreadable, not used and not shown', async () => {
@@ -97,11 +102,11 @@ test('another key file: stored secrets are said to be unreadable, not used and n
 
 test('the client: a SAS in argv is warned of and wiped from the process list', async () => {
     const env = { VMRECOVER_URL: daemon.url, VMRECOVER_TOKEN_FILE: daemon.tokenFile };
-    const r = await run(path.join(buildDir, 'vmrecover'), ['submit', '--url', `http://127.0.0.1:9/x.vhd?${QUERY}`, '--until', 'preflight'], { env });
+    const r = await exec('vmrecover', ['submit', '--url', `http://127.0.0.1:9/x.vhd?${QUERY}`, '--until', 'preflight'], { env });
     assert.equal(r.code, 0, r.stderr);
     assert.match(r.stderr, /warning: a SAS/);
     assert.ok(!`${r.stdout}${r.stderr}`.includes(SIG));
-    const quiet = await run(path.join(buildDir, 'vmrecover'), ['submit', '--url-file', '-', '--until', 'preflight'], { env, input: `http://127.0.0.1:9/x.vhd?${QUERY}\n` });
+    const quiet = await exec('vmrecover', ['submit', '--url-file', '-', '--until', 'preflight'], { env, input: `http://127.0.0.1:9/x.vhd?${QUERY}\n` });
     assert.deepEqual([quiet.code, quiet.stderr], [0, '']);
     await sleep(100);
 });

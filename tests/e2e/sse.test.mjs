@@ -1,8 +1,9 @@
 // Event streams: they begin where asked, resume by Last-Event-ID without a gap or a repetition, and are limited.
-import test, { before, after } from 'node:test';
+import { before, after } from 'node:test';
 import assert from 'node:assert/strict';
 import http from 'node:http';
 import { Daemon } from './lib/daemon.mjs';
+import { test } from './lib/platform.mjs';
 import { BlobServer } from './lib/blobserver.mjs';
 import { sleep, waitFor } from './lib/util.mjs';
 

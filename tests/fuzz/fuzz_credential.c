@@ -19,7 +19,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     must_be_result(r, &e);
     if (r == 0) {
         MUST(c->name && !strcmp(c->name, name) && credential_name_ok(name));
-        MUST(c->secret && *c->secret && credential_type_name(c->type));
+        bool by_secret = c->type == CREDENTIAL_ACCOUNT_KEY || c->type == CREDENTIAL_SAS || c->proof == PROOF_CLIENT_SECRET || c->proof == PROOF_CERTIFICATE;
+        MUST(by_secret == (c->secret && *c->secret) && credential_type_name(c->type));
+        MUST(credential_signs_in(c->type) == !(c->type == CREDENTIAL_ACCOUNT_KEY || c->type == CREDENTIAL_SAS));
+        MUST((c->proof != PROOF_NONE) == (c->type == CREDENTIAL_SERVICE_PRINCIPAL) && (!c->password || c->proof == PROOF_CERTIFICATE));
     }
     json_decref(body);
     return 0;

@@ -48,9 +48,9 @@ static CURLcode answer_from_input(struct answer *a)
     return CURLE_OK;
 }
 
-static void quiet(enum log_level level, const char *line, size_t len)
+static void quiet(const struct log_entry *entry)
 {
-    (void)level, (void)line, (void)len;
+    (void)entry;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)

@@ -1,13 +1,8 @@
 #include "tests/unit/api_fixture.h"
 
-#include <arpa/inet.h>
 #include <curl/curl.h>
-#include <netinet/in.h>
-#include <poll.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #include "common/clock.h"
 #include "common/log.h"
@@ -113,7 +108,7 @@ struct reply call(struct fixture *f, const char *method, const char *path, const
     struct curl_slist *list = NULL;
     AUTO_FREE char *auth = str_printf("Authorization: Bearer %s", f->token), *copy = str_dup(headers ? headers : "");
     char *rest = copy;
-    for (char *line; (line = strsep(&rest, "\n"));)
+    for (char *line; (line = str_sep(&rest, "\n"));)
         if (*line)
             list = curl_slist_append(list, line);
     if (!strstr(copy ? copy : "", "Authorization") && !(headers && strstr(headers, "Authorization")))
@@ -167,30 +162,28 @@ const char *reply_header_of(struct reply *r, const char *name, char *buf, size_t
     return NULL;
 }
 
+char *body_of(const char *format, ...)
+{
+    va_list ap;
+    va_start(ap, format);
+    json_t *j = json_vpack_ex(NULL, 0, format, ap);
+    va_end(ap);
+    char *text = j ? json_dumps(j, JSON_COMPACT) : NULL;
+    json_decref(j);
+    if (!text)
+        abort();
+    return text;
+}
+
 const char *text_at(const struct reply *r, const char *key)
 {
     const char *s = json_string_value(json_object_get(r->json, key));
     return s ? s : "";
 }
 
-/* ---- raw sockets ---- */
+/* ---- raw connections ---- */
 
-int raw_open(struct fixture *f, const char *bytes)
-{
-    struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons((uint16_t)fixture_port(f)), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    int s = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (s < 0 || connect(s, (struct sockaddr *)&a, sizeof a) < 0)
-        abort();
-    for (size_t n = strlen(bytes), at = 0; at < n;) {
-        ssize_t w = send(s, bytes + at, n - at, MSG_NOSIGNAL);
-        if (w <= 0)
-            break;
-        at += (size_t)w;
-    }
-    return s;
-}
-
-char *raw_read(int s, const char *until, unsigned ms)
+char *raw_read(raw_socket s, const char *until, unsigned ms)
 {
     struct strbuf b = {0};
     int64_t end = clock_mono_ms() + ms;
@@ -198,11 +191,8 @@ char *raw_read(int s, const char *until, unsigned ms)
     size_t looked = 0;                               /* bytes in which `until` does not begin */
     while (clock_mono_ms() < end && !(until && b.data && strstr(b.data + looked, until))) {
         looked = until && b.len > strlen(until) ? b.len - strlen(until) : 0;
-        struct pollfd p = {.fd = s, .events = POLLIN};
-        if (poll(&p, 1, 100) <= 0)
-            continue;
-        ssize_t n = recv(s, buf, sizeof buf, 0);
-        if (n <= 0)
+        int n = raw_receive(s, buf, sizeof buf, 100);
+        if (n < 0)
             break;
         strbuf_add(&b, buf, (size_t)n);
     }
@@ -211,8 +201,8 @@ char *raw_read(int s, const char *until, unsigned ms)
 
 char *raw(struct fixture *f, const char *bytes, const char *until)
 {
-    int s = raw_open(f, bytes);
+    raw_socket s = raw_open(f, bytes);
     char *text = raw_read(s, until, 10000);
-    close(s);
+    raw_close(s);
     return text;
 }

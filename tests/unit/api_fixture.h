@@ -4,6 +4,7 @@
 
 #include <jansson.h>
 #include <stdatomic.h>
+#include <stdint.h>
 
 #include "api/api.h"
 #include "db/job.h"
@@ -42,10 +43,14 @@ void reply_clear(struct reply *r);
 struct reply call(struct fixture *f, const char *method, const char *path, const char *body, const char *headers);
 const char *reply_header_of(struct reply *r, const char *name, char *buf, size_t size);
 const char *text_at(const struct reply *r, const char *key);             /* of the JSON; "" when there is none */
+char *body_of(const char *format, ...);              /* a body by json_pack's format; caller frees */
 /* Sends bytes as they are and returns what comes until the other side closes or `until` is seen. Caller frees. */
 char *raw(struct fixture *f, const char *bytes, const char *until);
-int raw_open(struct fixture *f, const char *bytes);  /* a socket, for the test to close */
-char *raw_read(int s, const char *until, unsigned ms);                   /* what came until `until` or the end */
+typedef intptr_t raw_socket;                         /* api_fixture_posix.c, api_fixture_win32.c */
+raw_socket raw_open(struct fixture *f, const char *bytes);
+void raw_close(raw_socket s);
+int raw_receive(raw_socket s, void *buf, size_t n, unsigned wait_ms);    /* bytes, 0: none came in time; -1: the end */
+char *raw_read(raw_socket s, const char *until, unsigned ms);            /* what came until `until` or the end */
 unsigned fixture_port(struct fixture *f);
 
 #endif

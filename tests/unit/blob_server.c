@@ -4,49 +4,10 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <cmocka.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/prctl.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include "common/os.h"
-
-void server_start(struct blob_server *s, const char *const *args)
-{
-    const char *argv[40] = {"node", "tests/doubles/blob_server.mjs"};
-    int n = 2, out[2];
-    while (*args && n < 39)
-        argv[n++] = *args++;
-    assert_int_equal(pipe(out), 0);
-    s->pid = fork();
-    assert_true(s->pid >= 0);
-    if (s->pid == 0) {
-        prctl(PR_SET_PDEATHSIG, SIGTERM);
-        dup2(out[1], 1);
-        close(out[0]);
-        close(out[1]);
-        execvp(argv[0], (char *const *)(uintptr_t)argv);
-        _exit(127);
-    }
-    close(out[1]);
-    FILE *f = fdopen(out[0], "r");
-    assert_non_null(f);
-    if (fscanf(f, "%u", &s->port) != 1)
-        fail_msg("the blob server did not start");
-    fclose(f);
-    snprintf(s->url, sizeof s->url, "http://127.0.0.1:%u/vhds/disk.vhd", s->port);
-}
-
-void server_stop(struct blob_server *s)
-{
-    if (s->pid > 0) {
-        kill(s->pid, SIGTERM);
-        waitpid(s->pid, NULL, 0);
-    }
-    s->pid = 0;
-}
 
 static size_t to_strbuf(char *p, size_t size, size_t n, void *arg)
 {
@@ -94,25 +55,29 @@ unsigned long long server_stat(const struct blob_server *s, const char *name)
 void server_fetch(const struct blob_server *s, const char *path)
 {
     CURL *h = http_handle(&(struct http_config){0}, s->url);
-    FILE *f = fopen(path, "wb");
+    AUTO_STRBUF struct strbuf b = {.max = (size_t)1 << 30};
+    struct err e;
     assert_non_null(h);
-    assert_non_null(f);
-    curl_easy_setopt(h, CURLOPT_WRITEDATA, f);
+    curl_easy_setopt(h, CURLOPT_WRITEFUNCTION, to_strbuf);
+    curl_easy_setopt(h, CURLOPT_WRITEDATA, &b);
     assert_int_equal(curl_easy_perform(h), CURLE_OK);
     curl_easy_cleanup(h);
-    assert_int_equal(fclose(f), 0);
+    assert_false(b.failed);
+    if (os_write_file(path, b.data, b.len, 0, &e) < 0)
+        fail_msg("%s", e.msg);
 }
 
 void assert_same_file(const char *a, const char *b)
 {
-    FILE *x = fopen(a, "rb"), *y = fopen(b, "rb");
-    if (!x || !y)
-        fail_msg("cannot open %s", x ? b : a);
+    struct os_file *x, *y;
+    struct err e;
+    if (os_file_open(a, OS_READ, &x, &e) < 0 || os_file_open(b, OS_READ, &y, &e) < 0)
+        fail_msg("%s", e.msg);
     static char p[1 << 20], q[1 << 20];
-    size_t n, at = 0;
+    size_t n, m, at = 0;
     do {
-        n = fread(p, 1, sizeof p, x);
-        size_t m = fread(q, 1, sizeof q, y);
+        if (os_file_read_some(x, p, sizeof p, at, &n, &e) < 0 || os_file_read_some(y, q, sizeof q, at, &m, &e) < 0)
+            fail_msg("%s", e.msg);
         if (n != m)
             fail_msg("%s and %s have different sizes", a, b);
         for (size_t i = 0; n && memcmp(p, q, n) && i < n; i++)
@@ -120,8 +85,8 @@ void assert_same_file(const char *a, const char *b)
                 fail_msg("%s and %s differ at byte %zu", a, b, at + i);
         at += n;
     } while (n);
-    fclose(x);
-    fclose(y);
+    os_file_close(x);
+    os_file_close(y);
 }
 
 void source_open(struct source *src, const char *url)

@@ -51,15 +51,26 @@ void fails_at(int r, int code, const struct err *e, const char *what, const char
     }
 }
 
+char *json_text_of(const char *text)
+{
+    struct strbuf b = {0};
+    for (; *text; text++) {
+        if (text[0] == '@' && text[1] == '/')
+            strbuf_adds(&b, tmp_root);
+        else
+            strbuf_add(&b, *text == '\'' ? "\"" : text, 1);
+    }
+    char *s = strbuf_steal(&b);
+    assert_non_null(s);
+    return s;
+}
+
 struct spec *spec_of(const char *json)
 {
-    AUTO_FREE char *text = str_dup(json);
+    AUTO_FREE char *text = json_text_of(json);
     struct err err;
     struct spec *s;
     json_t *body;
-    for (char *p = text; *p; p++)
-        if (*p == '\'')
-            *p = '"';
     ok(json_parse(text, strlen(text), &body, &err));
     int r = spec_parse(body, &s, &err);
     json_decref(body);
@@ -182,17 +193,18 @@ char *ask(const char *path, const char *sql)
 /* Each gives the rows that are wrong. `derived` is the header's description of a job's state, put down a second time. */
 static const char *const rules[] = {
     "PRAGMA foreign_key_check",
-    "WITH c AS (SELECT job, count(*) FILTER (WHERE state = 'running') run, count(*) FILTER (WHERE state IN ('succeeded', 'skipped')) good,"
-    " count(*) FILTER (WHERE state = 'failed') bad, count(*) FILTER (WHERE state = 'failed' AND kind <> 'export_vm') graph_bad,"
-    " count(*) FILTER (WHERE state = 'pending' AND kind <> 'export_vm') graph_left, max(started_at_ms) started, count(*) n FROM task GROUP BY job),"
-    " derived AS (SELECT seq, state, CASE WHEN good = n THEN 'succeeded' WHEN run = 0 AND cancel_requested THEN 'cancelled'"
-    " WHEN run = 0 AND (graph_bad OR (bad AND NOT graph_left)) THEN 'failed' WHEN paused THEN 'paused' WHEN started THEN 'running'"
+    "WITH c AS (SELECT job, count(*) FILTER (WHERE state = 'running') run, count(*) FILTER (WHERE state IN ('running', 'pending')) undone,"
+    " count(*) FILTER (WHERE state NOT IN ('succeeded', 'skipped') AND kind <> 'export_vm') graph_not_good,"
+    " count(*) FILTER (WHERE state = 'failed' AND kind <> 'export_vm') graph_bad, max(started_at_ms) started FROM task GROUP BY job),"
+    " derived AS (SELECT seq, state, CASE WHEN undone = 0 AND graph_not_good = 0 THEN 'succeeded' WHEN run = 0 AND cancel_requested THEN 'cancelled'"
+    " WHEN run = 0 AND graph_bad THEN 'failed' WHEN paused THEN 'paused' WHEN started THEN 'running'"
     " ELSE 'queued' END AS must FROM job JOIN c ON c.job = job.seq)"
     " SELECT 'job state', * FROM derived WHERE state <> must",
     "SELECT 'flags of a finished job', seq, state FROM job WHERE (state IN ('succeeded', 'failed', 'cancelled') AND paused)"
     " OR (state = 'succeeded' AND cancel_requested AND NOT delete_requested)",
     "SELECT 'pending in a cancelled job', task.id FROM task JOIN job ON job.seq = task.job WHERE cancel_requested AND task.state = 'pending'",
-    "SELECT 'cancelled in a job that is not', task.id FROM task JOIN job ON job.seq = task.job WHERE NOT cancel_requested AND task.state = 'cancelled'",
+    "SELECT 'cancelled in a job that is not', task.id FROM task JOIN job ON job.seq = task.job WHERE NOT cancel_requested AND task.state = 'cancelled'"
+    " AND task.kind <> 'export_vm'",
     "SELECT 'unmet', t.id, t.unmet FROM task t WHERE t.state <> 'skipped' AND t.unmet <>"
     " (SELECT count(*) FROM task_need n JOIN task p ON p.id = n.needs WHERE n.task = t.id AND p.state <> 'succeeded')",
     "SELECT 'held', t.id, t.held FROM task t JOIN job j ON j.seq = t.job WHERE t.held <> j.paused + 2 * j.cancel_requested"
@@ -248,7 +260,7 @@ static int look_into(void *arg, const char *name)
     size_t len;
     struct err err;
     ok(os_read_file(path, 64u << 20, &data, &len, &err));
-    if (memmem(data, len, n->secret, strlen(n->secret)))
+    if (tmp_contains(data, len, n->secret))
         fail_msg("a secret lies in %s", name);
     return 0;
 }

@@ -21,6 +21,8 @@ int fixture_teardown(void **state);
 void ok_at(int r, const struct err *e, const char *what, const char *file, int line);
 void fails_at(int r, int code, const struct err *e, const char *what, const char *file, int line);
 
+/* JSON with ' for ", and "@/" for the root of an absolute path; heap. */
+char *json_text_of(const char *text);
 struct spec *spec_of(const char *json);              /* single quotes stand for double ones */
 /* One blob disk (no SAS) unless `json` says otherwise (NULL: so). The id is written to ret. */
 void make_job(struct db *db, const char *json, char ret[UUID_LEN]);

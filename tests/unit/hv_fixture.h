@@ -15,7 +15,7 @@ struct hvt {
 int hvt_setup(void **state);                       /* cmocka group setup and teardown */
 int hvt_teardown(void **state);
 void hvt_reopen(struct hvt *f);                /* hv_close, hv_open: what a new daemon does */
-char *hvt_path(struct hvt *f, const char *fmt, ...) __attribute__((format(printf, 2, 3)));      /* inside dir; heap */
+char *hvt_path(struct hvt *f, const char *fmt, ...) PRINTF_LIKE(2, 3);      /* inside dir; heap */
 /* A specification with these disks (paths in raw format, overlays), everything else small. hv_vm_spec_clear after use. */
 struct hv_vm_spec hvt_spec(struct hvt *f, const char *const *disks);
 /* Creates and starts a VM of the guest that prints `text`; *ret_id is heap. */

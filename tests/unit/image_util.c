@@ -2,26 +2,28 @@
 
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "common/os.h"
+#include "tests/unit/tmp.h"
 
-static char scratch[256], before[512];
+static char *scratch, *before;
 
 int scratch_enter(void **state)
 {
     (void)state;
-    const char *tmp = getenv("TMPDIR");
-    snprintf(scratch, sizeof scratch, "%s/vmr-image-XXXXXX", tmp && *tmp ? tmp : "/tmp");
-    return !getcwd(before, sizeof before) || !mkdtemp(scratch) || chdir(scratch) ? -1 : 0;
+    scratch = tmp_make();
+    before = tmp_cwd();
+    tmp_chdir(scratch);
+    return 0;
 }
 
 int scratch_leave(void **state)
 {
     (void)state;
-    struct err e;
-    return chdir(before) || os_remove_tree(scratch, &e) ? -1 : 0;
+    tmp_chdir(before);
+    tmp_remove(scratch);
+    free(before);
+    return 0;
 }
 
 void sh(const char *fmt, ...)
@@ -33,7 +35,7 @@ void sh(const char *fmt, ...)
     assert_non_null(line);
     AUTO_FREE char *quiet = str_printf("PATH=$PATH:/usr/sbin:/sbin; { %s; } >sh.log 2>&1", line);
     assert_non_null(quiet);
-    if (system(quiet))
+    if (tmp_shell(scratch, quiet))
         fail_msg("failed: %s (output in %s/sh.log)", line, scratch);
 }
 
@@ -46,14 +48,12 @@ struct mem_image mem_zeros(size_t size)
 
 struct mem_image mem_load(const char *path)
 {
-    FILE *f = fopen(path, "rb");
-    assert_non_null(f);
-    struct stat st;
-    assert_int_equal(fstat(fileno(f), &st), 0);
-    struct mem_image m = mem_zeros((size_t)st.st_size);
-    assert_int_equal(fread(m.data, 1, m.size, f), m.size);
-    fclose(f);
-    return m;
+    struct err e;
+    char *data;
+    size_t n;
+    if (os_read_file(path, (size_t)1 << 30, &data, &n, &e) < 0)
+        fail_msg("%s", e.msg);
+    return (struct mem_image){.data = (uint8_t *)data, .size = n};
 }
 
 struct mem_image mem_copy(const struct mem_image *m, size_t size)

@@ -15,7 +15,7 @@
 int scratch_enter(void **state);
 int scratch_leave(void **state);
 /* Runs a command line in the scratch folder; fails the test if it fails. */
-void sh(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+void sh(const char *fmt, ...) PRINTF_LIKE(1, 2);
 
 /* A file's bytes in memory as an image_source that fails the test when it is asked for more than the contract allows. */
 struct mem_image {

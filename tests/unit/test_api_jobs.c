@@ -7,8 +7,6 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #include "common/clock.h"
 #include "db/event.h"
@@ -195,7 +193,7 @@ static void test_event_pages(void **state)
     assert_string_equal(json_string_value(json_object_get(first, "job_id")), id);
     json_int_t last = json_integer_value(json_object_get(first, "id"));
     assert_int_equal(json_integer_value(json_object_get(r.json, "next_after")), last);
-    AUTO_FREE char *before = str_printf("/v1/events?limit=1&after=%" JSON_INTEGER_FORMAT, last - 1), *after = str_printf("%s?after=%" JSON_INTEGER_FORMAT, path, last);
+    AUTO_FREE char *before = str_printf("/v1/events?limit=1&after=%lld", (long long)last - 1), *after = str_printf("%s?after=%lld", path, (long long)last);
     AUTO_REPLY struct reply one = call(f, "GET", before, NULL, NULL);
     assert_int_equal(json_integer_value(json_object_get(one.json, "next_after")), last);
     AUTO_REPLY struct reply none = call(f, "GET", after, NULL, NULL);
@@ -209,7 +207,7 @@ static void test_event_pages(void **state)
 
 /* ---- streams ---- */
 
-static int stream_open(const char *path, const char *headers)
+static raw_socket stream_open(const char *path, const char *headers)
 {
     AUTO_FREE char *request = str_printf("GET %s HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer %s\r\nAccept: text/event-stream\r\n%s\r\n",
                                          path, f->token, headers ? headers : "");
@@ -221,7 +219,7 @@ static void test_stream(void **state)
     (void)state;
     AUTO_FREE char *id = fixture_job(f, "stream"), *path = str_printf("/v1/jobs/%s/events", id), *pause = str_printf("/v1/jobs/%s/pause", id),
                    *delete = str_printf("/v1/jobs/%s", id);
-    int s = stream_open(path, NULL);
+    raw_socket s = stream_open(path, NULL);
     AUTO_FREE char *first = raw_read(s, "job_created\"", 10000);
     assert_non_null(strstr(first, "HTTP/1.1 200"));
     assert_non_null(strstr(first, "text/event-stream"));
@@ -234,8 +232,7 @@ static void test_stream(void **state)
     assert_non_null(strstr(second, "event: job_paused"));
     assert_true(clock_mono_ms() - start < 10000);
     assert_null(strstr(second, "job_created"));
-    shutdown(s, SHUT_RDWR);
-    close(s);
+    raw_close(s);
 
     /* A client that comes back goes on behind what it has seen. */
     AUTO_FREE char *header = str_printf("Last-Event-ID: %" PRId64 "\r\n", seen);
@@ -253,7 +250,7 @@ static void test_stream(void **state)
     end = raw_read(s, "\r\n0\r\n\r\n", 20000);
     assert_non_null(strstr(end, "event: job_deleted"));
     assert_non_null(strstr(end, "\r\n0\r\n\r\n"));
-    close(s);
+    raw_close(s);
 }
 
 static void test_progress(void **state)
@@ -270,7 +267,7 @@ static void test_progress(void **state)
         task_clear(&t);
     }
     assert_string_equal(t.job_id, id);
-    int s = stream_open(path, NULL), all = stream_open("/v1/events?after=latest", NULL);
+    raw_socket s = stream_open(path, NULL), all = stream_open("/v1/events?after=latest", NULL);
     struct task_progress p = {.total = 1000, .done = 123, .transferred = 123, .eta_seconds = 9};
     assert_int_equal(task_heartbeat(f->db, t.id, &p, &flags, &e), 0);
     AUTO_FREE char *one = raw_read(s, "\"done_bytes\":123", 10000), *other = raw_read(all, "\"done_bytes\":123", 10000);
@@ -278,8 +275,8 @@ static void test_progress(void **state)
     assert_non_null(strstr(one, "\"done_bytes\":123"));
     assert_non_null(strstr(other, "\"done_bytes\":123"));
     assert_null(strstr(other, "job_created"));
-    close(s);
-    close(all);
+    raw_close(s);
+    raw_close(all);
     assert_int_equal(task_finish(f->db, t.id, OUTCOME_SUCCEEDED, NULL, 0, NULL, &e), 0);
     task_clear(&t);
 }
@@ -303,10 +300,10 @@ static void test_backlog(void **state)
     AUTO_FREE char *path = str_printf("/v1/events?after=%" PRId64, from), *mark = str_printf("\"n\":%d,", N - 1);
     /* HTTP/1.0 has no chunks, whose frames would fall into the text. */
     AUTO_FREE char *request = str_printf("GET %s HTTP/1.0\r\nHost: localhost\r\nAuthorization: Bearer %s\r\nAccept: text/event-stream\r\n\r\n", path, f->token);
-    int s = raw_open(f, request);
+    raw_socket s = raw_open(f, request);
     clock_sleep_ms(300);                             /* a reader that is slow at first */
     AUTO_FREE char *text = raw_read(s, mark, 60000);
-    close(s);
+    raw_close(s);
     const char *p = text;
     for (int i = 0; i < N; i++) {
         AUTO_FREE char *want = str_printf("\"n\":%d,", i);
@@ -332,7 +329,7 @@ static void test_stream_limit(void **state)
 {
     (void)state;
     wait_for_no_streams();                           /* those of the tests before */
-    int s[3];
+    raw_socket s[3];
     for (int i = 0; i < 3; i++) {
         s[i] = stream_open("/v1/events?after=latest", NULL);
         AUTO_FREE char *head = raw_read(s[i], "retry:", 10000);
@@ -344,7 +341,7 @@ static void test_stream_limit(void **state)
     for (int i = 0; i < 20; i++)
         assert_int_equal(status_of("GET", "/v1/jobs?limit=1", NULL, NULL), 200);
     for (int i = 0; i < 3; i++)
-        close(s[i]);
+        raw_close(s[i]);
     wait_for_no_streams();                           /* a client that is gone frees its place */
 }
 
@@ -354,14 +351,14 @@ static void test_stop(void **state)
     (void)state;
     struct fixture *own = fixture_new(true), *kept = f;
     f = own;
-    int s = stream_open("/v1/events", NULL);
+    raw_socket s = stream_open("/v1/events", NULL);
     AUTO_FREE char *head = raw_read(s, "retry:", 10000);
     assert_non_null(strstr(head, "200"));
     f = kept;
     fixture_free(own);
     AUTO_FREE char *end = raw_read(s, NULL, 5000);
     assert_true(str_ends(end, "0\r\n\r\n"));
-    close(s);
+    raw_close(s);
 }
 
 static int setup(void **state)

@@ -363,7 +363,8 @@ static void test_conditions(void **state)
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         assert_int_equal(blob_open(&(struct blob_access){.url = cases[i].url}, &b, &e), 0);
         CURL *h = curl_easy_init();
-        struct curl_slist *l = blob_prepare_get(b, cases[i].weak ? &weak : &strong, h, 0, 512);
+        struct curl_slist *l = NULL;
+        assert_int_equal(blob_prepare_get(b, cases[i].weak ? &weak : &strong, h, 0, 512, &l, &e), 0);
         bool there = false, range = false;
         for (struct curl_slist *x = l; x; x = x->next) {
             there |= str_istarts(x->data, "If-");
@@ -371,7 +372,7 @@ static void test_conditions(void **state)
         }
         assert_true(range);
         assert_int_equal(there, cases[i].expected);
-        curl_slist_free_all(l);
+        blob_headers_free(l);
         curl_easy_cleanup(h);
         blob_close(b);
     }
@@ -395,45 +396,69 @@ static void test_long_name(void **state)
 
 /* ---- TLS and proxies ---- */
 
-static void openssl(const char *const *args)
-{
-    const char *argv[24] = {"openssl"};
-    for (int i = 1; *args; i++)
-        argv[i] = *args++;
-    struct err e;
-    AUTO_FREE char *out = NULL;
-    int status = -1;
-    if (os_run(&(struct os_exec){.argv = argv}, 60000, 65536, NULL, NULL, &out, &status, &e) < 0 || status)
-        fail_msg("openssl: %s", status == -1 ? e.msg : out);
-}
+/* Certificates of every kind that must not be taken, beside the good ones. NAME.pem is what a server shows, NAME.key its key. */
+static const char make_certificates[] =
+    "set -e; exec >log 2>&1\n"
+    "key='-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes'\n"
+    "root() { openssl req -x509 $key -keyout $1.key -out $1.pem -days 2 -subj /CN=$1; }\n"
+    "issue() {\n"                                   /* NAME CA DAYS EXTENSIONS */
+    "  openssl req $key -keyout $1.key -out $1.csr -subj /CN=$1\n"
+    "  printf \"$4\" >$1.ext\n"
+    "  openssl x509 -req -in $1.csr -CA $2.pem -CAkey $2.key -days $3 -extfile $1.ext -out $1.pem\n"
+    "}\n"
+    "root ca; root other_ca; root between_ca\n"
+    "issue good ca 2 'subjectAltName=DNS:localhost'\n"
+    "issue expired ca -1 'subjectAltName=DNS:localhost'\n"
+    "issue elsewhere ca 2 'subjectAltName=DNS:example.org'\n"
+    "issue client ca 2 'subjectAltName=DNS:localhost\\nextendedKeyUsage=clientAuth'\n"
+    "issue foreign other_ca 2 'subjectAltName=DNS:localhost'\n"
+    "issue middle ca 2 'basicConstraints=critical,CA:TRUE'\n"
+    "issue below middle 2 'subjectAltName=DNS:localhost'\n"
+    "cat middle.pem >>below.pem\n"                  /* the server shows the one in between, as it should */
+    "openssl req -x509 $key -keyout alone.key -out alone.pem -days 2 -subj /CN=alone -addext subjectAltName=DNS:localhost\n"
+    "cat other_ca.pem ca.pem >both.pem; echo none >empty.pem\n";
 
 static void test_tls(void **state)
 {
     (void)state;
-    AUTO_FREE char *key = tmp_path(dir, "key.pem");
-    AUTO_FREE char *cert = tmp_path(dir, "cert.pem");
-    openssl((const char *const[]){"req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout",
-                                  key, "-out", cert, "-days", "2", "-subj", "/CN=localhost", "-addext",
-                                  "subjectAltName=DNS:localhost", NULL});
-    struct blob_server s;
-    server_start(&s, (const char *const[]){"--size", "1M", "--cert", cert, "--key", key, NULL});
-    char good[128], wrong_name[128];
-    snprintf(good, sizeof good, "https://localhost:%u/vhds/disk.vhd", s.port);
-    snprintf(wrong_name, sizeof wrong_name, "https://127.0.0.1:%u/vhds/disk.vhd", s.port);
-    const struct {
-        const char *url, *ca;
+    assert_int_equal(tmp_shell(dir, make_certificates), 0);
+    static const struct {
+        const char *shows, *host, *ca;                /* the server's certificate, the name that it is asked by, the file that is trusted */
         int result;
-    } cases[] = {{good, cert, 0}, {good, NULL, -ERR_TLS}, {wrong_name, cert, -ERR_TLS}, {good, "/nonexistent.pem", -ERR_TLS}};
+    } cases[] = {
+        {"good", "localhost", "ca.pem", 0},
+        {"good", "localhost", "both.pem", 0},
+        {"below", "localhost", "ca.pem", 0},
+        {"alone", "localhost", "alone.pem", 0},
+        {"good", "localhost", NULL, -ERR_TLS},
+        {"good", "127.0.0.1", "ca.pem", -ERR_TLS},
+        {"good", "localhost", "other_ca.pem", -ERR_TLS},
+        {"good", "localhost", "missing.pem", -ERR_TLS},
+        {"good", "localhost", "empty.pem", -ERR_TLS},
+        {"expired", "localhost", "ca.pem", -ERR_TLS},
+        {"elsewhere", "localhost", "ca.pem", -ERR_TLS},
+        {"client", "localhost", "ca.pem", -ERR_TLS},
+        {"foreign", "localhost", "ca.pem", -ERR_TLS},
+        {"foreign", "localhost", "both.pem", 0},
+        {"alone", "localhost", "ca.pem", -ERR_TLS},
+    };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        if (!cases[i].ca && tmp_wine_lacks("a judgement of certificates by the system's store alone"))
+            continue;                                /* Wine's Schannel takes any certificate when no CA is given */
+        AUTO_FREE char *cert_name = str_printf("%s.pem", cases[i].shows), *key_name = str_printf("%s.key", cases[i].shows);
+        AUTO_FREE char *cert = tmp_path(dir, cert_name), *key = tmp_path(dir, key_name), *ca = cases[i].ca ? tmp_path(dir, cases[i].ca) : NULL;
+        struct blob_server s;
+        server_start(&s, (const char *const[]){"--size", "1M", "--cert", cert, "--key", key, "--sas", "sig=x", NULL});
         struct err e = {0};
         struct blob *b;
         struct blob_info info;
-        assert_int_equal(blob_open(&(struct blob_access){.url = cases[i].url, .http = {.ca_file = cases[i].ca}}, &b, &e), 0);
+        AUTO_FREE char *url = str_printf("https://%s:%u/vhds/disk.vhd?sig=x", cases[i].host, s.port);
+        assert_int_equal(blob_open(&(struct blob_access){.url = url, .http = {.ca_file = ca}}, &b, &e), 0);
         if (blob_head(b, &info, &e) != cases[i].result)
-            fail_msg("case %zu: %s", i, e.msg);
+            fail_msg("%s from %s, trusting %s: %s", cases[i].shows, cases[i].host, cases[i].ca ? cases[i].ca : "no file", e.msg);
         blob_close(b);
+        server_stop(&s);
     }
-    server_stop(&s);
 }
 
 static void test_proxy(void **state)
@@ -441,11 +466,46 @@ static void test_proxy(void **state)
     (void)state;
     struct err e;
     struct blob_info info;
-    setenv("http_proxy", "http://127.0.0.1:1", 1);
-    assert_int_equal(head_of(server.url, &info, &e), 0); /* loopback: never through the proxy */
-    assert_int_equal(head_of("http://198.51.100.1/x", &info, &e), -ERR_UNREACHABLE);
-    assert_int_equal(e.os_code, CURLE_COULDNT_CONNECT);
-    unsetenv("http_proxy");
+    char url[128];
+    /* 0.0.0.0 is this machine too, but nothing that we leave proxies out for */
+    snprintf(url, sizeof url, "http://0.0.0.0:%u/vhds/disk.vhd", server.port);
+    static const struct { const char *proxy, *no_proxy, *http_proxy_env, *no_proxy_env; int result; } rows[] = {
+        {"", "", NULL, NULL, 0},
+        {"", "", "http://127.0.0.1:1", NULL, -ERR_UNREACHABLE},
+        {"", "", "http://127.0.0.1:1", "0.0.0.0", 0},
+        {"", "0.0.*", "http://127.0.0.1:1", NULL, 0},
+        {"none", "", "http://127.0.0.1:1", NULL, 0},
+        {"127.0.0.1:1", "", NULL, NULL, -ERR_UNREACHABLE},
+        {"127.0.0.1:1", "0.0.*", NULL, NULL, 0},
+        {"127.0.0.1:1", "", NULL, "0.0.0.0", -ERR_UNREACHABLE},      /* a proxy of ours has exceptions of ours */
+        {"https=127.0.0.1:1", "", "http://127.0.0.1:1", NULL, 0},     /* none for this scheme */
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        tmp_setenv("http_proxy", rows[i].http_proxy_env);
+        tmp_setenv("no_proxy", rows[i].no_proxy_env);
+        assert_int_equal(http_use_proxy(rows[i].proxy, rows[i].no_proxy, &e), 0);
+        if (head_of(url, &info, &e) != rows[i].result)
+            fail_msg("row %zu: %s", i, e.msg);
+        if (rows[i].result)
+            assert_int_equal(e.os_code, CURLE_COULDNT_CONNECT);
+        assert_int_equal(head_of(server.url, &info, &e), 0);          /* loopback: never through a proxy */
+    }
+    tmp_setenv("http_proxy", NULL);
+    tmp_setenv("no_proxy", NULL);
+
+    assert_int_equal(http_use_proxy("127.0.0.1:1", "", &e), 0);
+    char to[64];
+    snprintf(url, sizeof url, "http://169.254.169.254/vhds/disk.vhd");
+    snprintf(to, sizeof to, "::127.0.0.1:%u", server.port);
+    struct curl_slist *connect_to = curl_slist_append(NULL, to);
+    CURL *h = http_handle(&(struct http_config){0}, url);
+    assert_non_null(h);
+    curl_easy_setopt(h, CURLOPT_CONNECT_TO, connect_to);
+    curl_easy_setopt(h, CURLOPT_NOBODY, 1L);
+    assert_int_equal(curl_easy_perform(h), CURLE_OK);  /* the metadata address: never through a proxy */
+    curl_easy_cleanup(h);
+    curl_slist_free_all(connect_to);
+    assert_int_equal(http_use_proxy("", "", &e), 0);
 }
 
 static void test_errors_of_curl(void **state)

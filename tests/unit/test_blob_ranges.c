@@ -109,6 +109,12 @@ static void test_errors(void **state)
     assert_int_equal(blob_page_ranges(blob, &info, NULL, NULL, &r, &e), -ERR_SOURCE_CHANGED);
     server_faults(&s, "changed,silent=1");
     assert_int_equal(blob_page_ranges(blob, &info, NULL, NULL, &r, &e), -ERR_SOURCE_CHANGED);
+    /* busy for long: the task's to wait for, not a reason to fetch every byte */
+    server_faults(&s, "status,on=list,code=503,retry=60,times=0");
+    int64_t start = clock_mono_ms();
+    assert_int_equal(blob_page_ranges(blob, &info, NULL, NULL, &r, &e), -ERR_THROTTLED);
+    assert_int_equal(e.retry_after_ms, 60000);
+    assert_true(clock_mono_ms() - start < 30000);
     done(&s);
 }
 
@@ -124,7 +130,7 @@ static void test_stop(void **state)
     struct blob_ranges r;
     struct blob_server s;
     serve(&s, (const char *const[]){"--size", "1M", NULL});
-    server_faults(&s, "status,on=list,code=503,retry=60,times=0");
+    server_faults(&s, "status,on=list,code=503,retry=3,times=0");
     int64_t at = clock_mono_ms() + 300;
     assert_int_equal(blob_page_ranges(blob, &info, stop_after, &at, &r, &e), -ERR_CANCELLED);
     server_faults(&s, "stall,on=list,times=0");
@@ -170,7 +176,7 @@ static void test_hostile(void **state)
     AUTO_FREE char *path = tmp_path(dir, "list.xml");
     struct err e;
     serve(&s, (const char *const[]){"--size", "1M", NULL});
-    AUTO_FREE char *fault = str_printf("list,times=0,file=%s", path);
+    AUTO_FREE char *outside = tmp_outside(path), *fault = str_printf("list,times=0,file=%s", outside);
     server_faults(&s, fault);
     /* good ones first, so that the lies below are known to be read */
     static const char good[] = LIST(RANGE("0", "511") RANGE(
@@ -195,17 +201,17 @@ static void test_long_list(void **state)
     (void)state;
     struct err e;
     AUTO_FREE char *path = tmp_path(dir, "long.xml");
-    FILE *f = fopen(path, "w");
-    assert_non_null(f);
-    fprintf(f, "<PageList>");
+    AUTO_STRBUF struct strbuf text = {.max = (size_t)1 << 30};
+    strbuf_adds(&text, "<PageList>");
     for (uint64_t i = 0; i < 2000000; i++)
-        fprintf(f, "<PageRange><Start>%llu</Start><End>%llu</End></PageRange>", (unsigned long long)i * 16384,
-                (unsigned long long)i * 16384 + 511);
-    fprintf(f, "</PageList>");
-    fclose(f);
+        strbuf_addf(&text, "<PageRange><Start>%llu</Start><End>%llu</End></PageRange>", (unsigned long long)i * 16384,
+                    (unsigned long long)i * 16384 + 511);
+    strbuf_adds(&text, "</PageList>");
+    assert_false(text.failed);
+    assert_int_equal(os_write_file(path, text.data, text.len, 0, &e), 0);
     struct blob_server s;
     serve(&s, (const char *const[]){"--size", "31G", NULL});
-    AUTO_FREE char *fault = str_printf("list,times=0,file=%s", path);
+    AUTO_FREE char *outside = tmp_outside(path), *fault = str_printf("list,times=0,file=%s", outside);
     server_faults(&s, fault);
     struct blob_ranges r = get();
     assert_true(r.complete);

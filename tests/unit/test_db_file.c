@@ -5,16 +5,13 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include "common/clock.h"
 #include "common/json.h"
 #include "common/os.h"
+#include "db/access.h"
 #include "db/credential.h"
 #include "db/event.h"
 #include "db/resource.h"
@@ -42,11 +39,9 @@ static void test_made(void **state)
 {
     struct fixture *f = *state;
     struct err err;
-    struct stat st;
-    assert_int_equal(stat(f->path, &st), 0);
-    assert_int_equal(st.st_mode & 0777, 0600);
+    tmp_assert_private(f->path);
     assert_ask(f->path, "PRAGMA journal_mode", "wal");
-    assert_ask(f->path, "PRAGMA user_version", "2");
+    assert_ask(f->path, "PRAGMA user_version", "4");
     assert_ask(f->path, "PRAGMA application_id", "1986884214");
     assert_ask(f->path, "SELECT count(*) FROM pragma_table_list WHERE schema = 'main' AND type = 'table' AND name NOT LIKE 'sqlite%' AND NOT strict", "0");
     int64_t v;
@@ -84,7 +79,7 @@ static void test_newer(void **state)
 {
     struct fixture *f = *state;
     close_db(f);
-    change(f->path, "PRAGMA user_version = 3");
+    change(f->path, "PRAGMA user_version = 5");
     refused(f, ERR_DB_NEWER, ERR_DB_NEWER);
 }
 
@@ -99,16 +94,21 @@ static void test_version_1(void **state)
     change(f->path, migrate_schema_sql);
     change(f->path, "PRAGMA user_version = 1; PRAGMA journal_mode = wal;"
                     "INSERT INTO job (id, spec, state, created_at_ms, updated_at_ms) VALUES ('11111111-2222-4333-8444-555555555555', '{}', 'queued', 1, 1);"
-                    "INSERT INTO resource (job, disk, kind, ident, user_data, made) VALUES (1, 0, 'file', '/d/x.vhd', 1, 1)");
+                    "INSERT INTO resource (job, disk, kind, ident, user_data, made) VALUES (1, 0, 'file', '/d/x.vhd', 1, 1);"
+                    "INSERT INTO credential (name, type, account, sealed, updated_at_ms) VALUES ('prod', 'account_key', 'acct', x'00', 1)");
     fails(db_open(f->path, f->box, &f->db, &err), ERR_DB);              /* the daemon migrates first */
     ok(db_create(f->path, f->box, &f->db, &err));
-    assert_ask(f->path, "PRAGMA user_version", "2");
+    assert_ask(f->path, "PRAGMA user_version", "4");
     struct resource *list;
     size_t n;
     ok(resource_list(f->db, "11111111-2222-4333-8444-555555555555", &list, &n, &err));
     assert_int_equal(n, 1);
     assert_true(list[0].state == RESOURCE_MADE && !list[0].proof && !strcmp(list[0].ident, "/d/x.vhd"));
     resource_list_free(list, n);
+    struct credential *creds;
+    ok(credential_list(f->db, &creds, &n, &err));
+    assert_true(n == 1 && creds[0].type == CREDENTIAL_ACCOUNT_KEY && !strcmp(creds[0].account, "acct") && !creds[0].client_id && !creds[0].signed_in);
+    credential_list_free(creds, n);
 }
 
 static void test_foreign(void **state)
@@ -258,19 +258,20 @@ static void test_damage_met_later(void **state)
     fails(job_get(f->db, id, &j, &err), ERR_DB_DAMAGED);
 }
 
-/* ---- SIGKILL ---- */
+/* ---- killed ---- */
 
-/* Writes a byte after each round, so that the parent kills it at work and not before. */
-static void busy_child(const char *path, struct secret_box *box, uint32_t seed, int out)
+/* Writes a byte after each round, so that it is killed at work and not before. */
+static int busy_child(const char *dir, const char *path, const char *number)
 {
     struct err err;
     struct db *db;
+    struct secret_box *box;
     char id[UUID_LEN];
-    if (db_create(path, box, &db, &err) < 0)
-        _exit(3);
+    if (secret_open(dir, &box, &err) < 0 || db_create(path, box, &db, &err) < 0)
+        return 3;
     sqlite3_wal_autocheckpoint(db->conn, 20);        /* kills within checkpoints as well */
     task_recover(db, NULL, &err);
-    for (;; seed = seed * 1664525 + 1013904223) {
+    for (uint32_t seed = (uint32_t)atoi(number);; seed = seed * 1664525 + 1013904223) {
         struct task t;
         if ((seed >> 8) % 4 == 0)
             make_job(db, NULL, id);
@@ -284,8 +285,8 @@ static void busy_child(const char *path, struct secret_box *box, uint32_t seed, 
                 task_finish(db, t.id, o, NULL, 0, NULL, &err);
             task_clear(&t);
         }
-        if (write(out, "", 1) != 1)
-            _exit(4);
+        if (putchar('.') < 0 || fflush(stdout))
+            return 4;
     }
 }
 
@@ -295,24 +296,21 @@ static void test_killed(void **state)
     struct err err;
     size_t recovered, total = 0;
     close_db(f);
-    int kills = getenv("VALGRIND") ? 4 : 15;
+    AUTO_FREE char *valgrind = os_getenv("VALGRIND"), *log = tmp_path(f->dir, "log");
+    int kills = valgrind ? 4 : 15;
     for (int i = 0; i < kills; i++) {
-        int ends[2];
-        char byte;
-        assert_int_equal(pipe(ends), 0);
-        pid_t pid = fork();
-        assert_true(pid >= 0);
-        if (!pid)
-            busy_child(f->path, f->box, (uint32_t)i * 77 + 1, ends[1]);
-        close(ends[1]);
-        for (int round = 0; round < 40 + i; round++)
-            assert_int_equal(read(ends[0], &byte, 1), 1);
+        char seed[16];
+        struct os_stat st = {0};
+        snprintf(seed, sizeof seed, "%d", i * 77 + 1);
+        ok(os_remove(log, &err));
+        int64_t pid = tmp_start(log, (const char *const[]){f->dir, f->path, seed, NULL});
+        for (int64_t until = clock_mono_ms() + 60000; st.size < 40u + (unsigned)i; clock_sleep_ms(1)) {
+            assert_true(os_process_alive(pid) && clock_mono_ms() < until);
+            ok(os_stat(log, &st, &err));
+        }
         clock_sleep_ms((unsigned)i * 7 % 60);
-        assert_int_equal(kill(pid, SIGKILL), 0);
-        int status;
-        assert_int_equal(waitpid(pid, &status, 0), pid);
-        assert_true(WIFSIGNALED(status));
-        close(ends[0]);
+        assert_true(os_process_alive(pid));
+        tmp_kill(pid);
         ok(db_create(f->path, f->box, &f->db, &err));
         check_consistent(f->path);
         ok(task_recover(f->db, &recovered, &err));
@@ -321,7 +319,7 @@ static void test_killed(void **state)
         close_db(f);
     }
     AUTO_FREE char *jobs = ask(f->path, "SELECT count(*) FROM job");
-    print_message("%s jobs, %zu tasks found running over %d kills\n", jobs, total, kills);
+    printf("%s jobs, %zu tasks found running over %d kills\n", jobs, total, kills);
     assert_true(atoi(jobs) > kills);
     assert_true(total > 0);
 }
@@ -439,6 +437,18 @@ static int do_credential(struct scene *s, struct err *e)
     bool created;
     return credential_put(s->f->db, &c, &created, e);
 }
+static int do_resolve(struct scene *s, struct err *e)
+{
+    static const struct job_target targets[] = {{.name = (char *)(uintptr_t) "os", .id = (char *)(uintptr_t) "/os", .lun = -1},
+                                                {.name = (char *)(uintptr_t) "data", .url = (char *)(uintptr_t) "https://h.example/d"}};
+    const struct job_found found[] = {{0, &targets[0]}, {0, &targets[1]}};
+    return job_resolve(s->f->db, s->id, found, 2, e);
+}
+static int do_access(struct scene *s, struct err *e)
+{
+    struct job_access a = {.ident = (char *)(uintptr_t) "/os", .identity = "content", .expires_at_ms = 1};     /* no URL: what is sealed is another each time */
+    return job_access_put(s->f->db, s->id, 0, &a, e);
+}
 static int do_event(struct scene *s, struct err *e) { return event_add(s->f->db, s->id, "note", NULL, e); }
 static int do_list(struct scene *s, struct err *e)
 {
@@ -460,7 +470,8 @@ static int do_events(struct scene *s, struct err *e)
 }
 
 static int (*const scenes[])(struct scene *s, struct err *e) = {do_create, do_claim,    do_finish,     do_fail,  do_cancel, do_delete, do_recover,
-                                                                do_intend, do_transfer, do_credential, do_event, do_list,   do_events};
+                                                                do_intend, do_transfer, do_credential, do_event, do_list,   do_events,
+                                                                do_resolve, do_access};
 
 /* A fresh database in which every scene has something to do: one job that runs, one that waits. */
 static void set_the_scene(struct scene *s)
@@ -532,14 +543,20 @@ static void test_write_faults(void **state)
 static void test_memory_faults(void **state)
 {
     (void)state;
-    if (getenv("VALGRIND"))
+    AUTO_FREE char *valgrind = os_getenv("VALGRIND");
+    if (valgrind)
         skip();                                      /* the same under ASan, in a tenth of the time */
     assert_true(faults_of(SQLITE_NOMEM, "out of memory") > 50);
 }
 
 #define T(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
-int main(void)
+int main(int argc, char **argv)
 {
+    struct err err;
+    if (os_main_args(&argc, &argv, &err) < 0)
+        return 2;
+    if (argc == 4)
+        return busy_child(argv[1], argv[2], argv[3]);
     const struct CMUnitTest files[] = {
         T(test_made),          T(test_newer), T(test_version_1),                T(test_foreign),              T(test_no_database),
         T(test_damaged_pages), T(test_damaged_beside_a_wal), T(test_lost_but_for_the_wal), T(test_damage_met_later),

@@ -300,7 +300,18 @@ static void test_export_vm(void **state)
     task_clear(&t);
     fails(task_add_export_vm(f->db, id, params, &second, &err), ERR_WRONG_STATE);
     finish(f->db, task, OUTCOME_FAILED);
-    assert_int_equal(state_of(f->db, id), JOB_FAILED);
+    assert_int_equal(state_of(f->db, id), JOB_SUCCEEDED);           /* the machine is there all the same */
+    check_consistent(f->path);
+    ok(task_add_export_vm(f->db, id, params, &task, &err));         /* cancelled before and after its start */
+    ok(job_cancel(f->db, id, &err));
+    assert_int_equal(state_of(f->db, id), JOB_SUCCEEDED);
+    check_consistent(f->path);
+    ok(task_add_export_vm(f->db, id, params, &task, &err));
+    assert_int_equal(claim(f->db, LANE_DISK, TASK_EXPORT_VM), task);
+    ok(job_cancel(f->db, id, &err));
+    fails(task_add_export_vm(f->db, id, params, &second, &err), ERR_WRONG_STATE);
+    finish(f->db, task, OUTCOME_CANCELLED);
+    assert_int_equal(state_of(f->db, id), JOB_SUCCEEDED);
     check_consistent(f->path);
     ok(task_add_export_vm(f->db, id, NULL, &second, &err));         /* the failed one is replaced */
     assert_int_not_equal(second, task);
@@ -380,7 +391,7 @@ static void test_pages(void **state)
     struct err err;
     uint64_t counts[JOB_STATES], tasks[TASK_KINDS][TASK_STATES];
     for (int i = 0; i < N; i++) {
-        make_job(f->db, i % 2 ? NULL : "{'disks':[{'source':{'type':'file','path':'/a'}},{'source':{'type':'blank','size':1048576}}]}", ids[i]);
+        make_job(f->db, i % 2 ? NULL : "{'disks':[{'source':{'type':'file','path':'@/a'}},{'source':{'type':'blank','size':1048576}}]}", ids[i]);
         if (i % 3 == 0)
             ok(job_cancel(f->db, ids[i], &err));
     }
@@ -504,8 +515,9 @@ static void test_transfers(void **state)
     fails(transfer_put(f->db, no_such_id, 0, &row, &err), ERR_NOT_FOUND);
 }
 
-static int add_listed(void *arg, const char *path, uint64_t listed)
+static int add_listed(void *arg, const char *path, uint64_t listed, uint64_t length)
 {
+    assert_int_equal(length, 100);
     *(uint64_t *)arg += listed;
     return str_starts(path, "/stop") ? 42 : 0;
 }
@@ -645,6 +657,66 @@ static void test_credentials(void **state)
     fails(credential_get(f->db, "y", &c, &err), ERR_SECRET);
 }
 
+/* What each kind of credential has comes back as it went in. */
+static void test_sign_in_credentials(void **state)
+{
+    struct fixture *f = *state;
+    struct err err;
+    bool created;
+    struct credential rows[] = {
+        {.name = (char *)(uintptr_t)"arc", .type = CREDENTIAL_ARC},
+        {.name = (char *)(uintptr_t)"cert", .type = CREDENTIAL_SERVICE_PRINCIPAL, .tenant_id = (char *)(uintptr_t)"t", .client_id = (char *)(uintptr_t)"c",
+         .proof = PROOF_CERTIFICATE, .secret = (char *)(uintptr_t)"UGZ4", .password = (char *)(uintptr_t)"pass \"word\""},
+        {.name = (char *)(uintptr_t)"code", .type = CREDENTIAL_DEVICE_CODE, .tenant_id = (char *)(uintptr_t)"t"},
+        {.name = (char *)(uintptr_t)"file", .type = CREDENTIAL_SERVICE_PRINCIPAL, .tenant_id = (char *)(uintptr_t)"t", .client_id = (char *)(uintptr_t)"c",
+         .proof = PROOF_TOKEN_FILE, .token_file = (char *)(uintptr_t)"/run/token"},
+        {.name = (char *)(uintptr_t)"mi", .type = CREDENTIAL_MANAGED_IDENTITY, .client_id = (char *)(uintptr_t)"c"},
+    };
+    AUTO_FREE char *only = NULL;
+    fails(credential_only_sign_in(f->db, &only, &err), ERR_MISSING);
+    put(f->db, "key", CREDENTIAL_ACCOUNT_KEY, "acct", "a2V5", true);
+    fails(credential_only_sign_in(f->db, &only, &err), ERR_MISSING);
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        ok(credential_put(f->db, &rows[i], &created, &err));
+        AUTO_FREE char *name = NULL;
+        if (i == 0) {
+            ok(credential_only_sign_in(f->db, &name, &err));
+            assert_string_equal(name, "arc");
+        } else {
+            fails(credential_only_sign_in(f->db, &name, &err), ERR_MISSING);
+            assert_non_null(strstr(err.msg, "several"));
+        }
+    }
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        AUTO(credential_free_ptr) struct credential *c = NULL;
+        ok(credential_get(f->db, rows[i].name, &c, &err));
+        assert_true(c->type == rows[i].type && c->proof == rows[i].proof && !c->signed_in);
+        const char *got[] = {c->tenant_id, c->client_id, c->secret, c->password, c->token_file};
+        const char *want[] = {rows[i].tenant_id, rows[i].client_id, rows[i].secret, rows[i].password, rows[i].token_file};
+        for (size_t k = 0; k < ARRAY_LEN(got); k++)
+            if (!got[k] != !want[k] || (got[k] && strcmp(got[k], want[k])))
+                fail_msg("%s: member %zu is %s", rows[i].name, k, got[k] ? got[k] : "missing");
+    }
+    /* the refresh token is kept with the version that it was given for, and with no other */
+    AUTO(credential_free_ptr) struct credential *c = NULL, *kept = NULL, *again = NULL, *arc = NULL;
+    ok(credential_get(f->db, "code", &c, &err));
+    ok(credential_keep_refresh_token(f->db, "code", c->updated_at_ms, "PlantedRefresh", &err));
+    ok(credential_keep_refresh_token(f->db, "code", c->updated_at_ms + 1, "other", &err));
+    ok(credential_get(f->db, "code", &kept, &err));
+    assert_string_equal(kept->secret, "PlantedRefresh");
+    assert_true(kept->signed_in && kept->updated_at_ms == c->updated_at_ms && !strcmp(kept->tenant_id, "t"));
+    assert_not_in_files(f->dir, "PlantedRefresh");
+    assert_not_in_files(f->dir, "pass \"word");
+    ok(credential_put(f->db, &rows[2], &created, &err));
+    ok(credential_get(f->db, "code", &again, &err));
+    assert_true(!again->secret && !again->signed_in && again->updated_at_ms > c->updated_at_ms);
+    ok(credential_get(f->db, "arc", &arc, &err));
+    ok(credential_keep_refresh_token(f->db, "arc", arc->updated_at_ms, "other", &err));
+    AUTO(credential_free_ptr) struct credential *same = NULL;
+    ok(credential_get(f->db, "arc", &same, &err));
+    assert_null(same->secret);
+}
+
 static void test_no_secret_in_the_files(void **state)
 {
     struct fixture *f = *state;
@@ -687,7 +759,7 @@ int main(void)
         T(test_as_created),      T(test_idempotency),          T(test_unknown_credential), T(test_requests), T(test_pause_parks_and_resumes),
         T(test_failure_holds_the_rest), T(test_cancel_in_the_middle), T(test_export_vm),   T(test_delete),   T(test_pages),
         T(test_disks_and_vm),    T(test_resources),            T(test_transfers), T(test_pending_transfers),         T(test_events),   T(test_credentials),
-        T(test_no_secret_in_the_files),
+        T(test_no_secret_in_the_files), T(test_sign_in_credentials),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

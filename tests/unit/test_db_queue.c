@@ -53,10 +53,10 @@ static void test_skipped(void **state)
         {"{'disks':[{'source':{'type':'blob','url':'https://a.example/c/a.vhd'}}],'until':'preflight'}", "preflight"},
         {"{'disks':[{'source':{'type':'blob','url':'https://a.example/c/a.vhd'}}],'until':'export'}", "preflight"},
         {"{'disks':[{'source':{'type':'blob','url':'https://a.example/c/a.vhd'}}],'vm':{'start':false}}", "preflight,download,create_vm"},
-        {"{'disks':[{'source':{'type':'file','path':'/a.vhd'}}]}", "preflight,create_vm,start_vm"},
-        {"{'disks':[{'source':{'type':'file','path':'/a.vhd'}},{'source':{'type':'blank','size':1048576}}]}",
+        {"{'disks':[{'source':{'type':'file','path':'@/a.vhd'}}]}", "preflight,create_vm,start_vm"},
+        {"{'disks':[{'source':{'type':'file','path':'@/a.vhd'}},{'source':{'type':'blank','size':1048576}}]}",
          "preflight,download,create_vm,start_vm"},
-        {"{'disks':[{'source':{'type':'file','path':'/a.vhd'}}],'until':'download'}", "preflight"},
+        {"{'disks':[{'source':{'type':'file','path':'@/a.vhd'}}],'until':'download'}", "preflight"},
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         char id[UUID_LEN];
@@ -233,7 +233,7 @@ static void test_claim_plan(void **state)
     }
     sqlite3_finalize(q);
     assert_true(rows > 3);
-    assert_int_equal(by_index, 2);
+    assert_int_equal(by_index, 3);
 }
 
 static int64_t now_us(void)
@@ -307,7 +307,8 @@ static void test_claim_cost(void **state)
         "BEGIN;"
         "INSERT INTO job SELECT seq + k * 1000, substr(id, 1, 30) || printf('%06d', seq + k * 1000), spec, state, paused, cancel_requested,"
         " delete_requested, created_at_ms, updated_at_ms, vm_id, generation, NULL, NULL FROM job, k;"
-        "INSERT INTO disk SELECT job + k * 1000, disk, credential, url, sealed_url, path, format, virtual_size FROM disk, k;"
+        "INSERT INTO disk SELECT job + k * 1000, disk, credential, url, sealed_url, path, format, virtual_size, origin, target, access,"
+        " storage_credential FROM disk, k;"
         "CREATE TEMP TABLE t AS SELECT * FROM task; UPDATE t SET id = id + 100000, job = job + 1000;"
         "INSERT INTO task SELECT id + (k - 1) * 100000, job + (k - 1) * 1000, kind, disk, lane, state, unmet, held, attempts, not_before_ms,"
         " started_at_ms, finished_at_ms, heartbeat_at_ms, total_bytes, done_bytes, transferred_bytes, skipped_bytes, bytes_per_second, eta_seconds,"

@@ -17,9 +17,9 @@ static const unsigned builds[] = {DBL_2016, DBL_2019, DBL_2025};
 
 struct names { char **at; size_t n; unsigned unknown; };
 
-static void quiet(enum log_level level, const char *line, size_t len)
+static void quiet(const struct log_entry *entry)
 {
-    (void)level, (void)line, (void)len;
+    (void)entry;
 }
 
 /* The first build that has it; 0: none. *ret_doc: its page; borrowed. */

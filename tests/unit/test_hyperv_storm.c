@@ -18,9 +18,9 @@
 
 static const unsigned builds[] = {DBL_2016, DBL_2019, DBL_2025};
 
-static void quiet(enum log_level level, const char *line, size_t len)
+static void quiet(const struct log_entry *entry)
 {
-    (void)level, (void)line, (void)len;
+    (void)entry;
 }
 
 static unsigned from_environment(const char *name, unsigned def)

@@ -3,10 +3,9 @@
 
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "common/os.h"
+#include "tests/unit/tmp.h"
 
 #define MIB (UINT64_C(1) << 20)
 #define GIB (UINT64_C(1) << 30)
@@ -19,19 +18,19 @@ static void is_sparse_and_of_the_right_size(void **state)
     struct image_info info;
     for (size_t i = 0; i < ARRAY_LEN(sizes); i++) {
         unsigned long long n = sizes[i];
-        assert_int_equal(image_create_blank("b.vhd", IMAGE_VHD, n, &e), 0);
+        assert_int_equal(image_create_blank("b.vhd", IMAGE_VHD, n, NULL, NULL, &e), 0);
         struct os_stat st;
         assert_int_equal(os_stat("b.vhd", &st, &e), 0);
         assert_true(st.size == n + 512);
-        assert_true(st.allocated <= 64 * 1024);
+        assert_true(st.allocated <= 64 * 1024 || !os_files_are_sparse());
         assert_int_equal(file_probe("b.vhd", IMAGE_VHD, &info, &e), 0);
         assert_true(info.virtual_size == n);
         assert_int_equal(info.table, TABLE_NONE);
         sh("qemu-img info --output=json -f vpc b.vhd | grep '\"virtual-size\": %llu,'", n);
         sh("qemu-img create -q -f vpc -o subformat=fixed,force_size=on q.vhd %llu; qemu-img compare -f vpc -F vpc b.vhd q.vhd | grep identical", n);
-        assert_int_equal(image_create_blank("b.raw", IMAGE_RAW, n, &e), 0);
+        assert_int_equal(image_create_blank("b.raw", IMAGE_RAW, n, NULL, NULL, &e), 0);
         assert_int_equal(os_stat("b.raw", &st, &e), 0);
-        assert_true(st.size == n && st.allocated <= 64 * 1024);
+        assert_true(st.size == n && (st.allocated <= 64 * 1024 || !os_files_are_sparse()));
         sh("rm b.vhd b.raw");
     }
 }
@@ -67,8 +66,8 @@ static void footer_is_as_qemu_writes_it(void **state)
     static const uint64_t bad[] = {0, 1, 511, 513, UINT64_MAX, 65536 * GIB + 512, (uint64_t)-512};
     for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
         assert_int_equal(image_vhd_footer(bad[i], a, &e), -ERR_VALUE);
-        assert_int_equal(image_create_blank("bad.vhd", IMAGE_VHD, bad[i], &e), -ERR_VALUE);
-        assert_int_equal(access("bad.vhd", F_OK), -1);
+        assert_int_equal(image_create_blank("bad.vhd", IMAGE_VHD, bad[i], NULL, NULL, &e), -ERR_VALUE);
+        assert_false(tmp_exists("bad.vhd"));
     }
 }
 
@@ -76,22 +75,48 @@ static void is_idempotent(void **state)
 {
     (void)state;
     struct err e;
-    assert_int_equal(image_create_blank("i.vhd", IMAGE_VHD, 4 * MIB, &e), 0);
+    assert_int_equal(image_create_blank("i.vhd", IMAGE_VHD, 4 * MIB, NULL, NULL, &e), 0);
     sh("printf hello | dd of=i.vhd conv=notrunc; cp i.vhd keep");
-    assert_int_equal(image_create_blank("i.vhd", IMAGE_VHD, 4 * MIB, &e), 0);
+    assert_int_equal(image_create_blank("i.vhd", IMAGE_VHD, 4 * MIB, NULL, NULL, &e), 0);
     sh("cmp i.vhd keep");
-    assert_int_equal(image_create_blank("i.vhd", IMAGE_VHD, 5 * MIB, &e), -ERR_IO);
+    assert_int_equal(image_create_blank("i.vhd", IMAGE_VHD, 5 * MIB, NULL, NULL, &e), -ERR_IO);
     assert_non_null(strstr(e.msg, "4194304"));
-    assert_int_equal(image_create_blank("i.vhd", IMAGE_RAW, 4 * MIB, &e), -ERR_IO);
+    assert_int_equal(image_create_blank("i.vhd", IMAGE_RAW, 4 * MIB, NULL, NULL, &e), -ERR_IO);
     sh("cmp i.vhd keep; truncate -s -512 i.vhd");
-    assert_int_equal(image_create_blank("i.vhd", IMAGE_VHD, 4 * MIB, &e), -ERR_IO);
+    assert_int_equal(image_create_blank("i.vhd", IMAGE_VHD, 4 * MIB, NULL, NULL, &e), -ERR_IO);
     /* What a crash left behind is made anew. */
     sh("rm i.vhd; printf rubbish >i.vhd.part");
-    assert_int_equal(image_create_blank("i.vhd", IMAGE_VHD, 4 * MIB, &e), 0);
+    assert_int_equal(image_create_blank("i.vhd", IMAGE_VHD, 4 * MIB, NULL, NULL, &e), 0);
     sh("test ! -e i.vhd.part; qemu-img info -f vpc i.vhd");
-    assert_int_equal(image_create_blank("none/i.vhd", IMAGE_VHD, 4 * MIB, &e), -ERR_NOT_FOUND);
-    assert_int_equal(image_create_blank("i.vhdx", IMAGE_VHDX, 4 * MIB, &e), -ERR_UNSUPPORTED);
-    assert_int_equal(image_create_blank("i.dyn", IMAGE_VHD_DYNAMIC, 4 * MIB, &e), -ERR_UNSUPPORTED);
+    assert_int_equal(image_create_blank("none/i.vhd", IMAGE_VHD, 4 * MIB, NULL, NULL, &e), -ERR_NOT_FOUND);
+    assert_int_equal(image_create_blank("i.vhdx", IMAGE_VHDX, 4 * MIB, NULL, NULL, &e), -ERR_UNSUPPORTED);
+    assert_int_equal(image_create_blank("i.dyn", IMAGE_VHD_DYNAMIC, 4 * MIB, NULL, NULL, &e), -ERR_UNSUPPORTED);
+}
+
+static bool at_the_third(void *arg)
+{
+    return ++*(int *)arg == 3;
+}
+
+static void can_be_stopped(void **state)
+{
+    (void)state;
+    struct err e;
+    int asked = 0;
+    int r = image_create_blank("s.vhd", IMAGE_VHD, 10 * GIB, at_the_third, &asked, &e);
+    if (os_files_are_sparse()) {                     /* there is nothing to stop */
+        assert_int_equal(r, 0);
+        assert_int_equal(asked, 0);
+        return;
+    }
+    assert_int_equal(r, -ERR_CANCELLED);
+    assert_int_equal(asked, 3);
+    assert_false(tmp_exists("s.vhd") || tmp_exists("s.vhd.part"));
+    assert_int_equal(image_create_blank("s.vhd", IMAGE_VHD, 10 * GIB, at_the_third, &asked, &e), 0);
+    struct image_info info;
+    assert_int_equal(file_probe("s.vhd", IMAGE_VHD, &info, &e), 0);
+    assert_true(info.virtual_size == 10 * GIB && asked > 100);
+    sh("rm s.vhd");
 }
 
 int main(void)
@@ -100,6 +125,7 @@ int main(void)
         cmocka_unit_test(is_sparse_and_of_the_right_size),
         cmocka_unit_test(footer_is_as_qemu_writes_it),
         cmocka_unit_test(is_idempotent),
+        cmocka_unit_test(can_be_stopped),
     };
     return cmocka_run_group_tests(tests, scratch_enter, scratch_leave);
 }

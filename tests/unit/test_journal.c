@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "common/os.h"
+#include "storage/transfer/committer.h"
 #include "storage/transfer/journal.h"
 #include "storage/transfer/pace.h"
 #include "tests/unit/tmp.h"
@@ -278,13 +279,45 @@ static void test_gauge(void **state)
     assert_int_equal(rate, 1000000); /* only the last seconds count */
 }
 
+/* Data before journal: where the data cannot be made durable, the journal says nothing of it. */
+static void test_order(void **state)
+{
+    (void)state;
+    struct err e;
+    struct os_file *good, *bad;
+    struct committer *c;
+    AUTO_FREE char *data = tmp_path(dir, "data");
+    assert_int_equal(os_write_file(data, "data", 4, 0, &e), 0);
+    assert_int_equal(os_file_open(data, OS_WRITE, &good, &e), 0);
+    bad = tmp_unsyncable(dir);
+    for (int broken = 0; broken <= 1; broken++) {
+        struct journal *j = make();
+        struct spans s = {0};
+        assert_int_equal(committer_start(broken ? bad : good, j, &c, &e), 0);
+        assert_true(spans_add(&s, 1000, 2000));
+        committer_push(c, &s);
+        assert_int_equal(s.n, 0);
+        int r = committer_wait(c, &e);
+        assert_true(broken ? r < 0 : r == 0);
+        if (broken)                                  /* and it stays so, whatever comes */
+            assert_true(committer_poll(c, &e) < 0 && committer_wait(c, &e) < 0);
+        committer_stop(c);
+        journal_close(j);
+        j = reopen();
+        assert_int_equal(journal_spans(j)->n, broken ? 0 : 1);
+        journal_close(j);
+    }
+    os_file_close(good);
+    os_file_close(bad);
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_spans), T(test_round_trip), T(test_torn_everywhere),
         T(test_foreign_records),      T(test_bounded),    cmocka_unit_test(test_pace),
-        cmocka_unit_test(test_gauge),
+        cmocka_unit_test(test_gauge), T(test_order),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,14 +1,11 @@
-/* The platform layer: the same tests on every system. */
+/* Files, folders and the host: the same tests on every system. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include "common/clock.h"
 #include "common/os.h"
@@ -56,7 +53,8 @@ static void test_files(void **state)
     struct os_stat st;
     assert_int_equal(os_stat(path, &st, &e), 0);
     assert_true(st.exists && st.is_file && !st.is_dir && st.size == 64 << 20);
-    assert_true(st.allocated < 1 << 20);                             /* sparse */
+    assert_true(st.allocated < 1 << 20 || !os_files_are_sparse());
+    assert_true(st.mtime_ms > clock_now_ms() - 600000 && st.mtime_ms < clock_now_ms() + 600000);
     assert_int_equal(os_file_open(path, OS_WRITE | OS_CREATE | OS_EXCLUSIVE, &f, &e), -ERR_IO);
     assert_int_equal(os_file_open(path, OS_READ, &f, &e), 0);
     assert_true(os_file_pwrite(f, "x", 1, 0, &e) < 0);
@@ -118,6 +116,181 @@ static void test_folders(void **state)
     assert_string_equal(j, "/a/b");
 }
 
+/* What POSIX promises, promised everywhere: names change and go while somebody has the file open. */
+static void test_open_files(void **state)
+{
+    (void)state;
+    struct err e;
+    AUTO_FREE char *a = tmp_path(dir, "a"), *b = tmp_path(dir, "b"), *c = tmp_path(dir, "c"), *text = NULL;
+    struct os_file *old, *moved;
+    char buf[8];
+    assert_int_equal(os_write_file(a, "new", 3, 0, &e), 0);
+    assert_int_equal(os_file_open(a, OS_WRITE, &moved, &e), 0);
+    assert_int_equal(os_rename(a, b, &e), 0);        /* of an open file */
+    assert_false(tmp_exists(a));
+    assert_int_equal(os_rename(a, b, &e), -ERR_NOT_FOUND);
+    assert_int_equal(os_file_pwrite(moved, "NEW", 3, 0, &e), 0);
+    assert_int_equal(os_read_file(b, 10, &text, NULL, &e), 0);
+    assert_string_equal(text, "NEW");
+    os_file_close(moved);
+    if (tmp_wine_lacks("POSIX semantics of names: renaming over a file that is open, removing one (FileRenameInfoEx, FileDispositionInfoEx)"))
+        return;
+    assert_int_equal(os_write_file(c, "old", 3, 0, &e), 0);
+    assert_int_equal(os_file_open(c, OS_READ, &old, &e), 0);
+    assert_int_equal(os_rename(b, c, &e), 0);        /* over an open file */
+    assert_int_equal(os_file_pread(old, buf, 3, 0, &e), 0);
+    assert_memory_equal(buf, "old", 3);              /* who has it open keeps what it was */
+    os_file_close(old);
+    assert_int_equal(os_file_open(c, OS_READ, &old, &e), 0);
+    assert_int_equal(os_remove(c, &e), 0);
+    assert_false(tmp_exists(c));
+    assert_int_equal(os_write_file(c, "again", 5, 0, &e), 0);        /* the name is free though the old file is open still */
+    assert_int_equal(os_file_pread(old, buf, 3, 0, &e), 0);
+    assert_memory_equal(buf, "NEW", 3);
+    os_file_close(old);
+}
+
+/* Names in all scripts, paths longer than Windows used to take, both ways of writing a separator. */
+static void test_names(void **state)
+{
+    (void)state;
+    struct err e;
+    static const char *const names[] = {"\xE5\xBE\xA9\xE6\x97\xA7 \xE3\x83\x87\xE3\x82\xA3\xE3\x82\xB9\xE3\x82\xAF", "\xF0\x9F\x92\xBE\xF0\x9F\x94\xA7",
+                                        "\xC3\xA4\xC3\xB6\xC3\xBC\xC3\x9F", "e\xCC\x81", " leading", "a b.c d", "100%"};
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        AUTO_FREE char *folder = tmp_path(dir, names[i]), *file = tmp_path(folder, names[i]), *text = NULL, *real = NULL;
+        assert_int_equal(os_mkdirs(folder, 0, &e), 0);
+        assert_int_equal(os_write_file(file, "x", 1, 0, &e), 0);
+        assert_int_equal(os_read_file(file, 10, &text, NULL, &e), 0);
+        int entries = 0;
+        assert_int_equal(os_list_dir(folder, count, &entries, &e), 0);
+        assert_int_equal(entries, 1);
+        assert_non_null(real = os_real_path(file));
+        assert_true(str_ends(real, names[i]));
+        assert_string_equal(os_path_base(real), names[i]);
+    }
+    AUTO_FREE char *deep = str_dup(dir);
+    while (strlen(deep) < 1500) {
+        char *longer = tmp_path(deep, "a-part-of-a-path-that-is-fifty-characters-long-----");
+        free(deep);
+        deep = longer;
+    }
+    AUTO_FREE char *file = tmp_path(deep, "f"), *other = tmp_path(deep, "g"), *dotted = tmp_path(deep, "./../"), *text = NULL;
+    uint64_t bytes;
+    assert_int_equal(os_free_space(file, &bytes, &e), 0);
+    if (os_mkdirs(deep, OS_PRIVATE, &e) < 0)
+        fail_msg("%s", e.msg);
+    assert_int_equal(os_write_file(file, "deep", 4, OS_PRIVATE, &e), 0);
+    tmp_assert_private(file);
+    assert_int_equal(os_rename(file, other, &e), 0);
+    assert_int_equal(os_read_file(other, 10, &text, NULL, &e), 0);
+    assert_string_equal(text, "deep");
+    int entries = 0;
+    assert_int_equal(os_list_dir(dotted, count, &entries, &e), 0);
+    assert_int_equal(entries, 1);
+    AUTO_FREE char *real = os_real_path(other), *native = os_native_path(other), *again = NULL;
+    assert_non_null(native);
+    if (!tmp_wine_lacks("GetFinalPathNameByHandle of a path beyond 260 characters")) {
+        assert_non_null(real);
+        assert_true(strlen(real) > 1500 && os_path_is_absolute(real) && !os_path_refuse(real));
+    }
+    assert_int_equal(os_free_space(other, &bytes, &e), 0);
+    assert_int_equal(os_check_owner(other, &e), 0);
+    assert_null(again = os_real_path(file));
+}
+
+static void test_bad_names(void **state)
+{
+    (void)state;
+    struct err e;
+    struct os_file *f;
+    struct os_stat st;
+    assert_true(os_file_open("", OS_READ, &f, &e) < 0);
+    assert_true(os_file_open(dir, OS_WRITE, &f, &e) < 0);            /* a folder */
+    AUTO_FREE char *missing = tmp_path(dir, "no/such/file"), *file = tmp_path(dir, "file"), *below = tmp_path(file, "x");
+    assert_int_equal(os_stat(missing, &st, &e), 0);
+    assert_false(st.exists);
+    assert_int_equal(os_write_file(file, "x", 1, 0, &e), 0);
+    assert_int_equal(os_stat(below, &st, &e), 0);    /* a file is no folder */
+    assert_false(st.exists);
+    assert_int_equal(os_file_open(missing, OS_WRITE | OS_CREATE, &f, &e), -ERR_NOT_FOUND);
+    assert_int_equal(os_list_dir(missing, count, NULL, &e), -ERR_NOT_FOUND);
+    assert_int_equal(os_check_owner(missing, &e), -ERR_NOT_FOUND);
+    assert_int_equal(os_remove_empty_dir(missing, &e), 0);
+    assert_true(os_list_dir(file, count, NULL, &e) < 0);
+    static const char *const relative[] = {"", "a", "./a", "../a", "a/b"};
+    for (size_t i = 0; i < ARRAY_LEN(relative); i++) {
+        assert_false(os_path_is_absolute(relative[i]));
+        assert_non_null(os_path_refuse(relative[i]));
+    }
+    static const char *const dots[] = {"/a/../b", "/..", "/a/b/..", "/a\\..\\b"};
+    for (size_t i = 0; i < ARRAY_LEN(dots); i++) {
+        AUTO_FREE char *path = str_printf("%s%s", tmp_root, dots[i]);
+        assert_non_null(os_path_refuse(path));
+        assert_non_null(strstr(os_path_refuse(path), "'..'"));
+    }
+    AUTO_FREE char *good = str_printf("%s/srv/a..b/..c/disk.vhd", tmp_root);
+    assert_null(os_path_refuse(good));
+}
+
+static void test_within(void **state)
+{
+    (void)state;
+    AUTO_FREE char *in = tmp_path(dir, "x"), *beside = str_printf("%sx", dir), *slash = tmp_path(dir, "");
+    assert_true(os_path_within(dir, dir));
+    assert_true(os_path_within(in, dir));
+    assert_true(os_path_within(in, slash));
+    assert_true(os_path_within(dir, slash));
+    assert_false(os_path_within(beside, dir));
+    assert_false(os_path_within(dir, in));
+}
+
+static void test_disk_full(void **state)
+{
+    (void)state;
+    struct err e;
+    AUTO_FREE char *volume = tmp_volume(dir, 12);
+    if (!volume)
+        skip();
+    AUTO_FREE char *path = tmp_path(volume, "f"), *folder = tmp_path(volume, "d");
+    static char block[1 << 20];
+    uint64_t bytes = 0, left = 0;
+    assert_int_equal(os_free_space(volume, &bytes, &e), 0);
+    assert_in_range(bytes, 11 << 20, 12 << 20);
+    struct os_file *f;
+    assert_int_equal(os_file_open(path, OS_WRITE | OS_CREATE, &f, &e), 0);
+    int r = 0;
+    uint64_t at = 0;
+    memset(block, 'x', sizeof block);
+    while (r == 0 && at < 64 << 20)
+        if ((r = os_file_pwrite(f, block, sizeof block, at, &e)) == 0)
+            at += sizeof block;
+    assert_int_equal(r, -ERR_DISK_FULL);
+    assert_non_null(strstr(e.msg, path));
+    assert_in_range(at, 10 << 20, 12 << 20);
+    assert_int_equal(os_free_space(folder, &left, &e), 0);
+    assert_true(left < 1 << 20);
+    assert_int_equal(os_write_file(folder, block, sizeof block, 0, &e), -ERR_DISK_FULL);
+    assert_false(tmp_exists(folder));                /* and nothing half-written is left */
+    os_file_close(f);
+    tmp_volume_drop(volume);
+}
+
+static void test_environment(void **state)
+{
+    (void)state;
+    AUTO_FREE char *none = os_getenv("VMR_TEST_NONE"), *set = NULL, *empty = NULL;
+    assert_null(none);
+    tmp_setenv("VMR_TEST_SET", "C:\\a b/c");
+    assert_non_null(set = os_getenv("VMR_TEST_SET"));
+    assert_string_equal(set, "C:\\a b/c");
+    tmp_setenv("VMR_TEST_SET", "");
+    empty = os_getenv("VMR_TEST_SET");
+    assert_true(!empty || !*empty);
+    tmp_setenv("VMR_TEST_SET", NULL);
+    assert_null(os_getenv("VMR_TEST_SET"));
+}
+
 static void test_lock(void **state)
 {
     (void)state;
@@ -128,119 +301,12 @@ static void test_lock(void **state)
     assert_int_equal(os_file_open(path, OS_WRITE | OS_CREATE, &b, &e), 0);
     assert_int_equal(os_file_lock(a, &e), 0);
     assert_int_equal(os_file_lock(b, &e), -ERR_LOCKED);
+    char byte;
+    assert_int_equal(os_file_pwrite(b, "x", 1, 0, &e), 0);           /* it is an agreement and bars no reads and writes */
+    assert_int_equal(os_file_pread(a, &byte, 1, 0, &e), 0);
     os_file_close(a);
     assert_int_equal(os_file_lock(b, &e), 0);
     os_file_close(b);
-}
-
-static bool stop_now(void *arg)
-{
-    ++*(int *)arg;
-    return *(int *)arg > 2;
-}
-
-static void test_run(void **state)
-{
-    (void)state;
-    struct err e;
-    AUTO_FREE char *out = NULL;
-    int status;
-    const char *echo[] = {"printf", "%s|", "a b", "\"q\"", "back\\slash", "", "$HOME;`id`", NULL};
-    assert_int_equal(os_run(&(struct os_exec){.argv = echo}, 10000, 4096, NULL, NULL, &out, &status, &e), 0);
-    assert_int_equal(status, 0);
-    assert_string_equal(out, "a b|\"q\"|back\\slash||$HOME;`id`|");
-    const char *fails[] = {"sh", "-c", "echo oops >&2; exit 7", NULL};
-    char *out2 = NULL;
-    assert_int_equal(os_run(&(struct os_exec){.argv = fails}, 10000, 4096, NULL, NULL, &out2, &status, &e), 0);
-    assert_int_equal(status, 7);
-    assert_string_equal(out2, "oops\n");
-    free(out2);
-    const char *slow[] = {"sleep", "30", NULL};
-    int64_t before = clock_mono_ms();
-    assert_int_equal(os_run(&(struct os_exec){.argv = slow}, 200, 0, NULL, NULL, NULL, &status, &e), -ERR_TIMEOUT);
-    int polls = 0;
-    assert_int_equal(os_run(&(struct os_exec){.argv = slow}, 20000, 0, stop_now, &polls, NULL, &status, &e), -ERR_CANCELLED);
-    assert_true(clock_mono_ms() - before < 15000);
-    const char *none[] = {"no-such-program-here", NULL};
-    assert_int_equal(os_run(&(struct os_exec){.argv = none}, 1000, 0, NULL, NULL, NULL, &status, &e), -ERR_NOT_FOUND);
-    const char *much[] = {"head", "-c", "1000000", "/dev/zero", NULL};
-    char *out3 = NULL;
-    assert_int_equal(os_run(&(struct os_exec){.argv = much}, 10000, 100, NULL, NULL, &out3, &status, &e), 0);   /* drained, not blocked */
-    assert_int_equal(status, 0);
-    free(out3);
-}
-
-/* What os_run started ends when its caller is killed, whichever account it runs as. */
-static void test_run_ends_with_us(void **state)
-{
-    (void)state;
-    for (int as_other = 0; as_other <= (os_is_admin() ? 1 : 0); as_other++) {
-        pid_t caller = fork();
-        if (caller == 0) {
-            struct err e;
-            int status;
-            const char *argv[] = {"sh", "-c", "exec sleep 30", NULL};
-            os_run(&(struct os_exec){.argv = argv, .run_as = as_other ? "nobody" : NULL}, 25000, 0, NULL, NULL, NULL, &status, &e);
-            _exit(0);
-        }
-        int64_t child = 0;
-        for (int i = 0; i < 500 && !child; i++) {
-            AUTO_FREE char *path = str_printf("/proc/%d/task/%d/children", (int)caller, (int)caller), *text = NULL;
-            struct err e;
-            long long pid = 0;
-            if (os_read_file(path, 100, &text, NULL, &e) == 0 && sscanf(text, "%lld", &pid) == 1)
-                child = pid;
-            clock_sleep_ms(10);
-        }
-        assert_true(child > 1);
-        AUTO_FREE char *comm = str_printf("/proc/%lld/comm", (long long)child);
-        for (int i = 0; i < 500; i++) {              /* until it is what it was started as */
-            AUTO_FREE char *text = NULL;
-            struct err e;
-            if (os_read_file(comm, 100, &text, NULL, &e) == 0 && !strcmp(text, "sleep\n"))
-                break;
-            clock_sleep_ms(10);
-        }
-        assert_true(os_process_alive(child));
-        kill(caller, SIGKILL);
-        waitpid(caller, NULL, 0);
-        for (int i = 0; i < 500 && os_process_alive(child); i++)
-            clock_sleep_ms(10);
-        assert_false(os_process_alive(child));
-    }
-}
-
-static void test_spawn(void **state)
-{
-    (void)state;
-    struct err e;
-    AUTO_FREE char *log = tmp_path(dir, "log"), *text = NULL;
-    struct os_file *secret;
-    AUTO_FREE char *sp = tmp_path(dir, "open");
-    assert_int_equal(os_file_open(sp, OS_WRITE | OS_CREATE, &secret, &e), 0);
-    const char *argv[] = {"sh", "-c", "pwd; ls /proc/self/fd | wc -l; exec sleep 30", NULL};
-    int64_t pid;
-    assert_int_equal(os_spawn(&(struct os_exec){.argv = argv, .cwd = dir, .log_path = log}, &pid, &e), 0);
-    assert_true(pid > 1 && os_process_alive(pid));
-    for (int i = 0; i < 200; i++) {
-        free(STEAL(text));
-        assert_int_equal(os_read_file(log, 4096, &text, NULL, &e), 0);
-        if (strchr(text, '\n') && strchr(strchr(text, '\n') + 1, '\n'))
-            break;
-        clock_sleep_ms(20);
-    }
-    AUTO_FREE char *real = os_real_path(dir);
-    AUTO_FREE char *want = str_printf("%s\n4\n", real);              /* stdio, and the folder that ls has open */
-    assert_string_equal(text, want);
-    assert_int_equal(os_process_kill(pid, &e), 0);
-    for (int i = 0; i < 500 && os_process_alive(pid); i++)
-        clock_sleep_ms(10);
-    assert_false(os_process_alive(pid));                             /* and no zombie of ours */
-    assert_int_equal(os_process_kill(pid, &e), 0);
-    assert_true(os_process_kill(1, &e) < 0);
-    os_file_close(secret);
-    const char *none[] = {"/no/such/program", NULL};
-    assert_true(os_spawn(&(struct os_exec){.argv = none, .log_path = log}, &pid, &e) < 0);
 }
 
 static void test_host(void **state)
@@ -256,14 +322,16 @@ static void test_host(void **state)
     assert_int_equal(os_random(a, sizeof a, &e), 0);
     assert_int_equal(os_random(b, sizeof b, &e), 0);
     assert_memory_not_equal(a, b, sizeof a);
+    assert_true(os_path_is_absolute(os_config_path()) && os_path_is_absolute(os_data_path()));
+    assert_string_equal(os_path_base(os_config_path()), "vmrecover.conf");
 }
 
 int main(void)
 {
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_files, setup, teardown), cmocka_unit_test_setup_teardown(test_whole_files, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_folders, setup, teardown), cmocka_unit_test_setup_teardown(test_lock, setup, teardown),
-        cmocka_unit_test(test_run), cmocka_unit_test(test_run_ends_with_us), cmocka_unit_test_setup_teardown(test_spawn, setup, teardown), cmocka_unit_test(test_host),
+        T(test_files), T(test_whole_files), T(test_folders), T(test_open_files), T(test_names), T(test_bad_names), T(test_within),
+        T(test_lock),  T(test_environment), T(test_host),    T(test_disk_full),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

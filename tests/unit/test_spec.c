@@ -10,19 +10,19 @@
 #include "common/json.h"
 #include "db/credential.h"
 #include "tests/unit/db_util.h"
+#include "tests/unit/tmp.h"
 
 #define URL "https://acct.blob.core.windows.net/vhds/web01.vhd"
 #define BLOB "{'source':{'type':'blob','url':'" URL "'}}"
 #define DISKS "'disks':[" BLOB "]"
 
+#define ARM "/subscriptions/0aa1bb22-1111-2222-3333-444455556666/resourceGroups/prod/providers/Microsoft.Compute/"
+
 static json_t *json_of(const char *text)
 {
-    AUTO_FREE char *copy = str_dup(text);
+    AUTO_FREE char *copy = json_text_of(text);
     struct err err;
     json_t *j;
-    for (char *p = copy; *p; p++)
-        if (*p == '\'')
-            *p = '"';
     ok(json_parse(copy, strlen(copy), &j, &err));
     return j;
 }
@@ -54,9 +54,9 @@ static void test_everything(void **state)
     (void)state;
     AUTO(spec_free_ptr) struct spec *s = spec_of(
         "{'name':'Web 01 \xC3\xA4','disks':[{'source':{'type':'blob','url':'" URL "?snapshot=2026','credential':'prod.1_a-b'},'format':'vhd',"
-        "'skip_free_space':false},{'source':{'type':'file','path':'/srv/a..b/data.vhdx'},'format':'vhdx'},{'source':{'type':'blank','size':70368744177664},"
+        "'skip_free_space':false},{'source':{'type':'file','path':'@/srv/a..b/data.vhdx'},'format':'vhdx'},{'source':{'type':'blank','size':70368744177664},"
         "'format':'raw'},{'source':{'type':'blob','url':'http://127.0.0.1:10000/devstoreaccount1/c/x'},'format':'vhd_dynamic'}],"
-        "'vm':{'generation':2,'memory_mib':1048576,'cpus':64,'network':'switch:Extern \xC3\xA4','start':false,'dvd':'/iso/debian.iso'},"
+        "'vm':{'generation':2,'memory_mib':1048576,'cpus':64,'network':'switch:Extern \xC3\xA4','start':false,'dvd':'@/iso/debian.iso'},"
         "'allow_cross_region':true,'max_bytes_per_second':1000000,'until':'create_vm'}");
     assert_string_equal(s->name, "Web 01 \xC3\xA4");
     assert_int_equal(s->n_disks, 4);
@@ -64,7 +64,8 @@ static void test_everything(void **state)
     assert_string_equal(s->disks[0].credential, "prod.1_a-b");
     assert_int_equal(s->disks[0].format, FORMAT_VHD);
     assert_false(s->disks[0].skip_free_space);
-    assert_string_equal(s->disks[1].path, "/srv/a..b/data.vhdx");
+    assert_true(str_starts(s->disks[1].path, tmp_root));
+    assert_string_equal(s->disks[1].path + strlen(tmp_root), "/srv/a..b/data.vhdx");
     assert_true(s->disks[2].size == UINT64_C(64) << 40);
     assert_int_equal(s->disks[2].format, FORMAT_RAW);
     assert_int_equal(s->disks[3].format, FORMAT_VHD_DYNAMIC);
@@ -73,7 +74,7 @@ static void test_everything(void **state)
     assert_int_equal(s->vm.cpus, 64);
     assert_string_equal(s->vm.network, "switch:Extern \xC3\xA4");
     assert_false(s->vm.start);
-    assert_string_equal(s->vm.dvd, "/iso/debian.iso");
+    assert_string_equal(s->vm.dvd + strlen(tmp_root), "/iso/debian.iso");
     assert_true(s->allow_cross_region);
     assert_int_equal(s->max_bytes_per_second, 1000000);
     assert_int_equal(s->until, TASK_CREATE_VM);
@@ -115,8 +116,8 @@ static void test_default_names(void **state)
         {"'type':'blob','url':'https://h.example/c/%FF%FE'", "recovery"},
         {"'type':'blob','url':'https://h.example/c/.vhd'", ".vhd"},
         {"'type':'blob','url':'https://h.example/c/disk'", "disk"},
-        {"'type':'file','path':'/srv/disks/web 02.raw'", "web 02"},
-        {"'type':'file','path':'/srv/disks/100%25.img'", "100%25"},
+        {"'type':'file','path':'@/srv/disks/web 02.raw'", "web 02"},
+        {"'type':'file','path':'@/srv/disks/100%25.img'", "100%25"},
         {"'type':'blank','size':1048576", "recovery"},
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
@@ -126,7 +127,7 @@ static void test_default_names(void **state)
     }
     /* 200 bytes of two-byte characters behind one: cut at 100 bytes would be within a character */
     AUTO_STRBUF struct strbuf url = {0};
-    strbuf_adds(&url, "{'disks':[{'source':{'type':'file','path':'/x");
+    strbuf_adds(&url, "{'disks':[{'source':{'type':'file','path':'@/x");
     for (int i = 0; i < 100; i++)
         strbuf_adds(&url, "\xC3\xA4");
     strbuf_adds(&url, "'}}]}");
@@ -147,6 +148,7 @@ static void test_free_space_default(void **state)
 
 #define SRC(s) "{'disks':[{'source':{" s "}}]}"
 #define VM(s) "{" DISKS ",'vm':{" s "}}"
+#define VIA(s) SRC("'type':'managed_disk','id':'" ARM "disks/d','via_storage_account':" s)
 #define X10 "xxxxxxxxxx"
 #define X100 X10 X10 X10 X10 X10 X10 X10 X10 X10 X10
 
@@ -170,12 +172,31 @@ static const struct { const char *body; int code; const char *field; } bad[] = {
     {SRC("'url':'" URL "'"), ERR_MISSING, "/disks/0/source/type"},
     {SRC("'type':'tape'"), ERR_VALUE, "/disks/0/source/type"},
     {SRC("'type':3"), ERR_TYPE, "/disks/0/source/type"},
-    {SRC("'type':'vm','id':'/subscriptions/x'"), ERR_VALUE, "/disks/0/source/type"},
-    {SRC("'type':'managed_disk','id':'x'"), ERR_VALUE, "/disks/0/source/type"},
-    {SRC("'type':'snapshot','id':'x'"), ERR_VALUE, "/disks/0/source/type"},
-    {SRC("'type':'blob','url':'" URL "','deallocate':true"), ERR_VALUE, "/disks/0/source/deallocate"},
-    {SRC("'type':'blob','url':'" URL "','via_storage_account':'x'"), ERR_VALUE, "/disks/0/source/via_storage_account"},
-    {SRC("'type':'blob','url':'" URL "','path':'/x'"), ERR_UNKNOWN_FIELD, "/disks/0/source/path"},
+    {SRC("'type':'vm'"), ERR_MISSING, "/disks/0/source/id"},
+    {SRC("'type':'vm','id':7"), ERR_TYPE, "/disks/0/source/id"},
+    {SRC("'type':'vm','id':'/subscriptions/x'"), ERR_VALUE, "/disks/0/source/id"},
+    {SRC("'type':'vm','id':'" ARM "disks/d'"), ERR_VALUE, "/disks/0/source/id"},
+    {SRC("'type':'vm','id':'" ARM "virtualMachines/vm/extensions/x'"), ERR_VALUE, "/disks/0/source/id"},
+    {SRC("'type':'managed_disk','id':'" ARM "snapshots/s'"), ERR_VALUE, "/disks/0/source/id"},
+    {SRC("'type':'snapshot','id':'" ARM "disks/d?x=y'"), ERR_VALUE, "/disks/0/source/id"},
+    {SRC("'type':'vm','id':'" ARM "virtualMachines/vm','credential':'a b'"), ERR_VALUE, "/disks/0/source/credential"},
+    {SRC("'type':'vm','id':'" ARM "virtualMachines/vm','storage_credential':''"), ERR_VALUE, "/disks/0/source/storage_credential"},
+    {SRC("'type':'vm','id':'" ARM "virtualMachines/vm','data_disks':1"), ERR_TYPE, "/disks/0/source/data_disks"},
+    {SRC("'type':'vm','id':'" ARM "virtualMachines/vm','deallocate':'yes'"), ERR_TYPE, "/disks/0/source/deallocate"},
+    {SRC("'type':'managed_disk','id':'" ARM "disks/d','deallocate':true"), ERR_UNKNOWN_FIELD, "/disks/0/source/deallocate"},
+    {SRC("'type':'snapshot','id':'" ARM "snapshots/s','data_disks':true"), ERR_UNKNOWN_FIELD, "/disks/0/source/data_disks"},
+    {SRC("'type':'snapshot','id':'" ARM "snapshots/s','url':'" URL "'"), ERR_UNKNOWN_FIELD, "/disks/0/source/url"},
+    {SRC("'type':'blob','url':'" URL "','deallocate':true"), ERR_UNKNOWN_FIELD, "/disks/0/source/deallocate"},
+    {SRC("'type':'blob','url':'" URL "','via_storage_account':'x'"), ERR_UNKNOWN_FIELD, "/disks/0/source/via_storage_account"},
+    {VIA("'x'"), ERR_TYPE, "/disks/0/source/via_storage_account"},
+    {VIA("{}"), ERR_MISSING, "/disks/0/source/via_storage_account/url"},
+    {VIA("{'url':'https://acct.blob.core.windows.net/'}"), ERR_VALUE, "/disks/0/source/via_storage_account/url"},
+    {VIA("{'url':'https://acct.blob.core.windows.net/c/'}"), ERR_VALUE, "/disks/0/source/via_storage_account/url"},
+    {VIA("{'url':'https://acct.blob.core.windows.net/c?sv=1&sig=PLANTED'}"), ERR_VALUE, "/disks/0/source/via_storage_account/url"},
+    {VIA("{'url':'http://acct.blob.core.windows.net/c'}"), ERR_VALUE, "/disks/0/source/via_storage_account/url"},
+    {VIA("{'url':'https://acct.blob.core.windows.net/c','credential':'a/b'}"), ERR_VALUE, "/disks/0/source/via_storage_account/credential"},
+    {VIA("{'url':'https://acct.blob.core.windows.net/c','key':'PLANTED'}"), ERR_UNKNOWN_FIELD, "/disks/0/source/via_storage_account/key"},
+    {SRC("'type':'blob','url':'" URL "','path':'@/x'"), ERR_UNKNOWN_FIELD, "/disks/0/source/path"},
     {SRC("'type':'blob'"), ERR_MISSING, "/disks/0/source/url"},
     {SRC("'type':'blob','url':''"), ERR_VALUE, "/disks/0/source/url"},
     {SRC("'type':'blob','url':5"), ERR_TYPE, "/disks/0/source/url"},
@@ -195,12 +216,12 @@ static const struct { const char *body; int code; const char *field; } bad[] = {
     {SRC("'type':'blob','url':'" URL "?SIG=abc','credential':'prod'"), ERR_VALUE, "/disks/0/source/credential"},
     {SRC("'type':'file'"), ERR_MISSING, "/disks/0/source/path"},
     {SRC("'type':'file','path':'a.vhd'"), ERR_VALUE, "/disks/0/source/path"},
-    {SRC("'type':'file','path':'/srv/../etc/shadow'"), ERR_VALUE, "/disks/0/source/path"},
-    {SRC("'type':'file','path':'/srv/..'"), ERR_VALUE, "/disks/0/source/path"},
-    {SRC("'type':'file','path':'/srv\\\\..\\\\x'"), ERR_VALUE, "/disks/0/source/path"},
-    {SRC("'type':'file','path':'/a\\nb'"), ERR_VALUE, "/disks/0/source/path"},
-    {SRC("'type':'file','path':'/a','credential':'prod'"), ERR_UNKNOWN_FIELD, "/disks/0/source/credential"},
-    {SRC("'type':'file','path':'/" X100 X100 X100 X100 X100 X100 X100 X100 X100 X100 X100 "'"), ERR_VALUE, "/disks/0/source/path"},
+    {SRC("'type':'file','path':'@/srv/../etc/shadow'"), ERR_VALUE, "/disks/0/source/path"},
+    {SRC("'type':'file','path':'@/srv/..'"), ERR_VALUE, "/disks/0/source/path"},
+    {SRC("'type':'file','path':'@/srv\\\\..\\\\x'"), ERR_VALUE, "/disks/0/source/path"},
+    {SRC("'type':'file','path':'@/a\\nb'"), ERR_VALUE, "/disks/0/source/path"},
+    {SRC("'type':'file','path':'@/a','credential':'prod'"), ERR_UNKNOWN_FIELD, "/disks/0/source/credential"},
+    {SRC("'type':'file','path':'@/" X100 X100 X100 X100 X100 X100 X100 X100 X100 X100 X100 "'"), ERR_VALUE, "/disks/0/source/path"},
     {SRC("'type':'blank'"), ERR_MISSING, "/disks/0/source/size"},
     {SRC("'type':'blank','size':0"), ERR_VALUE, "/disks/0/source/size"},
     {SRC("'type':'blank','size':-1048576"), ERR_VALUE, "/disks/0/source/size"},
@@ -242,7 +263,7 @@ static const struct { const char *body; int code; const char *field; } bad[] = {
     {VM("'network':'NAT'"), ERR_VALUE, "/vm/network"},
     {VM("'start':0"), ERR_TYPE, "/vm/start"},
     {VM("'dvd':'debian.iso'"), ERR_VALUE, "/vm/dvd"},
-    {VM("'dvd':'/iso/../../etc/x'"), ERR_VALUE, "/vm/dvd"},
+    {VM("'dvd':'@/iso/../../etc/x'"), ERR_VALUE, "/vm/dvd"},
     {VM("'dvd':''"), ERR_VALUE, "/vm/dvd"},
 };
 
@@ -259,13 +280,42 @@ static void test_refused(void **state)
             fail_msg("%s: %s at '%s' (%s), expected %s at '%s'", bad[i].body, r ? err_info(r)->word : "accepted", err.field, r ? err.msg : "",
                      err_info(bad[i].code)->word, bad[i].field);
     }
-    assert_true(ARRAY_LEN(bad) > 80);
+    assert_true(ARRAY_LEN(bad) > 100);
+}
+
+static void test_azure(void **state)
+{
+    (void)state;
+    AUTO(spec_free_ptr) struct spec *s = spec_of(
+        "{'disks':[{'source':{'type':'vm','id':'" ARM "VirtualMachines/Web01','credential':'prod','data_disks':true,'deallocate':true,"
+        "'storage_credential':'acct'}},{'source':{'type':'managed_disk','id':'" ARM "disks/d','via_storage_account':"
+        "{'url':'https://acct.blob.core.windows.net/recovery','credential':'acct'}}},{'source':{'type':'snapshot','id':'" ARM "snapshots/s'}}]}");
+    assert_string_equal(s->name, "Web01");
+    const struct spec_disk *vm = &s->disks[0], *disk = &s->disks[1], *snapshot = &s->disks[2];
+    assert_true(vm->type == SOURCE_VM && disk->type == SOURCE_MANAGED_DISK && snapshot->type == SOURCE_SNAPSHOT);
+    assert_true(vm->data_disks && vm->deallocate && !vm->via.url);
+    assert_string_equal(vm->id, ARM "VirtualMachines/Web01");    /* as it was given */
+    assert_string_equal(vm->credential, "prod");
+    assert_string_equal(vm->storage_credential, "acct");
+    assert_string_equal(disk->via.url, "https://acct.blob.core.windows.net/recovery");
+    assert_string_equal(disk->via.credential, "acct");
+    assert_true(!snapshot->credential && !snapshot->via.url && !snapshot->data_disks && !snapshot->deallocate && !snapshot->storage_credential);
+    for (int t = 0; t < SOURCE_TYPES; t++)
+        assert_int_equal(source_is_arm((enum source_type)t), t >= SOURCE_VM);
+    struct err err;
+    json_t *once = spec_json(s);
+    AUTO(spec_free_ptr) struct spec *again = NULL;
+    ok(spec_parse(once, &again, &err));
+    json_t *twice = spec_json(again);
+    assert_true(json_equal(once, twice));
+    json_decref(once);
+    json_decref(twice);
 }
 
 static void test_later_says_so(void **state)
 {
     (void)state;
-    json_t *body = json_of(SRC("'type':'managed_disk','id':'x'"));
+    json_t *body = json_of("{" DISKS ",'volume':{'disks':['x']}}");
     struct spec *s;
     struct err err;
     fails(spec_parse(body, &s, &err), ERR_VALUE);
@@ -328,17 +378,69 @@ static void test_credential_good(void **state)
     assert_string_equal(b->secret, "sv=1&sig=a%2Bb%3D");
 }
 
+#define GUID "0aa1bb22-1111-2222-3333-444455556666"
+#define SP "{'type':'service_principal','tenant_id':'contoso.example','client_id':'" GUID "',"
+
+static void test_credential_sign_in(void **state)
+{
+    (void)state;
+    static const struct { const char *body; enum credential_type type; const char *tenant, *client; enum credential_proof proof; const char *secret, *file; } rows[] = {
+        {"{'type':'managed_identity'}", CREDENTIAL_MANAGED_IDENTITY, NULL, NULL, PROOF_NONE, NULL, NULL},
+        {"{'type':'managed_identity','client_id':'" GUID "'}", CREDENTIAL_MANAGED_IDENTITY, NULL, GUID, PROOF_NONE, NULL, NULL},
+        {"{'type':'arc'}", CREDENTIAL_ARC, NULL, NULL, PROOF_NONE, NULL, NULL},
+        {"{'type':'az_cli'}", CREDENTIAL_AZ_CLI, NULL, NULL, PROOF_NONE, NULL, NULL},
+        {"{'type':'az_cli','tenant_id':'contoso.example'}", CREDENTIAL_AZ_CLI, "contoso.example", NULL, PROOF_NONE, NULL, NULL},
+        {"{'type':'device_code'}", CREDENTIAL_DEVICE_CODE, NULL, NULL, PROOF_NONE, NULL, NULL},
+        {"{'type':'device_code','tenant_id':'" GUID "','client_id':'" GUID "'}", CREDENTIAL_DEVICE_CODE, GUID, GUID, PROOF_NONE, NULL, NULL},
+        {SP "'client_secret':'s e~c.r'}", CREDENTIAL_SERVICE_PRINCIPAL, "contoso.example", GUID, PROOF_CLIENT_SECRET, "s e~c.r", NULL},
+        {SP "'token_file':'@/var/run/token'}", CREDENTIAL_SERVICE_PRINCIPAL, "contoso.example", GUID, PROOF_TOKEN_FILE, NULL, "/var/run/token"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct err err;
+        AUTO(credential_free_ptr) struct credential *c = NULL;
+        json_t *body = json_of(rows[i].body);
+        ok(credential_parse("prod", body, &c, &err));
+        json_decref(body);
+        assert_int_equal(c->type, rows[i].type);
+        assert_int_equal(c->proof, rows[i].proof);
+        assert_true(credential_signs_in(c->type));
+        assert_true(!c->token_file || str_starts(c->token_file, tmp_root));
+        const char *file = c->token_file ? c->token_file + strlen(tmp_root) : NULL, *got[] = {c->tenant_id, c->client_id, c->secret, file};
+        const char *want[] = {rows[i].tenant, rows[i].client, rows[i].secret, rows[i].file};
+        for (size_t k = 0; k < ARRAY_LEN(got); k++)
+            if (!got[k] != !want[k] || (got[k] && strcmp(got[k], want[k])))
+                fail_msg("%s: member %zu is %s", rows[i].body, k, got[k] ? got[k] : "missing");
+    }
+}
+
 static void test_credential_refused(void **state)
 {
     (void)state;
     static const struct { const char *body; int code; const char *field; } rows[] = {
         {"{}", ERR_MISSING, "/type"},
         {"{'type':'password'}", ERR_VALUE, "/type"},
-        {"{'type':'managed_identity'}", ERR_VALUE, "/type"},
-        {"{'type':'arc'}", ERR_VALUE, "/type"},
-        {"{'type':'service_principal','tenant_id':'x'}", ERR_VALUE, "/type"},
-        {"{'type':'az_cli'}", ERR_VALUE, "/type"},
-        {"{'type':'device_code'}", ERR_VALUE, "/type"},
+        {"{'type':'managed_identity','client_id':'web'}", ERR_VALUE, "/client_id"},
+        {"{'type':'managed_identity','tenant_id':'t'}", ERR_UNKNOWN_FIELD, "/tenant_id"},
+        {"{'type':'arc','client_id':'" GUID "'}", ERR_UNKNOWN_FIELD, "/client_id"},
+        {"{'type':'az_cli','tenant_id':'a/b'}", ERR_VALUE, "/tenant_id"},
+        {"{'type':'az_cli','tenant_id':'-a'}", ERR_VALUE, "/tenant_id"},
+        {"{'type':'az_cli','client_id':'" GUID "'}", ERR_UNKNOWN_FIELD, "/client_id"},
+        {"{'type':'device_code','tenant_id':''}", ERR_VALUE, "/tenant_id"},
+        {"{'type':'device_code','tenant_id':'..'}", ERR_VALUE, "/tenant_id"},
+        {"{'type':'device_code','client_id':7}", ERR_TYPE, "/client_id"},
+        {"{'type':'service_principal'}", ERR_MISSING, "/tenant_id"},
+        {"{'type':'service_principal','tenant_id':'t'}", ERR_MISSING, "/client_id"},
+        {"{'type':'service_principal','tenant_id':'t','client_id':'" GUID "'}", ERR_MISSING, "/client_secret"},
+        {SP "'client_secret':''}", ERR_VALUE, "/client_secret"},
+        {SP "'client_secret':'PLANTED','token_file':'/t'}", ERR_VALUE, "/token_file"},
+        {SP "'client_secret':'PLANTED','certificate':'PLANTED'}", ERR_VALUE, "/certificate"},
+        {SP "'client_secret':'PLANTED','certificate_password':'PLANTED'}", ERR_VALUE, "/certificate_password"},
+        {SP "'certificate':'PLANTED'}", ERR_VALUE, "/certificate"},
+        {SP "'certificate':'UExBTlRFRA=='}", ERR_VALUE, "/certificate"},
+        {SP "'certificate':'-----BEGIN PRIVATE KEY-----\\nPLANTED\\n-----END PRIVATE KEY-----'}", ERR_VALUE, "/certificate"},
+        {SP "'certificate':'PLANTED\\u0001'}", ERR_VALUE, "/certificate"},
+        {SP "'token_file':'relative'}", ERR_VALUE, "/token_file"},
+        {SP "'client_secret':'PLANTED','account':'a'}", ERR_UNKNOWN_FIELD, "/account"},
         {"{'type':'account_key','key':'a2V5'}", ERR_MISSING, "/account"},
         {"{'type':'account_key','account':'acct'}", ERR_MISSING, "/key"},
         {"{'type':'account_key','account':'ab','key':'a2V5'}", ERR_VALUE, "/account"},
@@ -381,8 +483,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_defaults),        cmocka_unit_test(test_everything),      cmocka_unit_test(test_redacted),
         cmocka_unit_test(test_default_names),   cmocka_unit_test(test_free_space_default), cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_azure),
         cmocka_unit_test(test_later_says_so),   cmocka_unit_test(test_words),           cmocka_unit_test(test_credential_good),
-        cmocka_unit_test(test_credential_refused),
+        cmocka_unit_test(test_credential_refused), cmocka_unit_test(test_credential_sign_in),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

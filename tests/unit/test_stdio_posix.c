@@ -4,6 +4,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -43,9 +44,12 @@ static int without_stdio(unsigned which, const char *log)
 static void test_closed_stdio(void **state)
 {
     (void)state;
-    char *dir = tmp_make();
+    static char *dir, *log;                           /* in reach of valgrind also in the child */
+    dir = tmp_make();
     for (unsigned which = 0; which < 8; which++) {
-        AUTO_FREE char *name = str_printf("log%u", which), *log = tmp_path(dir, name);
+        char name[16];
+        snprintf(name, sizeof name, "log%u", which);
+        log = tmp_path(dir, name);
         pid_t pid = fork();
         if (pid == 0)
             _exit(without_stdio(which, log));
@@ -53,6 +57,7 @@ static void test_closed_stdio(void **state)
         assert_int_equal(waitpid(pid, &status, 0), pid);
         if (!WIFEXITED(status) || WEXITSTATUS(status))
             fail_msg("with the descriptors %u closed: status %d", which, status);
+        free(STEAL(log));
     }
     tmp_remove(dir);
 }

@@ -6,10 +6,7 @@
 #include <cmocka.h>
 #include <inttypes.h>
 #include <stdio.h>
-#include <sched.h>
 #include <string.h>
-#include <sys/mount.h>
-#include <unistd.h>
 
 #include "common/clock.h"
 #include "common/os.h"
@@ -94,6 +91,7 @@ static int setup(void **state)
                              .range_bytes = 256 << 10,
                              .range_attempts = 5,
                              .commit_interval_ms = 50,
+                             .step_bytes = 64 << 10,
                              .stop = stop,
                              .progress = progress,
                              .arg = f};
@@ -126,7 +124,7 @@ static void run_well(struct fixture *f)
     if (run(f) < 0)
         fail_msg("%s: %s", err_info(f->e.code)->word, f->e.msg);
     assert_same_file(f->path, expected);
-    assert_true(access(f->part, F_OK) && access(f->journal, F_OK));
+    assert_true(!tmp_exists(f->part) && !tmp_exists(f->journal));
     assert_int_equal(f->p.done, 32 * MIB);
     assert_int_equal(f->p.transferred, f->src.ranges.bytes);
     assert_int_equal(f->p.eta_seconds, 0);
@@ -136,7 +134,7 @@ static void run_badly(struct fixture *f, enum err_code code)
 {
     if (run(f) != -(int)code)
         fail_msg("expected %s, got %s: %s", err_info(code)->word, err_info(f->e.code)->word, f->e.msg);
-    assert_true(access(f->path, F_OK));
+    assert_false(tmp_exists(f->path));
     assert_null(strstr(f->e.msg, "sig="));
     assert_true(f->e.msg[0]);
 }
@@ -157,7 +155,10 @@ static void test_sparse(void **state)
     struct os_stat st;
     assert_int_equal(os_stat(f->path, &st, &f->e), 0);
     assert_int_equal(st.size, 32 * MIB);
-    assert_in_range(st.allocated, 8 * MIB, 8 * MIB + 8 * MIB / 50);
+    if (os_files_are_sparse())
+        assert_in_range(st.allocated, 8 * MIB, 8 * MIB + 8 * MIB / 50);
+    else /* the holes were crossed in steps */
+        assert_in_range(st.allocated, 8 * MIB + 300 * 4096, 32 * MIB);
     /* once more: nothing is asked */
     before = server_stat(&server, "requests");
     run_well(f);
@@ -247,10 +248,11 @@ static void test_fatal(void **state)
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         printf("fault %s\n", cases[i].fault);
         server_faults(&server, cases[i].fault);
-        run_badly(f, cases[i].code);
+        bool closed = str_starts(cases[i].fault, "reset") && tmp_wine_lacks("WSAECONNRESET: a connection that was reset reads as closed");
+        run_badly(f, closed ? ERR_SOURCE_TRUNCATED : cases[i].code);
         if (!strstr(f->e.msg, cases[i].word) && !strstr(err_hint_text(&f->e), cases[i].word))
             fail_msg("'%s' and '%s' say nothing of '%s'", f->e.msg, err_hint_text(&f->e), cases[i].word);
-        assert_false(access(f->part, F_OK) || access(f->journal, F_OK));
+        assert_true(tmp_exists(f->part) && tmp_exists(f->journal));
         uint64_t had = f->p.transferred;
         assert_true(had > 0);
         server_faults(&server, "");
@@ -389,10 +391,14 @@ static void test_damaged_part(void **state)
         f->stop_at_bytes = 1;
         f->t.max_bytes_per_second = 4 * MIB;
         run_badly(f, ERR_CANCELLED);
-        if (removed)
+        if (removed) {
             assert_int_equal(os_remove(f->part, &f->e), 0);
-        else
-            assert_int_equal(truncate(f->part, 1000), 0);
+        } else {
+            struct os_file *part;
+            assert_int_equal(os_file_open(f->part, OS_WRITE, &part, &f->e), 0);
+            assert_int_equal(os_file_truncate(part, 1000, &f->e), 0);
+            os_file_close(part);
+        }
         f->stop_at_bytes = 0;
         f->t.max_bytes_per_second = 0;
         run_well(f);
@@ -429,24 +435,21 @@ static void test_plain_server(void **state)
     run_badly(f, ERR_UNREACHABLE);
 }
 
-/* A volume of 6 MiB, in a mount namespace of our own; without the right to mount there is no test. */
+/* A volume of 12 MiB, half of it taken; without a way to make one there is no test. */
 static void test_disk_full(void **state)
 {
     struct fixture *f = *state;
-    AUTO_FREE char *mount_point = tmp_path(dir, "full");
-    AUTO_FREE char *path = str_printf("%s/disk.vhd", mount_point);
-    AUTO_FREE char *filler = str_printf("%s/filler", mount_point);
-    assert_int_equal(os_mkdirs(mount_point, 0, &f->e), 0);
-    if (unshare(CLONE_NEWNS) || mount("none", "/", "none", MS_REC | MS_PRIVATE, "") ||
-        mount("none", mount_point, "tmpfs", 0, "size=12m"))
+    AUTO_FREE char *volume = tmp_volume(dir, 12);
+    if (!volume)
         skip();
+    AUTO_FREE char *path = tmp_path(volume, "disk.vhd"), *filler = tmp_path(volume, "filler");
     static const char block[6 << 20] = "full";
     assert_int_equal(os_write_file(filler, block, sizeof block, 0, &f->e), 0);
     f->t.path = path;
     run_badly(f, ERR_DISK_FULL);
     assert_non_null(strstr(f->e.msg, "more bytes are needed"));
     uint64_t had = f->p.transferred;
-    assert_true(had > 0);
+    assert_true(had > 0 || !os_files_are_sparse());
     run_badly(f, ERR_DISK_FULL); /* still */
     assert_true(f->p.transferred >= had);
     had = f->p.transferred;
@@ -454,7 +457,7 @@ static void test_disk_full(void **state)
     assert_int_equal(run(f), 0);
     assert_same_file(path, expected);
     assert_int_equal(f->p.network, f->src.ranges.bytes - had);
-    assert_int_equal(umount(mount_point), 0);
+    tmp_volume_drop(volume);
 }
 
 /* Without ETag and Last-Modified nobody knows whether the rest is of the same file: it begins again. */

@@ -15,7 +15,7 @@
 void *x_calloc(size_t n, size_t size);
 void *x_grow(void *p, size_t n, size_t size);          /* realloc to n elements */
 char *x_dup(const char *s);                            /* NULL gives NULL */
-char *x_printf(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+char *x_printf(const char *fmt, ...) PRINTF_LIKE(1, 2);
 
 /* ---- objects: object.c ---- */
 struct dobj {                                          /* an instance, a class definition, or parameters */
@@ -202,7 +202,7 @@ struct impl {
 #define RET_INVALID_STATE 32775u
 #define RET_FILE_NOT_FOUND 32779u
 #define RET_NOT_FOUND 32789u
-void call_fail(struct call *c, uint32_t code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+void call_fail(struct call *c, uint32_t code, const char *fmt, ...) PRINTF_LIKE(3, 4);
 void call_affects(struct call *c, struct inst *i);
 void call_out_ref(struct call *c, const char *name, struct inst *i);
 void call_out_refs(struct call *c, const char *name, struct inst **list, size_t n);
@@ -394,7 +394,7 @@ struct conn {
     unsigned generation;                               /* of the host when it was made */
     bool broken;
 };
-void host_unmodelled(struct dbl *d, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void host_unmodelled(struct dbl *d, const char *fmt, ...) PRINTF_LIKE(2, 3);
 void usage_add(struct dbl *d, const char *kind, const char *ns, const char *class, const char *name, bool known);
 void usage_free(struct usage *u);
 

@@ -27,11 +27,12 @@ export class Azurite {
         a.child.exited.then((r) => { over = r; });
         a.url = `http://127.0.0.1:${a.port}/${a.account}`;
         a.credential = new blob.StorageSharedKeyCredential(a.account, a.key);
-        a.service = new blob.BlobServiceClient(a.url, a.credential, { retryOptions: { maxTries: 1 } });
+        a.service = new blob.BlobServiceClient(a.url, a.credential, { retryOptions: { maxTries: 1 } });      // for the start; once it answers, a connection that it closed is tried again
         await waitFor(() => `Azurite answers: ${text}`, async () => {
             if (over) throw new Error(`Azurite ended: ${JSON.stringify(over)} ${text}`);
             try { await a.service.getAccountInfo(); return true; } catch (e) { return e.statusCode !== undefined; }
         }, { timeout: 60_000, interval: 200 });
+        a.service = new blob.BlobServiceClient(a.url, a.credential, { retryOptions: { maxTries: 4, retryDelayInMs: 50 } });
         return a;
     }
 

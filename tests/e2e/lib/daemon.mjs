@@ -2,7 +2,8 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import { Api } from './api.mjs';
-import { buildDir, removeTemp, start, tempDir, waitFor, slow } from './util.mjs';
+import { launch } from './platform.mjs';
+import { removeTemp, tempDir, waitFor, slow } from './util.mjs';
 
 const valgrind = ['valgrind', '-q', '--error-exitcode=99', '--leak-check=full', '--errors-for-leak-kinds=definite'];
 
@@ -29,13 +30,13 @@ export class Daemon {
     }
 
     args() {
-        const options = { listen: '127.0.0.1:0', ...this.config };
+        // nothing is asked beyond this machine: no metadata service but that of a test
+        const options = { listen: '127.0.0.1:0', imds_endpoint: 'http://127.0.0.1:9', ...this.config };
         return ['run', '--data-dir', this.dir, ...Object.entries(options).map(([k, v]) => `--${k.replaceAll('_', '-')}=${v}`)];
     }
 
     launch() {
-        const [command, ...args] = [...this.wrapper, path.join(buildDir, 'vmrecoverd'), ...this.args()];
-        return start(command, args, { env: { ...process.env, ...this.env }, cwd: this.dir });
+        return launch('vmrecoverd', this.args(), { wrapper: this.wrapper, env: this.env, cwd: this.dir });
     }
 
     async run() {
@@ -76,14 +77,15 @@ export class Daemon {
         return status;
     }
 
-    // Processes whose command line names this data folder: the VMs.
+    // QEMUs that work in this data folder, or name it: the VMs.
     vmProcesses() {
         const found = [];
         for (const pid of fs.readdirSync('/proc')) {
             if (!/^\d+$/.test(pid) || Number(pid) === this.child.pid) continue;
             try {
                 const argv = fs.readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0');
-                if (/qemu/.test(argv[0]) && argv.some((a) => a.includes(this.dir))) found.push(Number(pid));
+                if (!/qemu/.test(argv[0])) continue;
+                if (argv.some((a) => a.includes(this.dir)) || fs.readlinkSync(`/proc/${pid}/cwd`).startsWith(this.dir)) found.push(Number(pid));
             } catch { /* it ended */ }
         }
         return found;

@@ -53,14 +53,25 @@ function mbr(size) {
     return m;
 }
 
+// The smallest guest: a boot sector that writes a text (at most 59 characters) to screen and serial port, then halts.
+//   cli; ax = ds = es = ss = 0; sp = 7C00; sti; mode 3; si = 7D80; loop: lodsb; or al, al; jz halt; screen (int 10); wait for the port;
+//   port = al; jmp loop; halt: hlt; jmp halt
+const GUEST = 'fa31c08ed88ec08ed0bc007cfb b80300cd10 be807d ac08c07416 50b40e31dbcd10 bafd03eca82074f8 58baf803ee ebe5 f4ebfd'.replaceAll(' ', '');
+export function bootSector(size, text) {
+    const m = mbr(size);
+    Buffer.from(GUEST, 'hex').copy(m, 0);
+    m.write(`${text}\r\n\0`, 0x180, 'latin1');
+    return m;
+}
+
 // A fixed VHD of `size` bytes (a multiple of 1 MiB) plus footer. Of its space about the part `used` holds random bytes, in runs of
-// `run` bytes. Returns the number of bytes written, without the footer.
-export function makeVhd(file, size, { used = 0.25, run = MIB, seed = 1, footer = vhdFooter(size) } = {}) {
+// `run` bytes; with `boot` it boots and says that. Returns the number of bytes written, without the footer.
+export function makeVhd(file, size, { used = 0.25, run = MIB, seed = 1, footer = vhdFooter(size), boot } = {}) {
     const rand = random(seed);
     const fd = fs.openSync(file, 'w');
     let written = 512;
     fs.ftruncateSync(fd, size);
-    fs.writeSync(fd, mbr(size), 0, 512, 0);
+    fs.writeSync(fd, boot ? bootSector(size, boot) : mbr(size), 0, 512, 0);
     const block = Buffer.alloc(run);
     const step = Math.round(run / used);
     for (let at = MIB; at + run <= size; at += step) {

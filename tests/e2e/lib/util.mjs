@@ -43,6 +43,15 @@ export function start(command, args, options = {}) {
     return child;
 }
 
+// Waits for its end, which is made after `timeout` ms. Throws when the program could not be started.
+export async function finish(child, timeout) {
+    const timer = setTimeout(() => child.kill('SIGKILL'), timeout);
+    const result = await child.exited;
+    clearTimeout(timer);
+    if (result.error) throw result.error;
+    return result;
+}
+
 // Runs a program to its end: { code, stdout, stderr }; throws only when it cannot be started or takes too long.
 export async function run(command, args, { input, timeout = 120_000 * slow, env, cwd, encoding = 'utf8' } = {}) {
     const child = start(command, args, { stdio: ['pipe', 'pipe', 'pipe'], env: { ...process.env, ...env }, cwd });
@@ -52,11 +61,8 @@ export async function run(command, args, { input, timeout = 120_000 * slow, env,
     child.stdin.on('error', () => {});
     child.stdin.end(input ?? '');
     const closed = new Promise((r) => child.once('close', r));
-    const timer = setTimeout(() => child.kill('SIGKILL'), timeout);
-    const { code, signal, error } = await child.exited;
-    if (error) { clearTimeout(timer); throw error; }
+    const { code, signal } = await finish(child, timeout);
     await closed;
-    clearTimeout(timer);
     const stdout = Buffer.concat(out);
     if (signal) throw new Error(`${command} ended by ${signal}: ${Buffer.concat(err)}`);
     return { code, stdout: encoding ? stdout.toString(encoding) : stdout, stderr: Buffer.concat(err).toString() };
