@@ -121,7 +121,7 @@ static void wild(void **state)
 {
     (void)state;
     const char *soak = getenv("SOAK");
-    uint64_t n = soak && !strcmp(soak, "1") ? 300 : 20;
+    uint64_t n = soak && !strcmp(soak, "1") ? 300 : 8;
     for (uint64_t seed = 1; seed <= n; seed++) {
         struct dbl_options o = dbl_wild(dbl_schema(builds[seed % 3]), seed);
         AUTO_FREE char *label = str_printf("wild, seed %u", (unsigned)seed);
@@ -131,6 +131,7 @@ static void wild(void **state)
 
 int main(void)
 {
+    rig_in_memory();
     const struct CMUnitTest tests[] = {cmocka_unit_test(calm),      cmocka_unit_test(all_jobs_other_choices), cmocka_unit_test(formats),
                                        cmocka_unit_test(languages), cmocka_unit_test(networks),               cmocka_unit_test(wild)};
     return cmocka_run_group_tests(tests, NULL, NULL);
