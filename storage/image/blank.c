@@ -4,22 +4,10 @@
 
 #include "common/clock.h"
 #include "common/os.h"
-#include "storage/image/image.h"
+#include "storage/image/vhd.h"
 
 #define STEP_BYTES ((uint64_t)64 << 20)
 #define VHD_EPOCH_MS INT64_C(946684800000)           /* 2000-01-01 UTC */
-
-static void put32(uint8_t *p, uint32_t v)
-{
-    for (int i = 0; i < 4; i++)
-        p[i] = (uint8_t)(v >> (24 - 8 * i));
-}
-
-static void put64(uint8_t *p, uint64_t v)
-{
-    put32(p, (uint32_t)(v >> 32));
-    put32(p + 4, (uint32_t)v);
-}
 
 /* Cylinders, heads and sectors as the appendix of the VHD specification computes them. */
 static uint32_t geometry(uint64_t sectors)
@@ -58,7 +46,7 @@ static int size_check(uint64_t virtual_size, struct err *e)
     return 0;
 }
 
-int image_vhd_footer(uint64_t virtual_size, uint8_t ret[VHD_FOOTER_BYTES], struct err *e)
+int vhd_footer(uint64_t virtual_size, enum vhd_type type, uint64_t data_offset, uint8_t ret[VHD_FOOTER_BYTES], struct err *e)
 {
     uint8_t f[VHD_FOOTER_BYTES] = {0};
     int r = size_check(virtual_size, e);
@@ -67,27 +55,29 @@ int image_vhd_footer(uint64_t virtual_size, uint8_t ret[VHD_FOOTER_BYTES], struc
     if (r < 0)
         return r;
     memcpy(f, "conectix", 8);
-    put32(f + 8, 2);                                 /* features: the bit that is always set */
-    put32(f + 12, 0x00010000);
-    put64(f + 16, UINT64_MAX);                       /* no dynamic header */
-    put32(f + 24, (uint32_t)((clock_now_ms() - VHD_EPOCH_MS) / 1000));
+    vhd_put32(f + 8, 2);                                 /* features: the bit that is always set */
+    vhd_put32(f + 12, 0x00010000);
+    vhd_put64(f + 16, data_offset);
+    vhd_put32(f + 24, (uint32_t)((clock_now_ms() - VHD_EPOCH_MS) / 1000));
     /* Virtual PC's sign: some readers (QEMU's vpc among them) trust the current size only from creators that they know, and
      * otherwise cut the disk down to whole cylinders. */
     memcpy(f + 28, "win ", 4);
-    put32(f + 32, 0x000a0000);
+    vhd_put32(f + 32, 0x000a0000);
     memcpy(f + 36, "Wi2k", 4);
-    put64(f + 40, virtual_size);
-    put64(f + 48, virtual_size);
-    put32(f + 56, geometry(virtual_size / 512));
-    put32(f + 60, 2);                                /* fixed */
+    vhd_put64(f + 40, virtual_size);
+    vhd_put64(f + 48, virtual_size);
+    vhd_put32(f + 56, geometry(virtual_size / 512));
+    vhd_put32(f + 60, type);
     f[74] = (uint8_t)((f[74] & 0x0f) | 0x40);        /* the id as a version 4 UUID */
     f[76] = (uint8_t)((f[76] & 0x3f) | 0x80);
-    uint32_t sum = 0;
-    for (size_t i = 0; i < sizeof f; i++)
-        sum += f[i];
-    put32(f + 64, ~sum);
+    vhd_put32(f + 64, vhd_checksum(f, sizeof f, 64));
     memcpy(ret, f, sizeof f);
     return 0;
+}
+
+int image_vhd_footer(uint64_t virtual_size, uint8_t ret[VHD_FOOTER_BYTES], struct err *e)
+{
+    return vhd_footer(virtual_size, VHD_FIXED, UINT64_MAX, ret, e);
 }
 
 /* Is what lies at path the disk that would be made? */

@@ -18,7 +18,11 @@ struct image_source {
     void *arg;
     uint64_t size;                                   /* of the file */
     const char *name;                                /* for messages */
+    /* The first bytes from offset on, before limit, that may be other than zero: [*ret_start, *ret_end). None: both are limit. NULL: all of
+     * them may be (image_next_data sees to that). */
+    int (*next_data)(void *arg, uint64_t offset, uint64_t limit, uint64_t *ret_start, uint64_t *ret_end, struct err *e);
 };
+int image_next_data(const struct image_source *src, uint64_t offset, uint64_t limit, uint64_t *ret_start, uint64_t *ret_end, struct err *e);
 
 enum image_format { IMAGE_RAW, IMAGE_VHD, IMAGE_VHD_DYNAMIC, IMAGE_VHDX };
 enum image_table { TABLE_NONE, TABLE_MBR, TABLE_GPT };
@@ -30,6 +34,9 @@ struct image_info {
     enum image_format format;
     uint64_t virtual_size;                           /* bytes that a guest sees */
     uint32_t sector_size;                            /* logical */
+    uint32_t block_bytes;                            /* of a format that stores blocks where they are used; else 0 */
+    bool fixed;                                      /* all of the disk is stored: raw, fixed VHD, a VHDX that was made so */
+    bool differencing;                               /* holds changes to a parent (image_open alone takes such) */
     char creator[5];                                 /* VHD: creator application, printable, else "" */
     uint8_t unique_id[16];                           /* VHD */
     enum image_table table;
