@@ -398,11 +398,11 @@ static int group_judge(struct lvm_pv *pvs, size_t n, size_t first, const struct 
                 g.members[i].pv->text = NULL;
                 g.members[i].pv->text_length = 0;
                 g.members[i].pv->reason[0] = 0;
-                g.members[i].pv->data_at = UINT64_MAX;                 /* told */
+                g.members[i].pv->told = true;
             }
     } else if (r >= 0) {
         r = sink->rest(sink->arg, &pvs[first], pvs[first].end - pvs[first].start, &(struct fsmap_list){0}, reason, e);
-        pvs[first].data_at = UINT64_MAX;
+        pvs[first].told = true;
     }
     for (size_t i = 0; i < g.n_members; i++)
         list_free(&g.members[i].used);
@@ -416,7 +416,7 @@ int lvm_judge(struct lvm_pv *pvs, size_t n, const struct lvm_sink *sink, struct 
 {
     int r = 0;
     for (size_t i = 0; !r && i < n; i++) {
-        if (pvs[i].data_at == UINT64_MAX)
+        if (pvs[i].told)
             continue;
         if (!pvs[i].text)
             r = sink->rest(sink->arg, &pvs[i], pvs[i].end - pvs[i].start, &(struct fsmap_list){0}, pvs[i].reason, e);
