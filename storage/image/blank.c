@@ -80,6 +80,36 @@ int image_vhd_footer(uint64_t virtual_size, uint8_t ret[VHD_FOOTER_BYTES], struc
     return vhd_footer(virtual_size, VHD_FIXED, UINT64_MAX, ret, e);
 }
 
+int image_vhd_whole_mib(const char *path, struct err *e)
+{
+    struct image_info info;
+    uint64_t size;
+    {
+        AUTO_IMAGE_FILE struct image_source src = {0};
+        int r = image_file_open(path, &src, e);
+        if (r == 0)
+            r = image_probe(&src, IMAGE_VHD, &info, e);
+        if (r < 0)
+            return r;
+        size = (info.virtual_size + (1 << 20) - 1) >> 20 << 20;
+        if (size == info.virtual_size)
+            return 0;
+    }
+    uint8_t footer[VHD_FOOTER_BYTES];
+    static const uint8_t zeros[VHD_FOOTER_BYTES];
+    AUTO(os_file_close_ptr) struct os_file *f = NULL;
+    int r = os_file_open(path, OS_WRITE, &f, e);
+    if (r == 0)
+        r = image_vhd_footer(size, footer, e);
+    if (r == 0)
+        r = os_file_pwrite(f, zeros, sizeof zeros, info.virtual_size, e);
+    if (r == 0)
+        r = os_file_truncate(f, size + VHD_FOOTER_BYTES, e);
+    if (r == 0)
+        r = os_file_pwrite(f, footer, sizeof footer, size, e);
+    return r ? r : os_file_sync(f, e);
+}
+
 /* Is what lies at path the disk that would be made? */
 static int existing_check(const char *path, enum image_format format, uint64_t virtual_size, struct err *e)
 {

@@ -60,6 +60,9 @@ const char *image_table_name(enum image_table t);    /* "none", "mbr", "gpt" */
 
 /* The footer of a fixed VHD for this many bytes (a multiple of 512, at most IMAGE_MAX_BYTES), with a fresh unique id. */
 int image_vhd_footer(uint64_t virtual_size, uint8_t ret[VHD_FOOTER_BYTES], struct err *e);
+/* Grows a fixed VHD to whole MiB, which Azure asks for, with zeros and a footer that says so; one of whole MiB stays as it is. Not for a file that
+ * anybody else reads meanwhile, or that a crash must leave whole. Durable when it returns. */
+int image_vhd_whole_mib(const char *path, struct err *e);
 /* A new fixed VHD (virtual_size + 512 bytes) or raw file, as os_file_truncate makes it; other formats are ERR_UNSUPPORTED. Idempotent: a
  * file that is there and is what would be made stays as it is, anything else at path is ERR_IO. Complete and durable when it appears
  * under its name. Where files are not sparse this takes as long as writing all of it; `stop` (NULL: never) is asked in between, true:

@@ -119,6 +119,31 @@ static void can_be_stopped(void **state)
     sh("rm s.vhd");
 }
 
+/* Grown to whole MiB with zeros, the footer moved; what was there stays. */
+static void grows_to_whole_mib(void **state)
+{
+    (void)state;
+    static const uint64_t sizes[] = {512, 1048576 - 512, 1048576, 1048576 + 512, 3 * 1048576 + 2560};
+    struct err e;
+    for (size_t i = 0; i < ARRAY_LEN(sizes); i++) {
+        uint64_t want = (sizes[i] + 1048575) / 1048576 * 1048576;
+        sh("rm -f g.vhd");
+        assert_int_equal(image_create_blank("g.vhd", IMAGE_VHD, sizes[i], NULL, NULL, &e), 0);
+        sh("printf x | dd of=g.vhd bs=1 seek=%llu conv=notrunc", (unsigned long long)sizes[i] - 1);
+        if (image_vhd_whole_mib("g.vhd", &e) < 0)
+            fail_msg("%s", e.msg);
+        struct image_info info;
+        assert_int_equal(file_probe("g.vhd", IMAGE_VHD, &info, &e), 0);
+        assert_true(info.virtual_size == want);
+        struct mem_image m = mem_load("g.vhd");
+        for (uint64_t at = 0; at < want; at++)
+            assert_int_equal(m.data[at], at == sizes[i] - 1 ? 'x' : 0);
+        mem_drop(&m);
+    }
+    sh("qemu-img create -q -f vhdx g.vhdx 1M");
+    assert_int_equal(image_vhd_whole_mib("g.vhdx", &e), -ERR_NOT_VHD);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -126,6 +151,7 @@ int main(void)
         cmocka_unit_test(footer_is_as_qemu_writes_it),
         cmocka_unit_test(is_idempotent),
         cmocka_unit_test(can_be_stopped),
+        cmocka_unit_test(grows_to_whole_mib),
     };
     return cmocka_run_group_tests(tests, scratch_enter, scratch_leave);
 }
