@@ -5,6 +5,7 @@
 #include "common/clock.h"
 #include "common/os.h"
 #include "storage/image/vhd.h"
+#include "storage/image/writer.h"
 
 #define STEP_BYTES ((uint64_t)64 << 20)
 #define VHD_EPOCH_MS INT64_C(946684800000)           /* 2000-01-01 UTC */
@@ -149,11 +150,19 @@ static int write_new(const char *path, const uint8_t *footer, uint64_t virtual_s
     return r ? r : os_file_sync(f, e);
 }
 
+/* A format that stores only what was written: nothing but its tables. */
+static int write_tables(const char *path, enum image_format format, uint64_t virtual_size, struct err *e)
+{
+    AUTO(image_writer_close_ptr) struct image_writer *w = NULL;
+    int r = os_remove(path, e);                      /* what a crash left */
+    if (r == 0)
+        r = image_writer_create(path, &(const struct image_layout){.format = format, .virtual_size = virtual_size}, &w, e);
+    return r < 0 ? r : image_writer_finish(w, e);
+}
+
 int image_create_blank(const char *path, enum image_format format, uint64_t virtual_size, bool (*stop)(void *arg), void *arg, struct err *e)
 {
-    if (format != IMAGE_VHD && format != IMAGE_RAW)
-        return err_set(e, ERR_UNSUPPORTED, "An empty disk of format \"%s\" cannot be made here; \"vhd\" and \"raw\" can", image_format_name(format));
-    int r = size_check(virtual_size, e);
+    int r = image_layout_check(&(const struct image_layout){.format = format, .virtual_size = virtual_size}, e);
     if (r < 0)
         return r;
     struct os_stat st;
@@ -169,7 +178,8 @@ int image_create_blank(const char *path, enum image_format format, uint64_t virt
     AUTO_FREE char *part = str_printf("%s.part", path);
     if (!part)
         return err_oom(e);
-    r = write_new(part, format == IMAGE_VHD ? footer : NULL, virtual_size, stop, arg, e);
+    r = format == IMAGE_VHD_DYNAMIC || format == IMAGE_VHDX ? write_tables(part, format, virtual_size, e) :
+        write_new(part, format == IMAGE_VHD ? footer : NULL, virtual_size, stop, arg, e);
     if (!r)
         r = os_rename(part, path, e);
     if (r < 0) {

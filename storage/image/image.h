@@ -63,7 +63,7 @@ int image_vhd_footer(uint64_t virtual_size, uint8_t ret[VHD_FOOTER_BYTES], struc
 /* Grows a fixed VHD to whole MiB, which Azure asks for, with zeros and a footer that says so; one of whole MiB stays as it is. Not for a file that
  * anybody else reads meanwhile, or that a crash must leave whole. Durable when it returns. */
 int image_vhd_whole_mib(const char *path, struct err *e);
-/* A new fixed VHD (virtual_size + 512 bytes) or raw file, as os_file_truncate makes it; other formats are ERR_UNSUPPORTED. Idempotent: a
+/* A new empty disk: a fixed VHD (virtual_size + 512 bytes) or raw file, as os_file_truncate makes it, a dynamic VHD or a dynamic VHDX. Idempotent: a
  * file that is there and is what would be made stays as it is, anything else at path is ERR_IO. Complete and durable when it appears
  * under its name. Where files are not sparse this takes as long as writing all of it; `stop` (NULL: never) is asked in between, true:
  * ERR_CANCELLED, and nothing is left. */
