@@ -97,6 +97,9 @@ $(BUILD)/unit/%$(EXE): $(BUILD)/obj/tests/unit/%.o $(call obj,$(UNIT_LIB)) $(BUI
 	@echo '  LINK  $@'
 	$(Q)$(CC) $(LINKFLAGS) $^ $(LIBS) -lcmocka -o $@
 
+# this one stands between the image writer and its file
+$(BUILD)/unit/test_image_kill$(EXE): LINKFLAGS += -Wl,--wrap=os_file_pwrite,--wrap=os_file_truncate,--wrap=os_file_sync
+
 unit-programs: $(patsubst %,$(BUILD)/unit/%$(EXE),$(UNIT))
 
 deps:

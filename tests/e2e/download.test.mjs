@@ -189,3 +189,17 @@ test('memory stays small', { skip: process.env.SAN || process.env.VALGRIND }, (t
     t.diagnostic(`peak memory of the daemon: ${(peak / MIB).toFixed(1)} MiB`);
     assert.ok(peak < 64 * MIB, `${peak} bytes`);
 });
+
+test('empty disks in every form', async () => {
+    for (const format of ['vhd', 'vhd_dynamic', 'vhdx', 'raw', 'auto']) {
+        const { id } = await api.submit({ disks: [{ source: { type: 'blank', size: 40 * MIB }, format }], until: 'download' });
+        const job = await api.waitJob(id), disk = job.disks[0], file = local(disk.path);
+        assert.equal(disk.format, format === 'auto' ? 'vhd' : format);
+        assert.equal(disk.virtual_size, 40 * MIB);
+        if (format === 'vhdx') await must('qemu-img', ['check', '-f', 'vhdx', file]);
+        const info = await imageInfo(file, '-f', { raw: 'raw', vhdx: 'vhdx' }[format] ?? 'vpc');
+        assert.ok(info['virtual-size'] >= 40 * MIB && (!sparse || du(file) < MIB));
+        await api.deleteJob(id, 'delete');
+        assert.ok(!fs.existsSync(file));
+    }
+});
