@@ -101,6 +101,9 @@ static int members_read(struct group *g, struct lvm_pv *pvs, size_t n, struct er
                 m->pv = m->pv ? NULL : &pvs[p];
         if (!m->pv)
             continue;
+        for (size_t other = 0; other < k; other++)
+            if (g->members[other].pv == m->pv)
+                return refuse(g, "its group has the same physical volume twice");
         uint64_t size = m->pv->end - m->pv->start;
         if (m->at != m->pv->data_at || m->at > size || m->count > (size - m->at) / g->extent || dev_size * 512 > size)
             return refuse(g, "its extents do not fit the physical volume");
@@ -398,11 +401,11 @@ static int group_judge(struct lvm_pv *pvs, size_t n, size_t first, const struct 
                 g.members[i].pv->text = NULL;
                 g.members[i].pv->text_length = 0;
                 g.members[i].pv->reason[0] = 0;
-                g.members[i].pv->data_at = UINT64_MAX;                 /* told */
+                g.members[i].pv->told = true;
             }
     } else if (r >= 0) {
         r = sink->rest(sink->arg, &pvs[first], pvs[first].end - pvs[first].start, &(struct fsmap_list){0}, reason, e);
-        pvs[first].data_at = UINT64_MAX;
+        pvs[first].told = true;
     }
     for (size_t i = 0; i < g.n_members; i++)
         list_free(&g.members[i].used);
@@ -416,7 +419,7 @@ int lvm_judge(struct lvm_pv *pvs, size_t n, const struct lvm_sink *sink, struct 
 {
     int r = 0;
     for (size_t i = 0; !r && i < n; i++) {
-        if (pvs[i].data_at == UINT64_MAX)
+        if (pvs[i].told)
             continue;
         if (!pvs[i].text)
             r = sink->rest(sink->arg, &pvs[i], pvs[i].end - pvs[i].start, &(struct fsmap_list){0}, pvs[i].reason, e);

@@ -37,6 +37,7 @@ struct lvm_pv {
     size_t text_length;
     char reason[160];                                /* of the refusal */
     struct fsmap_list first;                         /* label and metadata, bytes of the disk */
+    bool told;                                       /* the sink knows all of it */
 };
 /* Reads label, headers and metadata of one physical volume. */
 int lvm_pv_read(struct volume *v, struct lvm_pv *ret, struct err *e);
