@@ -657,6 +657,8 @@ static int open_part(struct engine *g, struct err *e)
     const char *identity = g->t->identity;
     struct journal_source src = {.length = info->length, .etag = identity ? identity : info->etag, .last_modified = identity ? "" : info->last_modified};
     bool damaged = false;
+    if (g->t->map_hash)
+        memcpy(src.map_hash, g->t->map_hash, sizeof src.map_hash);
     int r = hash_list(g->t->ranges, src.list_hash, e);
     if (r < 0)
         return r;
@@ -664,6 +666,11 @@ static int open_part(struct engine *g, struct err *e)
         r = journal_remove(g->journal_path, e) < 0 ? -(int)e->code : err_set(e, ERR_EMPTY, "cannot be resumed");
     else
         r = journal_open(g->journal_path, &src, &g->journal, &damaged, e);
+    if (r == 0 && journal_map_differs(g->journal)) {
+        log_warning("other parts of the disk are left out than when the download began, it starts again", KS("path", g->part));
+        journal_close(STEAL(g->journal));
+        return new_part(g, &src, e);
+    }
     if (r == 0) {
         struct os_stat st;
         if ((r = os_stat(g->part, &st, e)) < 0)
