@@ -72,9 +72,11 @@ static int place(const struct spec *s, const struct job_found *found, size_t n, 
 static int store_disk(struct db *db, int64_t seq, const struct spec *s, size_t i, const struct placed *p, struct err *e)
 {
     AUTO_FREE char *text = NULL;
-    int r;
-    if (!p->target || (r = target_text(p->target, &text, e)) < 0)
-        return p->target ? r : 0;
+    if (!p->target)
+        return 0;
+    int r = target_text(p->target, &text, e);
+    if (r < 0)
+        return r;
     if (i < s->n_disks)
         r = sql_run(db, e, "UPDATE disk SET target = ?3 WHERE job = ?1 AND disk = ?2", SI(seq), SI(i), SS(text));
     else
@@ -91,8 +93,8 @@ int job_resolve(struct db *db, const char *id, const struct job_found *found, si
     struct graph_disk graph[SPEC_DISKS_MAX];
     int64_t seq, now = clock_now_ms();
     size_t total = 0;
-    int r;
-    if ((r = job_get(db, id, &job, e)) < 0)          /* the request never changes */
+    int r = job_get(db, id, &job, e);                /* the request never changes */
+    if (r < 0)
         return r;
     const struct spec *s = job->spec;
     if ((r = place(s, found, n, placed, &total, e)) < 0 || (r = sql_begin(db, &tx, e)) < 0 || (r = job_seq(db, id, &seq, e)) < 0 ||

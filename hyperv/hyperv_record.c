@@ -5,7 +5,6 @@
 #include "hyperv/hyperv.h"
 #include "hyperv/vmspec.h"
 
-#define FILE_MAX ((size_t)4 << 20)
 #define VERSION 1
 
 static void checkpoint_clear(struct hyperv_checkpoint *c)
@@ -176,25 +175,14 @@ static bool read_record(json_t *o, struct hyperv_record *r)
 
 int hyperv_record_load(const char *dir, struct hyperv_record *ret, struct err *e)
 {
-    AUTO_FREE char *path = os_path_join(dir, "vm.json"), *text = NULL;
-    struct os_stat st;
-    size_t n = 0;
-    if (!path)
-        return err_oom(e);
-    int status = os_stat(path, &st, e);
-    if (status == 0 && !st.exists)
-        status = err_set(e, ERR_NOT_FOUND, "%s does not exist", path);
-    if (status == 0)
-        status = os_read_file(path, FILE_MAX, &text, &n, e);
     json_t *o = NULL;
-    if (status == 0)
-        status = json_parse(text, n, &o, e);
+    int status = vmspec_file_read(dir, &o, e);
     if (status < 0)
-        return err_prefix(e, "cannot read the record of a virtual machine");
+        return status;
     struct hyperv_record r = {0};
     if (!read_record(o, &r)) {
         hyperv_record_clear(&r);
-        status = err_set(e, ERR_IO, "the record of a virtual machine in %s is damaged", path);
+        status = err_set(e, ERR_IO, "the record of a virtual machine, %s/vm.json, is damaged", dir);
     } else {
         *ret = r;
     }
@@ -211,9 +199,5 @@ int hyperv_record_save(const char *dir, const struct hyperv_record *r, struct er
                           "complete", (int)r->complete, "started_at_ms", (json_int_t)r->started_at_ms, "next_file",
                           (int)r->next_file, "vm", vmspec_json(&r->spec), "created", r->created, "layers", layers_json(r->layers),
                           "checkpoints", checkpoints);
-    AUTO_FREE char *text = o ? json_dumps(o, JSON_INDENT(2)) : NULL, *path = os_path_join(dir, "vm.json");
-    json_decref(o);
-    if (!text || !path)
-        return err_oom(e);
-    return os_write_file(path, text, strlen(text), OS_PRIVATE, e);
+    return vmspec_file_write(dir, o, e);
 }

@@ -5,7 +5,6 @@
 #include "hyperv/qemu.h"
 #include "hyperv/vmspec.h"
 
-#define FILE_MAX ((size_t)1 << 20)
 #define VERSION 1
 
 void qemu_def_clear(struct qemu_def *d)
@@ -69,25 +68,14 @@ static bool read_def(json_t *o, struct qemu_def *d)
 
 int qemu_def_load(const char *dir, struct qemu_def *ret, struct err *e)
 {
-    AUTO_FREE char *path = os_path_join(dir, "vm.json"), *text = NULL;
-    struct os_stat st;
-    size_t n = 0;
-    if (!path)
-        return err_oom(e);
-    int r = os_stat(path, &st, e);
-    if (r == 0 && !st.exists)
-        r = err_set(e, ERR_NOT_FOUND, "%s does not exist", path);
-    if (r == 0)
-        r = os_read_file(path, FILE_MAX, &text, &n, e);
     json_t *o = NULL;
-    if (r == 0)
-        r = json_parse(text, n, &o, e);
+    int r = vmspec_file_read(dir, &o, e);
     if (r < 0)
-        return err_prefix(e, "cannot read the definition of a virtual machine");
+        return r;
     struct qemu_def d = {0};
     if (!read_def(o, &d)) {
         qemu_def_clear(&d);
-        r = err_set(e, ERR_IO, "the definition of a virtual machine in %s is damaged", path);
+        r = err_set(e, ERR_IO, "the definition of a virtual machine, %s/vm.json, is damaged", dir);
     } else {
         *ret = d;
     }
@@ -103,9 +91,5 @@ int qemu_def_save(const char *dir, const struct qemu_def *d, struct err *e)
     json_t *o = json_pack("{s:i, s:s, s:I, s:s, s:o, s:O, s:o}", "version", VERSION, "machine", d->machine, "started_at_ms",
                           (json_int_t)d->started_at_ms, "boot_id", d->boot_id, "vm", vmspec_json(&d->spec), "created", d->created,
                           "checkpoints", checkpoints);
-    AUTO_FREE char *text = o ? json_dumps(o, JSON_INDENT(2)) : NULL, *path = os_path_join(dir, "vm.json");
-    json_decref(o);
-    if (!text || !path)
-        return err_oom(e);
-    return os_write_file(path, text, strlen(text), OS_PRIVATE, e);
+    return vmspec_file_write(dir, o, e);
 }

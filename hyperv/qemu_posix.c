@@ -303,7 +303,7 @@ static int make_folder(struct qemu *q, const char *id, const char *dir, struct e
     if (r != -ERR_NOT_FOUND) {
         qemu_def_clear(&d);
         if (r == 0)
-            r = err_set(e, ERR_VM, "the folder %s holds a VM that could not be taken over when the daemon started", dir);
+            err_set(e, ERR_VM, "the folder %s holds a VM that could not be taken over when the daemon started", dir);
         return err_hint(e, "Save what you need of the folder %s, then delete the job and submit it again.", dir);
     }
     if ((r = end_process_in(q, id, dir, e)) == 0)

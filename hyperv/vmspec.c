@@ -3,6 +3,11 @@
 
 #include <string.h>
 
+#include "common/json.h"
+#include "common/os.h"
+
+#define FILE_MAX ((size_t)4 << 20)
+
 static const char *const formats[] = {
     [HV_RAW] = "raw", [HV_VHD] = "vhd", [HV_VHD_DYNAMIC] = "vhd_dynamic", [HV_VHDX] = "vhdx", [HV_QCOW2] = "qcow2", NULL};
 static const char *const guests[] = {[HV_GUEST_UNKNOWN] = "unknown", [HV_GUEST_WINDOWS] = "windows", [HV_GUEST_LINUX] = "linux", NULL};
@@ -92,4 +97,30 @@ bool vmspec_read(json_t *o, struct hv_vm_spec *s)
         if (!read_disk(disk, s))
             return false;
     return json_is_array(disks);
+}
+
+int vmspec_file_read(const char *dir, json_t **ret, struct err *e)
+{
+    AUTO_FREE char *path = os_path_join(dir, "vm.json"), *text = NULL;
+    struct os_stat st;
+    size_t n = 0;
+    if (!path)
+        return err_oom(e);
+    int r = os_stat(path, &st, e);
+    if (r == 0 && !st.exists)
+        r = err_set(e, ERR_NOT_FOUND, "%s does not exist", path);
+    if (r == 0)
+        r = os_read_file(path, FILE_MAX, &text, &n, e);
+    if (r == 0)
+        r = json_parse(text, n, ret, e);
+    return r < 0 ? err_prefix(e, "cannot read the record of a virtual machine") : 0;
+}
+
+int vmspec_file_write(const char *dir, json_t *o, struct err *e)
+{
+    AUTO_FREE char *text = o ? json_dumps(o, JSON_INDENT(2)) : NULL, *path = os_path_join(dir, "vm.json");
+    json_decref(o);
+    if (!text || !path)
+        return err_oom(e);
+    return os_write_file(path, text, strlen(text), OS_PRIVATE, e);
 }

@@ -47,9 +47,11 @@ void host_request_stop(void)
     errno = saved;
 }
 
-/* As the systemd unit does by Group= and UMask=. An account that does not exist is the driver's to complain of. */
+/* As the systemd unit does by Group= and UMask=: images are whole servers, for nobody to read but us and the account of the VMs.
+ * An account that does not exist is the driver's to complain of. */
 static void share_with_group_of(const char *run_as)
 {
+    umask(077);
     char buf[16384];
     struct passwd pw, *found = NULL;
     if (geteuid() != 0 || !*run_as || getpwnam_r(run_as, &pw, buf, sizeof buf, &found) || !found || setegid(pw.pw_gid) < 0)

@@ -4,31 +4,58 @@
 #include "api/cli/cli.h"
 #include "common/os.h"
 
+static const char submit_options[] =
+    "submit takes one or more disks, the first of which is the OS disk:\n"
+    "  --url URL                 a blob or file behind http(s); with a SAS better as\n"
+    "  --url-file FILE           the same, read from a file ('-': standard input)\n"
+    "  --file PATH               an image on the host\n"
+    "  --vm ID                   a VM in Azure by its resource id  [--data-disks] [--deallocate] [--credential NAME]\n"
+    "                            [--storage-credential NAME] [--via-storage-account CONTAINER_URL --via-credential NAME]\n"
+    "  --disk ID, --snapshot ID  a managed disk or a snapshot of one, likewise\n"
+    "  --blank SIZE              an empty disk\n"
+    "and for the disk before them: --credential NAME, --format auto|vhd|vhd_dynamic|vhdx|raw, --skip-free-space yes|no.\n"
+    "  --name NAME  --until TASK  --max-rate SIZE  --allow-cross-region  --wait  --idempotency-key KEY\n"
+    "  --generation auto|1|2  --memory MIB  --cpus N  --network none|nat|switch:NAME  --no-start  --dvd ISO\n"
+    "  --json-body FILE          the whole request as JSON instead ('-': standard input)\n"
+    "TASK is preflight, export, download, create_vm or start_vm (the default). SIZE takes K, M, G or T.\n";
+
+static const char credential_options[] =
+    "credential set takes, by --type; a secret is asked for, or read from standard input or --secret-file FILE:\n"
+    "  account_key               --account A, and the key\n"
+    "  sas                       the SAS\n"
+    "  managed_identity          [--client-id ID]\n"
+    "  arc\n"
+    "  service_principal         --tenant T --client-id ID, and the secret, or\n"
+    "                            --certificate-file FILE (PEM or PKCS#12) [--password-file FILE], or --token-file PATH\n"
+    "  az_cli                    [--tenant T]\n"
+    "  device_code               [--tenant T] [--client-id ID]; then `vmrecover credential sign-in NAME`\n";
+
 static const struct command {
     const char *name, *usage, *summary;
     command_fn *run;
+    const char *details;
 } commands[] = {
-    {"submit", "DISK... [OPTION...]", "start recovering a VM; prints the job's id", cmd_submit},
-    {"list", "[--state STATE] [--limit N] [--cursor C]", "jobs, newest first", cmd_list},
-    {"show", "JOB", "one job with its disks and tasks", cmd_show},
-    {"watch", "JOB", "follow a job to its end", cmd_watch},
-    {"pause", "JOB", "hold a job", cmd_pause},
-    {"resume", "JOB", "go on with a paused job", cmd_resume},
-    {"cancel", "JOB", "give a job up; retry can take it up again", cmd_cancel},
-    {"retry", "JOB [--url-file FILE [--disk N]]", "run what failed or was cancelled again; FILE holds the blob's URL with a new SAS", cmd_retry},
-    {"delete", "JOB [--disks keep|delete] [--no-wait]", "remove a job, its VM and, if asked, its disks", cmd_delete},
+    {"submit", "DISK... [OPTION...]", "start recovering a VM; prints the job's id", cmd_submit, submit_options},
+    {"list", "[--state STATE] [--limit N] [--cursor C]", "jobs, newest first", cmd_list, NULL},
+    {"show", "JOB", "one job with its disks and tasks", cmd_show, NULL},
+    {"watch", "JOB", "follow a job to its end", cmd_watch, NULL},
+    {"pause", "JOB", "hold a job", cmd_pause, NULL},
+    {"resume", "JOB", "go on with a paused job", cmd_resume, NULL},
+    {"cancel", "JOB", "give a job up; retry can take it up again", cmd_cancel, NULL},
+    {"retry", "JOB [--url-file FILE [--disk N]]", "run what failed or was cancelled again; FILE holds the blob's URL with a new SAS", cmd_retry, NULL},
+    {"delete", "JOB [--disks keep|delete] [--no-wait]", "remove a job, its VM and, if asked, its disks", cmd_delete, NULL},
     {"vm", "list | show VM | start VM | stop VM | shutdown VM | reset VM | dvd VM ISO|--eject\n"
      "                 | checkpoint VM [list | create NAME | restore ID | delete ID]\n"
-     "                 | attach VM SLOT FILE --format F | detach VM SLOT", "the virtual machines", cmd_vm},
-    {"screen", "VM [--text] [-o FILE] [--width N]", "what the VM's screen shows, as PNG or as text", cmd_screen},
-    {"keys", "VM (TEXT | --press KEYS [--repeat N] [--interval MS] | --wait MS | --enter | --text-file FILE)...", "type into the VM", cmd_keys},
-    {"serial", "VM [--after N] [--follow] | VM --send TEXT | VM --send-file FILE", "the VM's serial console", cmd_serial},
-    {"export", "VM [--slot N] [--format F] [-o PATH] [--no-wait]", "write the VM's disk with all repairs to a file on the host", cmd_export},
+     "                 | attach VM SLOT FILE --format F | detach VM SLOT", "the virtual machines", cmd_vm, NULL},
+    {"screen", "VM [--text] [-o FILE] [--width N]", "what the VM's screen shows, as PNG or as text", cmd_screen, NULL},
+    {"keys", "VM (TEXT | --press KEYS [--repeat N] [--interval MS] | --wait MS | --enter | --text-file FILE)...", "type into the VM", cmd_keys, NULL},
+    {"serial", "VM [--after N] [--follow] | VM --send TEXT | VM --send-file FILE", "the VM's serial console", cmd_serial, NULL},
+    {"export", "VM [--slot N] [--format F] [-o PATH] [--no-wait]", "write the VM's disk with all repairs to a file on the host", cmd_export, NULL},
     {"azure", "subscriptions [--credential NAME]\n"
-     "                 | vms [--subscription ID [--resource-group G]] [--filter TEXT] [--credential NAME]", "what there is in Azure to recover", cmd_azure},
-    {"credential", "list | set NAME --type T [OPTION...] | delete NAME | sign-in NAME", "keys, SAS and identities that sources need", cmd_credential},
-    {"host", "", "whether this host can recover VMs, and what is missing", cmd_host},
-    {"events", "[JOB] [--after N] [--limit N] [--follow]", "what happened", cmd_events},
+     "                 | vms [--subscription ID [--resource-group G]] [--filter TEXT] [--credential NAME]", "what there is in Azure to recover", cmd_azure, NULL},
+    {"credential", "list | set NAME --type T [OPTION...] | delete NAME | sign-in NAME", "keys, SAS and identities that sources need", cmd_credential, credential_options},
+    {"host", "", "whether this host can recover VMs, and what is missing", cmd_host, NULL},
+    {"events", "[JOB] [--after N] [--limit N] [--follow]", "what happened", cmd_events, NULL},
 };
 
 static void help(FILE *f)
@@ -37,31 +64,12 @@ static void help(FILE *f)
           "usage: vmrecover [--json] COMMAND ...\n\n", f);
     for (size_t i = 0; i < ARRAY_LEN(commands); i++)
         fprintf(f, "  %-11s %s\n%14s%s\n", commands[i].name, commands[i].usage, "", commands[i].summary);
-    fputs("\nJOB and VM are an id, at least 4 characters of the beginning of one, or a name.\n\n"
-          "submit takes one or more disks, the first of which is the OS disk:\n"
-          "  --url URL                 a blob or file behind http(s); with a SAS better as\n"
-          "  --url-file FILE           the same, read from a file ('-': standard input)\n"
-          "  --file PATH               an image on the host\n"
-          "  --vm ID                   a VM in Azure by its resource id  [--data-disks] [--deallocate] [--credential NAME]\n"
-          "                            [--storage-credential NAME] [--via-storage-account CONTAINER_URL --via-credential NAME]\n"
-          "  --disk ID, --snapshot ID  a managed disk or a snapshot of one, likewise\n"
-          "  --blank SIZE              an empty disk\n"
-          "and for the disk before them: --credential NAME, --format auto|vhd|vhd_dynamic|vhdx|raw, --skip-free-space yes|no.\n"
-          "  --name NAME  --until TASK  --max-rate SIZE  --allow-cross-region  --wait  --idempotency-key KEY\n"
-          "  --generation auto|1|2  --memory MIB  --cpus N  --network none|nat|switch:NAME  --no-start  --dvd ISO\n"
-          "  --json-body FILE          the whole request as JSON instead ('-': standard input)\n"
-          "TASK is preflight, export, download, create_vm or start_vm (the default). SIZE takes K, M, G or T.\n\n"
-          "F of an image is vhd, vhd_dynamic, vhdx or raw. KEYS are pressed together with '+': F8, Ctrl+Alt+Delete, or any W3C code name\n"
+    fputs("\nJOB and VM are an id, at least 4 characters of the beginning of one, or a name.\n", f);
+    for (size_t i = 0; i < ARRAY_LEN(commands); i++)
+        if (commands[i].details)
+            fprintf(f, "\n%s", commands[i].details);
+    fputs("\nF of an image is vhd, vhd_dynamic, vhdx or raw. KEYS are pressed together with '+': F8, Ctrl+Alt+Delete, or any W3C code name\n"
           "(NumpadEnter).\n\n"
-          "credential set takes, by --type; a secret is asked for, or read from standard input or --secret-file FILE:\n"
-          "  account_key               --account A, and the key\n"
-          "  sas                       the SAS\n"
-          "  managed_identity          [--client-id ID]\n"
-          "  arc\n"
-          "  service_principal         --tenant T --client-id ID, and the secret, or\n"
-          "                            --certificate-file FILE (PEM or PKCS#12) [--password-file FILE], or --token-file PATH\n"
-          "  az_cli                    [--tenant T]\n"
-          "  device_code               [--tenant T] [--client-id ID]; then `vmrecover credential sign-in NAME`\n\n"
           "--json prints the API's own JSON. VMRECOVER_URL names the daemon (http://127.0.0.1:8480), VMRECOVER_TOKEN_FILE the file with\n"
           "its token", f);
     fprintf(f, " (`token` in %s).\n\n"
@@ -149,6 +157,8 @@ int main(int argc, char **argv)
             json = true;
         } else if (strcmp(argv[k], "--help") == 0) {
             printf("usage: vmrecover %s %s\n\n%s\n", command->name, command->usage, command->summary);
+            if (command->details)
+                printf("\n%s", command->details);
             return EXIT_DONE;
         } else {
             rest[n++] = argv[k];

@@ -36,6 +36,7 @@ struct lvm_pv {
     char *text;                                      /* the group's metadata as this volume has it; NULL: refused */
     size_t text_length;
     char reason[160];                                /* of the refusal */
+    bool told;                                       /* lvm_judge's own: the sink has heard of it */
     struct fsmap_list first;                         /* label and metadata, bytes of the disk */
     bool told;                                       /* the sink knows all of it */
 };

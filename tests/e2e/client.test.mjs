@@ -44,6 +44,8 @@ test('help and wrong usage', async () => {
         assert.match(help, new RegExp(`^  ${command} `, 'm'));
     assert.match(await ok(['--version']), /^vmrecover \d+\.\d+\.\d+$/m);
     assert.match(await ok(['keys', '--help']), /--press/);
+    assert.match(await ok(['submit', '--help']), /--via-storage-account/);
+    assert.match(await ok(['credential', '--help']), /--secret-file/);
     const nowhere = { env: { VMRECOVER_URL: 'http://127.0.0.1:9', VMRECOVER_TOKEN_FILE: '/nonexistent' } };   // found before the daemon is asked
     for (const [args, pattern] of [[[], /usage/], [['dance'], /no command 'dance'/], [['show'], /1 more word/], [['show', 'a', 'b'], /one word too many/],
         [['submit'], /give a disk/], [['submit', '--bogus'], /no option --bogus/], [['submit', '--blank'], /needs a value/], [['submit', '--blank', '10Q'], /takes a size/],

@@ -83,6 +83,10 @@ test('files with secrets are for their owner alone', () => {
     const mode = (f) => (fs.statSync(path.join(daemon.dir, f)).mode & 0o777).toString(8);
     assert.deepEqual([mode('token'), mode('secret.key')], ['600', '600']);
     for (const f of daemon.files().filter((x) => /\.db/.test(x))) assert.match(mode(f), /^6[04]0$/, `${f} is ${mode(f)}`);
+    // a downloaded disk is a whole server with its secrets: nothing that the daemon made is for the others of the host
+    const images = daemon.files().filter((x) => x.startsWith('disks/'));
+    assert.ok(images.length, 'there is an image to look at');
+    for (const f of [...daemon.files(), 'disks', 'vms']) assert.equal(parseInt(mode(f), 8) & 0o007, 0, `${f} is ${mode(f)}`);
 });
 
 test('another key file: stored secrets are said to be unreadable, not used and not shown', async () => {

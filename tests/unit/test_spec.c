@@ -393,7 +393,7 @@ static void test_credential_sign_in(void **state)
         {"{'type':'device_code'}", CREDENTIAL_DEVICE_CODE, NULL, NULL, PROOF_NONE, NULL, NULL},
         {"{'type':'device_code','tenant_id':'" GUID "','client_id':'" GUID "'}", CREDENTIAL_DEVICE_CODE, GUID, GUID, PROOF_NONE, NULL, NULL},
         {SP "'client_secret':'s e~c.r'}", CREDENTIAL_SERVICE_PRINCIPAL, "contoso.example", GUID, PROOF_CLIENT_SECRET, "s e~c.r", NULL},
-        {SP "'token_file':'/var/run/token'}", CREDENTIAL_SERVICE_PRINCIPAL, "contoso.example", GUID, PROOF_TOKEN_FILE, NULL, "/var/run/token"},
+        {SP "'token_file':'@/var/run/token'}", CREDENTIAL_SERVICE_PRINCIPAL, "contoso.example", GUID, PROOF_TOKEN_FILE, NULL, "/var/run/token"},
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         struct err err;
@@ -404,7 +404,9 @@ static void test_credential_sign_in(void **state)
         assert_int_equal(c->type, rows[i].type);
         assert_int_equal(c->proof, rows[i].proof);
         assert_true(credential_signs_in(c->type));
-        const char *got[] = {c->tenant_id, c->client_id, c->secret, c->token_file}, *want[] = {rows[i].tenant, rows[i].client, rows[i].secret, rows[i].file};
+        assert_true(!c->token_file || str_starts(c->token_file, tmp_root));
+        const char *file = c->token_file ? c->token_file + strlen(tmp_root) : NULL, *got[] = {c->tenant_id, c->client_id, c->secret, file};
+        const char *want[] = {rows[i].tenant, rows[i].client, rows[i].secret, rows[i].file};
         for (size_t k = 0; k < ARRAY_LEN(got); k++)
             if (!got[k] != !want[k] || (got[k] && strcmp(got[k], want[k])))
                 fail_msg("%s: member %zu is %s", rows[i].body, k, got[k] ? got[k] : "missing");

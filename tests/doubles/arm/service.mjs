@@ -111,7 +111,8 @@ export class Service {
         if (cut) {
             x.injected = 'cut';
             res.write(text.slice(0, Math.min(cut.cut, Math.max(0, text.length - 1))));
-            setTimeout(() => reset_(x.req), 20);
+            const { req } = x;                       // the record may have lost it by then
+            setTimeout(() => reset_(req), 20);
         } else
             res.end(x.method === 'HEAD' || status === 204 ? undefined : text);
         this.double.answered(x);
@@ -154,7 +155,10 @@ export async function relay(x, from, hooks = {}) {
         if (ends || n >= stop) {
             x.injected = ends ? 'ended' : cut ? 'cut' : 'short';
             if (short) x.req.socket.end();
-            else setTimeout(() => reset_(x.req), 10);
+            else {
+                const { req } = x;
+                setTimeout(() => reset_(req), 10);
+            }
             break;
         }
     }
