@@ -38,7 +38,6 @@ struct lvm_pv {
     char reason[160];                                /* of the refusal */
     bool told;                                       /* lvm_judge's own: the sink has heard of it */
     struct fsmap_list first;                         /* label and metadata, bytes of the disk */
-    bool told;                                       /* the sink knows all of it */
 };
 /* Reads label, headers and metadata of one physical volume. */
 int lvm_pv_read(struct volume *v, struct lvm_pv *ret, struct err *e);
