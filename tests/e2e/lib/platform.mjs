@@ -67,7 +67,7 @@ class Tail {
     }
 }
 
-const word = (w) => (w.startsWith('/') ? native(w) : w.replace(/^(--[a-z-]+=)(\/.*)$/, (_, key, file) => key + native(file)));
+const word = (w) => (w.startsWith('/') && !w.startsWith('/subscriptions/') ? native(w) : w.replace(/^(--[a-z-]+=)(\/.*)$/, (_, key, file) => key + native(file)));
 let runs = 0, scratch;
 
 // Where the double of Windows' WMI keeps the VMs of a data folder, and what it knows.
