@@ -102,6 +102,28 @@ step('the host report knows Hyper-V', async () => {
     assert.match(begin, /Msvm_VirtualSystemManagementService/);
 });
 
+step('check-host, beside the running service: the host as it was, and a record like the reference', async () => {
+    const record = path.join(dir, 'record.json'), log = path.join(dir, 'check.log');
+    const wine = async (...args) => {
+        const out = fs.openSync(log, 'w'), none = fs.openSync('/dev/null', 'r');
+        const p = start('wine', [path.join(buildDir, 'vmrecoverd.exe'), ...args], {
+            stdio: [none, out, out],
+            env: { ...process.env, VMR_DOUBLE_DIR: windows(tempDir('check-double')), WMI_SCHEMA: windows(path.join(root, 'tests/doubles/wmi/schema.json')) },
+        });
+        const { code } = await p.exited;
+        return { code, said: fs.readFileSync(log, 'utf8') };
+    };
+    const ran = await wine('check-host', '--output', windows(record), '--data-dir', windows(data));
+    assert.equal(ran.code, 0, ran.said);
+    assert.match(ran.said, /^Generation 2, network none: delete ok/m);
+    assert.ok(!fs.existsSync(path.join(data, 'check-host')), 'nothing is left');
+    const { lives } = JSON.parse(fs.readFileSync(record, 'utf8'));
+    assert.deepEqual(lives.map((l) => [l.generation, l.network]), [[1, 'none'], [2, 'none'], [2, 'nat']]);
+    for (const { steps } of lives) assert.deepEqual(steps.filter((x) => x.end !== 'ok'), []);
+    assert.equal((await wine('check-host', '--compare', windows(record), windows(record))).code, 0);
+    assert.equal(await ask('dump'), begin);
+});
+
 for (const generation of [1, 2]) {
     let job, vm, guid;
     step(`Generation ${generation}: from a blob to a started VM`, async () => {
