@@ -98,6 +98,11 @@ step('the host report knows Hyper-V', async () => {
     const report = await api.get('/v1/host');
     assert.equal(check(report, 'hypervisor')?.status, 'ok', JSON.stringify(report));
     assert.equal(check(report, 'rights')?.status, 'ok');
+    assert.match(check(report, 'windows')?.detail, /^Windows Server, build \d+$/);
+    assert.equal(check(report, 'hyperv_role')?.status, 'ok');
+    for (const name of ['reboot', 'acceleration', 'free_space']) assert.ok(check(report, name), name);
+    assert.deepEqual(report.checks.map((c) => c.check).filter((c, i, all) => all.indexOf(c) !== i), [], 'each row once');
+    for (const c of report.checks) assert.equal(c.remedy !== '', c.status !== 'ok', JSON.stringify(c));
     begin = await ask('dump');
     assert.match(begin, /Msvm_VirtualSystemManagementService/);
 });
