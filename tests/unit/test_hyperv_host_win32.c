@@ -53,6 +53,32 @@ static void attributes(void **state)
     assert_int_equal(host->uncompressed_folder(NULL, missing, &e), -ERR_NOT_FOUND);
 }
 
+/* A restart is due while servicing's key is there. */
+static void facts(void **state)
+{
+    (void)state;
+    static const wchar_t pending[] = L"SOFTWARE\\Microsoft\\Windows\\CurrentVersion\\Component Based Servicing\\RebootPending";
+    struct host_facts before = {.build = 7}, during = {0}, after = {0};
+    struct hyperv_cpu cpu;
+    HKEY key;
+    DWORD how;
+    assert_true(hyperv_cpu(&cpu));
+    host->facts(NULL, &before);
+    assert_int_equal(before.build, 7);
+    assert_true(before.cpu_known && before.reboot_known && !before.reboot_pending);
+    assert_int_equal(before.root, cpu.root);
+    assert_int_equal(before.nested, cpu.nested);
+    assert_string_equal(before.vendor, cpu.vendor);
+    assert_int_equal(RegCreateKeyExW(HKEY_LOCAL_MACHINE, pending, 0, NULL, 0, KEY_ALL_ACCESS, NULL, &key, &how), ERROR_SUCCESS);
+    assert_int_equal(how, REG_CREATED_NEW_KEY);
+    RegCloseKey(key);
+    host->facts(NULL, &during);
+    assert_int_equal(RegDeleteKeyW(HKEY_LOCAL_MACHINE, pending), ERROR_SUCCESS);
+    host->facts(NULL, &after);
+    assert_true(during.reboot_pending);
+    assert_false(after.reboot_pending);
+}
+
 /* The account of the first is in an event of Hyper-V's worker, beside the VM's GUID. */
 static void accounts(void **state)
 {
@@ -285,7 +311,7 @@ static void serial_double(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(attributes), cmocka_unit_test(accounts), cmocka_unit_test(rights), cmocka_unit_test(processor),
+        cmocka_unit_test(attributes), cmocka_unit_test(facts), cmocka_unit_test(accounts), cmocka_unit_test(rights), cmocka_unit_test(processor),
         cmocka_unit_test(pipe_opening), cmocka_unit_test(pipe_talk), cmocka_unit_test(pipe_full), cmocka_unit_test(pipe_both_ways),
         cmocka_unit_test(serial_double),
     };
