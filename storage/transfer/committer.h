@@ -1,5 +1,5 @@
 /* Makes written bytes durable while the network goes on: a thread that syncs the data file, then appends to the record of
- * sums, then to the journal.
+ * sums, then, durably, to the journal.
  * One batch at a time: the owner pushes when idle, the thread works on it alone. After an error the committer does nothing more: a
  * failed sync leaves unknown what of the file is durable, so nothing written before it may be recorded any more. */
 #ifndef VMR_STORAGE_TRANSFER_COMMITTER_H

@@ -31,13 +31,13 @@
 #define CONNECTIONS_MAX 64
 #define RANGE_MIN ((uint64_t)64 << 10)
 #define RANGE_MAX ((uint64_t)64 << 20)
-#define BUFFER_MAX (128L << 10) /* libcurl's, of a connection: larger ones fall out of the processor's cache before they are copied */
-#define BUFFERS_BYTES (4L << 20) /* of all connections */
+#define BUFFER_MAX (512L << 10) /* libcurl's, of a connection */
+#define BUFFERS_BYTES (8L << 20) /* of all connections */
 #define CHECKED_MIN ((uint64_t)64 << 10) /* a checked range that was cut off is asked for again in parts not smaller than this */
 #define CHECKED_MS 2000u /* a checked range should not take longer: what is not whole is lost when the process dies */
 #define MD5_MAX_BYTES_PER_SECOND ((uint64_t)128 << 20)
-#define GATHER_MAX ((size_t)1 << 20)
-#define GATHERS_BYTES ((size_t)16 << 20) /* of all connections */
+#define GATHER_MAX ((size_t)256 << 10) /* larger ones leave the processor's cache before they are written */
+#define GATHERS_BYTES ((size_t)8 << 20) /* of all connections */
 #define CHUNK_ALIGN ((uint64_t)64 << 10)
 #define HOLE_BLOCK 4096u                             /* what file systems can leave out */
 #define ERROR_BODY_KEPT ((size_t)16384)
@@ -820,9 +820,34 @@ static int new_part(struct engine *g, const struct journal_source *src, struct e
         return r == -ERR_DISK_FULL ? disk_full(g, e) : r;
     if ((r = os_file_sync(g->file, e)) < 0)
         return r;
-    if ((r = sums_open(g->sums_path, src->length, false, &g->record, e)) < 0)
+    if ((r = sums_open(g->sums_path, src->length, false, false, &g->record, e)) < 0)
         return r == -ERR_DISK_FULL ? disk_full(g, e) : r;
     return journal_create(g->journal_path, src, &g->journal, e);
+}
+
+/* Was something written that the record of sums does not have? */
+static int lacks_sums(struct engine *g, bool *ret, struct err *e)
+{
+    AUTO(sums_free) struct sums sums = {0};
+    AUTO(spans_free) struct spans have = {0}, both = {0};
+    bool was, ok = true;
+    int r = sums_read(g->sums_path, g->info->length, &sums, &was, e);
+    if (r < 0 && e->code != ERR_EMPTY)
+        return r;
+    for (size_t i = 0; ok && i < sums.n; i++)
+        ok = spans_add(&have, sums.list[i].start, sums.list[i].end);
+    const struct blob_ranges record = {.list = have.list, .n = have.n};
+    for (size_t i = 0, k = 0; ok && i < g->done.n; i++) {            /* `both`: what is done of the ranges */
+        const struct blob_range *d = &g->done.list[i], *list = g->t->ranges->list;
+        while (k < g->t->ranges->n && list[k].end <= d->start)
+            k++;
+        for (size_t j = k; ok && j < g->t->ranges->n && list[j].start < d->end; j++)
+            ok = spans_add(&both, list[j].start > d->start ? list[j].start : d->start, list[j].end < d->end ? list[j].end : d->end);
+    }
+    if (!ok)
+        return err_oom(e);
+    *ret = spans_common(&both, &record) != spans_common(&g->done, g->t->ranges);
+    return 0;
 }
 
 /* Opens (resume) or makes PATH.part and its journal. */
@@ -858,12 +883,13 @@ static int open_part(struct engine *g, struct err *e)
         }
         if ((r = os_file_open(g->part, OS_WRITE, &g->file, e)) < 0 || (r = os_file_lock(g->file, e)) < 0)
             return r;
-        if ((r = sums_open(g->sums_path, info->length, true, &g->record, e)) < 0)
-            return r;
         const struct spans *had = journal_spans(g->journal);
         for (size_t i = 0; i < had->n; i++)
             if (!spans_add(&g->done, had->list[i].start, had->list[i].end))
                 return err_oom(e);
+        bool partial = false;
+        if ((r = lacks_sums(g, &partial, e)) < 0 || (r = sums_open(g->sums_path, info->length, true, partial, &g->record, e)) < 0)
+            return r;
         if (journal_list_differs(g->journal))
             log_info("the page list is another one than at the start; what is done stays done", KS("path", g->part));
         return 0;
@@ -902,7 +928,7 @@ static int open_slots(struct engine *g, struct err *e)
 static int publish(struct engine *g, struct err *e)
 {
     int r = os_file_sync(g->file, e); /* nothing may have been written in this run */
-    if (r < 0)
+    if (r < 0 || (r = sums_sync(g->record, e)) < 0)
         return r;
     committer_stop(STEAL(g->committer));
     journal_close(STEAL(g->journal));

@@ -53,7 +53,7 @@ bool sums_add(struct sums *s, uint64_t start, uint64_t end, uint64_t crc)
 
 static uint64_t record_check(const struct header *h, const struct record *r)
 {
-    return crc64(h->check, r, offsetof(struct record, check));
+    return crc64(crc64(0, &h->length, sizeof h->length), r, offsetof(struct record, check));
 }
 
 static bool header_is(const struct header *h, uint64_t length)
@@ -89,7 +89,7 @@ static int scan(const char *path, uint64_t length, struct header *ret, uint64_t 
     return 0;
 }
 
-int sums_open(const char *path, uint64_t length, bool keep, struct sums_file **ret, struct err *e)
+int sums_open(const char *path, uint64_t length, bool keep, bool partial, struct sums_file **ret, struct err *e)
 {
     AUTO(sums_close_ptr) struct sums_file *f = calloc(1, sizeof *f);
     if (!f)
@@ -100,12 +100,11 @@ int sums_open(const char *path, uint64_t length, bool keep, struct sums_file **r
     bool fresh = r < 0;
     if ((r = os_file_open(path, OS_WRITE | OS_CREATE, &f->file, e)) < 0)
         return r;
-    if (fresh) {
-        f->header = (struct header){.magic = MAGIC, .length = length, .partial = keep};
-        f->header.check = crc64(0, &f->header, offsetof(struct header, check));
+    f->header = (struct header){.magic = MAGIC, .length = length, .partial = partial || (!fresh && f->header.partial)};
+    f->header.check = crc64(0, &f->header, offsetof(struct header, check));
+    if (fresh)
         f->size = sizeof f->header;
-        r = os_file_pwrite(f->file, &f->header, sizeof f->header, 0, e);
-    }
+    r = os_file_pwrite(f->file, &f->header, sizeof f->header, 0, e);
     if (r < 0 || (r = os_file_truncate(f->file, f->size, e)) < 0)
         return r;
     *ret = STEAL(f);
@@ -133,10 +132,13 @@ int sums_append(struct sums_file *f, const struct sums *s, struct err *e)
     }
     int r = os_file_pwrite(f->file, list, s->n * sizeof *list, f->size, e);
     if (r == 0)
-        r = os_file_sync(f->file, e);
-    if (r == 0)
         f->size += s->n * sizeof *list;
     return r;
+}
+
+int sums_sync(struct sums_file *f, struct err *e)
+{
+    return os_file_sync(f->file, e);
 }
 
 static bool collect(void *arg, const struct sum *s)

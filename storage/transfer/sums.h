@@ -1,9 +1,10 @@
 /* The record of a download: a CRC-64 (crc64.h) of each piece that was written, as it came from the network, in PATH.sums. It stays beside the
  * finished file, so that bytes that change there later can be told from good ones.
  *
- * File: a header of 32 bytes, then records of 32 bytes; both end with a check of their own, which for a record begins with the header's. Records
+ * File: a header of 32 bytes, then records of 32 bytes; both end with a check of their own, which for a record begins with the length's. Records
  * are only appended; a torn or damaged one ends the file. A piece may be in it more than once, always with the same content. Native byte order.
- * Invariant: a piece is here, durably, before the journal has it. Threads: one at a time. */
+ * A piece is written here before the journal has it, but not synced with it: that would cost a second commit of the file system each time. What
+ * a host that lost its power lost of it is found out when the transfer goes on, and the record is `partial` then. Threads: one at a time. */
 #ifndef VMR_STORAGE_TRANSFER_SUMS_H
 #define VMR_STORAGE_TRANSFER_SUMS_H
 
@@ -18,12 +19,13 @@ void sums_free(struct sums *s);
 bool sums_add(struct sums *s, uint64_t start, uint64_t end, uint64_t crc);
 
 struct sums_file;
-/* keep: goes on with what is there, if it is of this length; else, or without keep, a new and empty one. A new one that is made with keep is
- * `partial`: pieces that were written before are not in it. */
-int sums_open(const char *path, uint64_t length, bool keep, struct sums_file **ret, struct err *e);
+/* keep: goes on with what is there, if it is of this length; else, or without keep, a new and empty one. partial: it stays marked as one that
+ * lacks pieces which were written. */
+int sums_open(const char *path, uint64_t length, bool keep, bool partial, struct sums_file **ret, struct err *e);
 void sums_close(struct sums_file *f);
 DEFINE_AUTO(struct sums_file, sums_close)
-int sums_append(struct sums_file *f, const struct sums *s, struct err *e);       /* durable when it returns 0 */
+int sums_append(struct sums_file *f, const struct sums *s, struct err *e);
+int sums_sync(struct sums_file *f, struct err *e);
 
 /* The whole record, sorted by start. ERR_EMPTY: there is none, it is of another length, or its header is damaged. */
 int sums_read(const char *path, uint64_t length, struct sums *ret, bool *ret_partial, struct err *e);
