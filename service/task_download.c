@@ -261,7 +261,7 @@ int task_download(struct task_run *t, struct err *e)
     if (here) {
         log_info("the disk is here already", KS("path", disk->path));
     } else if (disk->spec.type == SOURCE_BLANK) {
-        r = image_create_blank(disk->path, disk->format == FORMAT_RAW ? IMAGE_RAW : IMAGE_VHD, disk->spec.size, task_run_stop, t, e);
+        r = image_create_blank(disk->path, disk_image_format(disk->format), disk->spec.size, task_run_stop, t, e);
         if (r == -ERR_CANCELLED)
             return task_run_stopped(t, e);
         t->progress = (struct task_progress){.total = disk->spec.size, .done = disk->spec.size, .skipped = disk->spec.size};
