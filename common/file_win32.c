@@ -170,14 +170,6 @@ int os_file_sync(struct os_file *f, struct err *e)
 }
 
 /* Windows has no call for it; its lazy writer begins within a second by itself. */
-int os_file_next_data(struct os_file *f, uint64_t offset, uint64_t *ret_start, uint64_t *ret_end, struct err *e)
-{
-    int r = os_file_size(f, ret_end, e);
-    if (r == 0)
-        *ret_start = offset < *ret_end ? offset : *ret_end;
-    return r;
-}
-
 void os_file_write_behind(struct os_file *f, uint64_t offset, uint64_t n)
 {
     (void)f;

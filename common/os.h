@@ -58,9 +58,6 @@ int os_file_next_data(struct os_file *f, uint64_t offset, uint64_t limit, uint64
  * lies, so writes should come in ascending order. */
 int os_file_truncate(struct os_file *f, uint64_t size, struct err *e);
 bool os_files_are_sparse(void);
-/* The first bytes from offset on that may hold data: [*ret_start, *ret_end); both the file's size when there are none. What lies before reads as
- * zeros. Where that cannot be told without reading, [offset, size). */
-int os_file_next_data(struct os_file *f, uint64_t offset, uint64_t *ret_start, uint64_t *ret_end, struct err *e);
 /* Data (and size) are on stable storage when this returns 0. */
 int os_file_sync(struct os_file *f, struct err *e);
 /* Starts write-back of a range without waiting, so that a later sync is short; best effort. */

@@ -159,19 +159,6 @@ int os_file_sync(struct os_file *f, struct err *e)
     return 0;
 }
 
-int os_file_next_data(struct os_file *f, uint64_t offset, uint64_t *ret_start, uint64_t *ret_end, struct err *e)
-{
-    uint64_t size = 0;
-    int r = os_file_size(f, &size, e);
-    if (r < 0)
-        return r;
-    off_t data = lseek(f->fd, (off_t)offset, SEEK_DATA), hole = data < 0 ? -1 : lseek(f->fd, data, SEEK_HOLE);
-    bool none = data < 0 && errno == ENXIO;
-    *ret_start = none ? size : data < 0 ? offset : (uint64_t)data;
-    *ret_end = none || hole < 0 ? size : (uint64_t)hole;
-    return 0;
-}
-
 void os_file_write_behind(struct os_file *f, uint64_t offset, uint64_t n)
 {
     sync_file_range(f->fd, (off_t)offset, (off_t)n, SYNC_FILE_RANGE_WRITE);

@@ -60,8 +60,8 @@ static int piece(struct check *c, const struct sum *s, struct err *e)
 static int hole(struct check *c, uint64_t end, bool partial, struct err *e)
 {
     while (c->at < end) {
-        uint64_t data = c->at, stop = end;
-        int r = os_file_next_data(c->file, c->at, &data, &stop, e);
+        uint64_t data = end, stop = end;
+        int r = os_file_next_data(c->file, c->at, end, &data, &stop, e);
         if (r < 0 || (r = stopped(c, e)) < 0)
             return r;
         if (data >= end) {
@@ -70,8 +70,7 @@ static int hole(struct check *c, uint64_t end, bool partial, struct err *e)
         }
         if (data > c->at)
             c->at = data;
-        uint64_t most = stop < end ? stop : end;
-        size_t n = most - c->at < BUFFER_BYTES ? (size_t)(most - c->at) : BUFFER_BYTES;
+        size_t n = stop - c->at < BUFFER_BYTES ? (size_t)(stop - c->at) : BUFFER_BYTES;
         if ((r = os_file_pread(c->file, c->buffer, n, c->at, e)) < 0)
             return r;
         if (!is_zero(c->buffer, n)) {
