@@ -250,8 +250,8 @@ static int reply_task(struct request *rq, struct db *db, const char *job_id, int
 
 int vm_post_export(struct request *rq, struct err *e)
 {
-    static const char *const words[] = {"vhd", "vhd_dynamic", "vhdx", "raw", NULL};
-    static const char *const extensions[] = {"vhd", "vhd", "vhdx", "img"};
+    static const char *const words[] = {"azure", "vhd", "vhd_dynamic", "vhdx", "raw", NULL};
+    static const struct { const char *format, *extension; } files[] = {{"vhd", "vhd"}, {"vhd", "vhd"}, {"vhd_dynamic", "vhd"}, {"vhdx", "vhdx"}, {"raw", "img"}};
     struct json_in in = json_in_root(rq->json, e);
     int format = json_in_enum(&in, "format", words, 0);
     const char *path = json_in_string(&in, "path", NULL, PATH_LEN_MAX);
@@ -274,7 +274,7 @@ int vm_post_export(struct request *rq, struct err *e)
     if (r == 0 && ((size_t)slot >= vm->spec.n_disks || !vm->spec.disks[slot].path))
         r = err_field(e, ERR_VALUE, "/slot", "the VM has no disk in slot %lld", slot);
     if (r == 0 && !path) {
-        r = default_path(rq, extensions[format], &own_path, e);
+        r = default_path(rq, files[format].extension, &own_path, e);
         path = own_path;
     }
     if (r == 0)
@@ -283,10 +283,12 @@ int vm_post_export(struct request *rq, struct err *e)
         r = request_db(rq, &db, e);
     if (r < 0)
         return r;
-    json_t *params = json_pack("{s:i, s:s, s:s}", "slot", (int)slot, "format", words[format], "path", path);
+    json_t *params = json_pack("{s:i, s:s, s:s}", "slot", (int)slot, "format", files[format].format, "path", path);
     int64_t task_id;
-    if (!params)
+    if (!params || (format == 0 && json_object_set_new(params, "whole_mib", json_true()) < 0)) {
+        json_decref(params);
         return err_oom(e);
+    }
     r = task_add_export_vm(db, vm->spec.job_id, params, &task_id, e);
     json_decref(params);
     if (r < 0)

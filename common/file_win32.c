@@ -124,6 +124,30 @@ int os_file_size(struct os_file *f, uint64_t *ret, struct err *e)
     return 0;
 }
 
+int os_file_next_data(struct os_file *f, uint64_t offset, uint64_t limit, uint64_t *ret_start, uint64_t *ret_end, struct err *e)
+{
+    (void)e;
+    FILE_ALLOCATED_RANGE_BUFFER ask, found;
+    DWORD n = 0;
+    *ret_start = *ret_end = limit;
+    if (offset >= limit)
+        return 0;
+    ask.FileOffset.QuadPart = (LONGLONG)offset;
+    ask.Length.QuadPart = (LONGLONG)(limit - offset);
+    if (!DeviceIoControl(f->h, FSCTL_QUERY_ALLOCATED_RANGES, &ask, sizeof ask, &found, sizeof found, &n, NULL) && GetLastError() != ERROR_MORE_DATA) {
+        *ret_start = offset;                          /* a file system without, or a disk */
+        return 0;
+    }
+    if (n < sizeof found)
+        return 0;
+    uint64_t start = (uint64_t)found.FileOffset.QuadPart, end = start + (uint64_t)found.Length.QuadPart;
+    if (start >= limit || end <= offset)
+        return 0;
+    *ret_start = start > offset ? start : offset;
+    *ret_end = end < limit ? end : limit;
+    return 0;
+}
+
 int os_file_truncate(struct os_file *f, uint64_t size, struct err *e)
 {
     FILE_END_OF_FILE_INFO end = {.EndOfFile.QuadPart = (LONGLONG)size};

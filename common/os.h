@@ -50,6 +50,9 @@ int os_file_pwrite(struct os_file *f, const void *buf, size_t n, uint64_t offset
 /* Up to n bytes, *ret_n == 0 at the end of the file. */
 int os_file_read_some(struct os_file *f, void *buf, size_t n, uint64_t offset, size_t *ret_n, struct err *e);
 int os_file_size(struct os_file *f, uint64_t *ret, struct err *e);
+/* The first bytes from offset on, before limit (at most the file's size), that the file system holds for the file: [*ret_start, *ret_end).
+ * None: both are limit. Where it cannot tell, all of them. What lies between reads as zeros. */
+int os_file_next_data(struct os_file *f, uint64_t offset, uint64_t limit, uint64_t *ret_start, uint64_t *ret_end, struct err *e);
 /* What is added reads as zeros. Where os_files_are_sparse() it takes no space until it is written. Elsewhere (Windows: Hyper-V refuses
  * sparse files) all of it is allocated now, which takes no time, or is ERR_DISK_FULL; NTFS writes the zeros later, up to wherever a write
  * lies, so writes should come in ascending order. */

@@ -120,6 +120,26 @@ int os_file_size(struct os_file *f, uint64_t *ret, struct err *e)
     return 0;
 }
 
+int os_file_next_data(struct os_file *f, uint64_t offset, uint64_t limit, uint64_t *ret_start, uint64_t *ret_end, struct err *e)
+{
+    *ret_start = *ret_end = limit;
+    if (offset >= limit)
+        return 0;
+    off_t start = lseek(f->fd, (off_t)offset, SEEK_DATA);
+    if (start < 0 && errno == ENXIO)                  /* a hole to the end */
+        return 0;
+    if (start < 0 && errno != EINVAL && errno != EOPNOTSUPP)
+        return err_os(e, ERR_IO, errno, "cannot look for data in %s", f->name);
+    if (start < 0)                                    /* a block device, or a file system without */
+        start = (off_t)offset;
+    else if ((uint64_t)start >= limit)
+        return 0;
+    off_t end = lseek(f->fd, start, SEEK_HOLE);
+    *ret_start = (uint64_t)start;
+    *ret_end = end > start && (uint64_t)end < limit ? (uint64_t)end : limit;
+    return 0;
+}
+
 int os_file_truncate(struct os_file *f, uint64_t size, struct err *e)
 {
     if (ftruncate(f->fd, (off_t)size) < 0)

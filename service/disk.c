@@ -46,10 +46,20 @@ int disk_format_of(const struct spec_disk *spec, const struct image_info *info, 
     enum disk_format f = found[info->format];
     if (spec->format != FORMAT_AUTO && spec->format != f) {
         err_set(e, ERR_UNSUPPORTED, "%s is in the form %s, and %s was asked for", name, disk_format_name(f), disk_format_name(spec->format));
-        return err_hint(e, "Leave \"format\" out to take the disk as it is; convert the file afterwards with qemu-img.");
+        return err_hint(e, "Leave \"format\" out to take the disk as it is; convert the file afterwards with vmrecoverd convert.");
     }
     *ret = f;
     return 0;
+}
+
+enum image_format disk_image_format(enum disk_format f)
+{
+    switch (f) {
+    case FORMAT_VHD_DYNAMIC: return IMAGE_VHD_DYNAMIC;
+    case FORMAT_VHDX: return IMAGE_VHDX;
+    case FORMAT_RAW: return IMAGE_RAW;
+    default: return IMAGE_VHD;
+    }
 }
 
 enum hv_format disk_hv_format(enum disk_format f)

@@ -5,6 +5,7 @@
 #include "api/api.h"
 #include "common/log.h"
 #include "service/azure.h"
+#include "service/commands.h"
 #include "service/config.h"
 #include "service/daemon.h"
 #include "service/host.h"
@@ -17,10 +18,14 @@ static int usage(FILE *to, int status)
     fputs("usage: vmrecoverd run [--config FILE] [--KEY VALUE ...]\n"
           "       vmrecoverd install [--no-start | --configure-only] [--config FILE] [--KEY VALUE ...]\n"
           "       vmrecoverd uninstall [--remove-data | --stop-only]\n"
+          "       vmrecoverd inspect [--json] [--source-format FORMAT] FILE\n"
+          "       vmrecoverd convert [--format FORMAT] [--source-format FORMAT] [--quiet] SRC DST\n"
           "       vmrecoverd --help | --version\n\n"
           "run        the daemon in the foreground\n"
           "install    Windows: makes or updates the service, with these options, and starts it\n"
-          "uninstall  Windows: stops and removes the service; the data stays unless it is to be removed\n\n"
+          "uninstall  Windows: stops and removes the service; the data stays unless it is to be removed\n"
+          "inspect    what a local disk image is, and what its file systems use\n"
+          "convert    a local disk image in another format\n\n"
           "Every key of vmrecover.conf is an option too, with '-' for '_'; options win. Where two sections have a key\n"
           "of the same name, write --section.key.\n",
           to);
@@ -167,7 +172,8 @@ static const struct {
     const char *word;
     int (*fn)(int argc, char **argv);                 /* what follows the word */
 } commands[] = {
-    {"run", run}, {"install", setup_install}, {"uninstall", setup_uninstall}, {"--help", help}, {"help", help}, {"--version", version},
+    {"run", run}, {"install", setup_install}, {"uninstall", setup_uninstall}, {"inspect", command_inspect},
+    {"convert", command_convert}, {"--help", help}, {"help", help}, {"--version", version},
 };
 
 int main(int argc, char **argv)

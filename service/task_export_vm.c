@@ -19,6 +19,7 @@ struct export {
     const char *path;
     unsigned slot;
     enum disk_format format;
+    bool whole_mib;                                   /* Azure takes no other */
     char *folder, *image;
     int64_t folder_row, file_row;                     /* 0: none */
     char proof[OS_FILE_ID];                           /* of the file row */
@@ -42,6 +43,7 @@ static int read_params(struct export *x, struct err *e)
     json_t *p = x->t->task->params;
     const char *word = json_string_value(json_object_get(p, "format"));
     x->path = json_string_value(json_object_get(p, "path"));
+    x->whole_mib = json_is_true(json_object_get(p, "whole_mib"));
     x->slot = (unsigned)json_integer_value(json_object_get(p, "slot"));
     if (!x->path || !word || !disk_format_parse(word, &x->format) || !x->t->job->vm_id)
         return err_set(e, ERR_INTERNAL, "the export task has no usable path, format or VM");
@@ -155,6 +157,8 @@ int task_export_vm(struct task_run *t, struct err *e)
     if ((r = make_folder(&x, e)) < 0)
         return r;
     r = hv_disk_export(t->d->hv, t->job->vm_id, x.slot, disk_hv_format(x.format), x.image, task_run_stop, on_progress, t, e);
+    if (r == 0 && x.whole_mib && x.format == FORMAT_VHD)
+        r = image_vhd_whole_mib(x.image, e);
     if (r == 0)
         r = publish(&x, e);
     struct err left;

@@ -5,6 +5,7 @@
 
 #include "service/disk_source.h"
 #include "service/export.h"
+#include "storage/image/writer.h"
 
 static int check_hypervisor(struct task_run *t, struct err *e)
 {
@@ -93,15 +94,16 @@ static int check_file(struct task_run *t, unsigned i, struct image_info *image, 
 static int check_blank(struct task_run *t, unsigned i, uint64_t *ret_needed, struct err *e)
 {
     const struct spec_disk *s = &t->job->spec->disks[i];
-    enum disk_format format = s->format == FORMAT_AUTO ? FORMAT_VHD : s->format;
-    if (format != FORMAT_VHD && format != FORMAT_RAW) {
-        err_set(e, ERR_UNSUPPORTED, "a blank disk can be made as vhd or raw, not as %s", disk_format_name(format));
-        return err_hint(e, "Leave \"format\" out, or use \"vhd\" or \"raw\".");
-    }
+    enum disk_format format = s->format;
+    if (format == FORMAT_AUTO)
+        format = t->d->hv && hv_preferred_format(t->d->hv, t->job->spec->vm.generation) == HV_VHDX ? FORMAT_VHDX : FORMAT_VHD;
+    int r = image_layout_check(&(const struct image_layout){.format = disk_image_format(format), .virtual_size = s->size}, e);
+    if (r < 0)
+        return r;
     AUTO_FREE char *path = disk_path(t, i, format);
     if (!path)
         return err_oom(e);
-    *ret_needed = source_still_needed(path, 0, s->size);
+    *ret_needed = source_still_needed(path, 0, format == FORMAT_VHD || format == FORMAT_RAW ? s->size : 0);
     return job_set_disk(t->db, t->job->id, i, path, format, s->size, e);
 }
 

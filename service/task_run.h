@@ -44,6 +44,7 @@ struct disk_blob_reader { struct blob *blob; const struct blob_info *info; };
 struct image_source disk_blob_source(struct disk_blob_reader *reader);
 /* The format as the API names it for what was found, checked against what was asked for. */
 int disk_format_of(const struct spec_disk *spec, const struct image_info *info, const char *name, enum disk_format *ret, struct err *e);
+enum image_format disk_image_format(enum disk_format f);               /* of one that is known, not auto */
 enum hv_format disk_hv_format(enum disk_format f);
 int disk_probe(const struct spec_disk *spec, const struct image_source *src, struct image_info *ret, struct err *e);
 

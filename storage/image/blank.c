@@ -4,22 +4,11 @@
 
 #include "common/clock.h"
 #include "common/os.h"
-#include "storage/image/image.h"
+#include "storage/image/vhd.h"
+#include "storage/image/writer.h"
 
 #define STEP_BYTES ((uint64_t)64 << 20)
 #define VHD_EPOCH_MS INT64_C(946684800000)           /* 2000-01-01 UTC */
-
-static void put32(uint8_t *p, uint32_t v)
-{
-    for (int i = 0; i < 4; i++)
-        p[i] = (uint8_t)(v >> (24 - 8 * i));
-}
-
-static void put64(uint8_t *p, uint64_t v)
-{
-    put32(p, (uint32_t)(v >> 32));
-    put32(p + 4, (uint32_t)v);
-}
 
 /* Cylinders, heads and sectors as the appendix of the VHD specification computes them. */
 static uint32_t geometry(uint64_t sectors)
@@ -58,7 +47,7 @@ static int size_check(uint64_t virtual_size, struct err *e)
     return 0;
 }
 
-int image_vhd_footer(uint64_t virtual_size, uint8_t ret[VHD_FOOTER_BYTES], struct err *e)
+int vhd_footer(uint64_t virtual_size, enum vhd_type type, uint64_t data_offset, uint8_t ret[VHD_FOOTER_BYTES], struct err *e)
 {
     uint8_t f[VHD_FOOTER_BYTES] = {0};
     int r = size_check(virtual_size, e);
@@ -67,27 +56,59 @@ int image_vhd_footer(uint64_t virtual_size, uint8_t ret[VHD_FOOTER_BYTES], struc
     if (r < 0)
         return r;
     memcpy(f, "conectix", 8);
-    put32(f + 8, 2);                                 /* features: the bit that is always set */
-    put32(f + 12, 0x00010000);
-    put64(f + 16, UINT64_MAX);                       /* no dynamic header */
-    put32(f + 24, (uint32_t)((clock_now_ms() - VHD_EPOCH_MS) / 1000));
+    vhd_put32(f + 8, 2);                                 /* features: the bit that is always set */
+    vhd_put32(f + 12, 0x00010000);
+    vhd_put64(f + 16, data_offset);
+    vhd_put32(f + 24, (uint32_t)((clock_now_ms() - VHD_EPOCH_MS) / 1000));
     /* Virtual PC's sign: some readers (QEMU's vpc among them) trust the current size only from creators that they know, and
      * otherwise cut the disk down to whole cylinders. */
     memcpy(f + 28, "win ", 4);
-    put32(f + 32, 0x000a0000);
+    vhd_put32(f + 32, 0x000a0000);
     memcpy(f + 36, "Wi2k", 4);
-    put64(f + 40, virtual_size);
-    put64(f + 48, virtual_size);
-    put32(f + 56, geometry(virtual_size / 512));
-    put32(f + 60, 2);                                /* fixed */
+    vhd_put64(f + 40, virtual_size);
+    vhd_put64(f + 48, virtual_size);
+    vhd_put32(f + 56, geometry(virtual_size / 512));
+    vhd_put32(f + 60, type);
     f[74] = (uint8_t)((f[74] & 0x0f) | 0x40);        /* the id as a version 4 UUID */
     f[76] = (uint8_t)((f[76] & 0x3f) | 0x80);
-    uint32_t sum = 0;
-    for (size_t i = 0; i < sizeof f; i++)
-        sum += f[i];
-    put32(f + 64, ~sum);
+    vhd_put32(f + 64, vhd_checksum(f, sizeof f, 64));
     memcpy(ret, f, sizeof f);
     return 0;
+}
+
+int image_vhd_footer(uint64_t virtual_size, uint8_t ret[VHD_FOOTER_BYTES], struct err *e)
+{
+    return vhd_footer(virtual_size, VHD_FIXED, UINT64_MAX, ret, e);
+}
+
+int image_vhd_whole_mib(const char *path, struct err *e)
+{
+    struct image_info info;
+    uint64_t size;
+    {
+        AUTO_IMAGE_FILE struct image_source src = {0};
+        int r = image_file_open(path, &src, e);
+        if (r == 0)
+            r = image_probe(&src, IMAGE_VHD, &info, e);
+        if (r < 0)
+            return r;
+        size = (info.virtual_size + (1 << 20) - 1) >> 20 << 20;
+        if (size == info.virtual_size)
+            return 0;
+    }
+    uint8_t footer[VHD_FOOTER_BYTES];
+    static const uint8_t zeros[VHD_FOOTER_BYTES];
+    AUTO(os_file_close_ptr) struct os_file *f = NULL;
+    int r = os_file_open(path, OS_WRITE, &f, e);
+    if (r == 0)
+        r = image_vhd_footer(size, footer, e);
+    if (r == 0)
+        r = os_file_pwrite(f, zeros, sizeof zeros, info.virtual_size, e);
+    if (r == 0)
+        r = os_file_truncate(f, size + VHD_FOOTER_BYTES, e);
+    if (r == 0)
+        r = os_file_pwrite(f, footer, sizeof footer, size, e);
+    return r ? r : os_file_sync(f, e);
 }
 
 /* Is what lies at path the disk that would be made? */
@@ -129,11 +150,19 @@ static int write_new(const char *path, const uint8_t *footer, uint64_t virtual_s
     return r ? r : os_file_sync(f, e);
 }
 
+/* A format that stores only what was written: nothing but its tables. */
+static int write_tables(const char *path, enum image_format format, uint64_t virtual_size, struct err *e)
+{
+    AUTO(image_writer_close_ptr) struct image_writer *w = NULL;
+    int r = os_remove(path, e);                      /* what a crash left */
+    if (r == 0)
+        r = image_writer_create(path, &(const struct image_layout){.format = format, .virtual_size = virtual_size}, &w, e);
+    return r < 0 ? r : image_writer_finish(w, e);
+}
+
 int image_create_blank(const char *path, enum image_format format, uint64_t virtual_size, bool (*stop)(void *arg), void *arg, struct err *e)
 {
-    if (format != IMAGE_VHD && format != IMAGE_RAW)
-        return err_set(e, ERR_UNSUPPORTED, "An empty disk of format \"%s\" cannot be made here; \"vhd\" and \"raw\" can", image_format_name(format));
-    int r = size_check(virtual_size, e);
+    int r = image_layout_check(&(const struct image_layout){.format = format, .virtual_size = virtual_size}, e);
     if (r < 0)
         return r;
     struct os_stat st;
@@ -149,7 +178,8 @@ int image_create_blank(const char *path, enum image_format format, uint64_t virt
     AUTO_FREE char *part = str_printf("%s.part", path);
     if (!part)
         return err_oom(e);
-    r = write_new(part, format == IMAGE_VHD ? footer : NULL, virtual_size, stop, arg, e);
+    r = format == IMAGE_VHD_DYNAMIC || format == IMAGE_VHDX ? write_tables(part, format, virtual_size, e) :
+        write_new(part, format == IMAGE_VHD ? footer : NULL, virtual_size, stop, arg, e);
     if (!r)
         r = os_rename(part, path, e);
     if (r < 0) {

@@ -15,6 +15,12 @@ static int file_read(void *arg, void *buf, size_t n, uint64_t offset, struct err
     return os_file_pread(f->file, buf, n, offset, e);
 }
 
+static int file_next_data(void *arg, uint64_t offset, uint64_t limit, uint64_t *ret_start, uint64_t *ret_end, struct err *e)
+{
+    struct image_file *f = arg;
+    return os_file_next_data(f->file, offset, limit, ret_start, ret_end, e);
+}
+
 void image_file_close(struct image_source *src)
 {
     struct image_file *f = src->arg;
@@ -28,7 +34,7 @@ void image_file_close(struct image_source *src)
 
 int image_file_open(const char *path, struct image_source *ret, struct err *e)
 {
-    AUTO_IMAGE_FILE struct image_source src = {.read = file_read};
+    AUTO_IMAGE_FILE struct image_source src = {.read = file_read, .next_data = file_next_data};
     struct image_file *f = calloc(1, sizeof *f);
     if (!f)
         return err_oom(e);

@@ -18,7 +18,11 @@ struct image_source {
     void *arg;
     uint64_t size;                                   /* of the file */
     const char *name;                                /* for messages */
+    /* The first bytes from offset on, before limit, that may be other than zero: [*ret_start, *ret_end). None: both are limit. NULL: all of
+     * them may be (image_next_data sees to that). */
+    int (*next_data)(void *arg, uint64_t offset, uint64_t limit, uint64_t *ret_start, uint64_t *ret_end, struct err *e);
 };
+int image_next_data(const struct image_source *src, uint64_t offset, uint64_t limit, uint64_t *ret_start, uint64_t *ret_end, struct err *e);
 
 enum image_format { IMAGE_RAW, IMAGE_VHD, IMAGE_VHD_DYNAMIC, IMAGE_VHDX };
 enum image_table { TABLE_NONE, TABLE_MBR, TABLE_GPT };
@@ -30,6 +34,9 @@ struct image_info {
     enum image_format format;
     uint64_t virtual_size;                           /* bytes that a guest sees */
     uint32_t sector_size;                            /* logical */
+    uint32_t block_bytes;                            /* of a format that stores blocks where they are used; else 0 */
+    bool fixed;                                      /* all of the disk is stored: raw, fixed VHD, a VHDX that was made so */
+    bool differencing;                               /* holds changes to a parent (image_open alone takes such) */
     char creator[5];                                 /* VHD: creator application, printable, else "" */
     uint8_t unique_id[16];                           /* VHD */
     enum image_table table;
@@ -53,7 +60,10 @@ const char *image_table_name(enum image_table t);    /* "none", "mbr", "gpt" */
 
 /* The footer of a fixed VHD for this many bytes (a multiple of 512, at most IMAGE_MAX_BYTES), with a fresh unique id. */
 int image_vhd_footer(uint64_t virtual_size, uint8_t ret[VHD_FOOTER_BYTES], struct err *e);
-/* A new fixed VHD (virtual_size + 512 bytes) or raw file, as os_file_truncate makes it; other formats are ERR_UNSUPPORTED. Idempotent: a
+/* Grows a fixed VHD to whole MiB, which Azure asks for, with zeros and a footer that says so; one of whole MiB stays as it is. Not for a file that
+ * anybody else reads meanwhile, or that a crash must leave whole. Durable when it returns. */
+int image_vhd_whole_mib(const char *path, struct err *e);
+/* A new empty disk: a fixed VHD (virtual_size + 512 bytes) or raw file, as os_file_truncate makes it, a dynamic VHD or a dynamic VHDX. Idempotent: a
  * file that is there and is what would be made stays as it is, anything else at path is ERR_IO. Complete and durable when it appears
  * under its name. Where files are not sparse this takes as long as writing all of it; `stop` (NULL: never) is asked in between, true:
  * ERR_CANCELLED, and nothing is left. */

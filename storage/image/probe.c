@@ -30,18 +30,6 @@ const char *bytes_text(const uint8_t *p, size_t n, char buf[BYTES_TEXT])
     return buf;
 }
 
-static int plain_read(void *arg, void *buf, size_t n, uint64_t offset, struct err *e)
-{
-    struct disk *d = arg;
-    return d->src->read(d->src->arg, buf, n, offset, e);
-}
-
-void disk_plain(struct disk *d, const struct image_source *src, uint64_t size)
-{
-    d->src = src;
-    d->view = (struct image_source){.read = plain_read, .arg = d, .size = size, .name = src->name};
-}
-
 /* A raw disk says nothing of itself, so its sectors are 512 bytes unless only 4096 make sense of its table. */
 static int raw_probe(const struct image_source *src, struct image_info *info, struct disk *d, struct err *e)
 {
@@ -49,6 +37,7 @@ static int raw_probe(const struct image_source *src, struct image_info *info, st
         return err_set(e, ERR_NOT_VHD, NAME_FMT ": a raw disk cannot have %" PRIu64 " bytes (a multiple of 512 is expected, at most %" PRIu64 ")",
                        src->name, src->size, IMAGE_MAX_BYTES);
     info->format = IMAGE_RAW;
+    info->fixed = true;
     info->virtual_size = src->size;
     disk_plain(d, src, src->size);
     if (src->size % 4096 || src->size < 2 * 4096)
@@ -64,28 +53,35 @@ static int raw_probe(const struct image_source *src, struct image_info *info, st
     return r;
 }
 
-int image_probe(const struct image_source *src, int expect, struct image_info *ret, struct err *e)
+int image_read_format(const struct image_source *src, int expect, struct image_info *info, struct disk *d, struct err *e)
 {
-    struct image_info info = {.sector_size = 512};
-    struct disk d = {0};
     int r;
     if (expect == IMAGE_RAW) {
-        r = raw_probe(src, &info, &d, e);
+        r = raw_probe(src, info, d, e);
     } else {
         uint8_t head[512];
         if (src->size < sizeof head + VHD_FOOTER_BYTES)
             return err_set(e, ERR_NOT_VHD, NAME_FMT ": holds %" PRIu64 " bytes, too few for any disk image", src->name, src->size);
         r = src->read(src->arg, head, sizeof head, 0, e);
         if (!r)
-            r = vhdx_recognise(head) ? vhdx_probe(src, &info, &d, e) : vhd_probe(src, head, &info, &d, e);
+            r = vhdx_recognise(head) ? vhdx_probe(src, info, d, e) : vhd_probe(src, head, info, d, e);
     }
     if (r < 0)
         return r;
-    if (expect >= 0 && (int)info.format != expect)
-        return err_set(e, ERR_NOT_VHD, NAME_FMT ": is of format \"%s\", not \"%s\" as asked for", src->name, image_format_name(info.format),
+    if (expect >= 0 && (int)info->format != expect)
+        return err_set(e, ERR_NOT_VHD, NAME_FMT ": is of format \"%s\", not \"%s\" as asked for", src->name, image_format_name(info->format),
                        image_format_name((enum image_format)expect));
+    return 0;
+}
+
+int image_probe(const struct image_source *src, int expect, struct image_info *ret, struct err *e)
+{
+    struct image_info info = {.sector_size = 512};
+    AUTO_DISK struct disk d = {0};
     uint64_t end;
-    r = partition_read(&d.view, &info, &end, e);
+    int r = image_read_format(src, expect, &info, &d, e);
+    if (!r)
+        r = partition_read(&d.view, &info, &end, e);
     if (r < 0)
         return r;
     *ret = info;

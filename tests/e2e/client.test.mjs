@@ -239,6 +239,17 @@ test('a VM: list, screen, keys, serial, checkpoints, DVD, disks, export', async 
     await ok(['vm', 'detach', 'vm1', '1']);
     const exported = (await ok(['export', 'vm1'])).trim().split('\n').at(-1);
     assert.equal(fs.statSync(exported).size, 4 * MIB + 512);
+    const odd = path.join(dir, 'odd.img');            // no whole MiB: as it is, and as Azure takes it
+    fs.writeFileSync(odd, Buffer.alloc(3 * MIB + 512, 'odd'));
+    await ok(['vm', 'attach', 'vm1', '1', odd, '--format', 'raw']);
+    for (const [format, size] of [['vhd', 3 * MIB + 512], ['azure', 4 * MIB]]) {
+        const file = (await ok(['export', 'vm1', '--slot', '1', '--format', format, '-o', path.join(dir, `odd-${format}.vhd`)])).trim().split('\n').at(-1);
+        const bytes = fs.readFileSync(file);
+        assert.equal(bytes.length, size + 512);
+        assert.ok(bytes.subarray(0, 3 * MIB + 512).equals(fs.readFileSync(odd)) && bytes.subarray(3 * MIB + 512, size).every((b) => !b));
+        assert.deepEqual([bytes.toString('latin1', size, size + 8), Number(bytes.readBigUInt64BE(size + 48))], ['conectix', size]);
+    }
+    await ok(['vm', 'detach', 'vm1', '1']);
     await ok(['vm', 'start', 'vm1']);
     await ok(['delete', 'vm1', '--disks', 'delete']);
     assert.equal(await ok(['vm', 'list']), '');

@@ -35,8 +35,12 @@ void sh(const char *fmt, ...)
     assert_non_null(line);
     AUTO_FREE char *quiet = str_printf("PATH=$PATH:/usr/sbin:/sbin; { %s; } >sh.log 2>&1", line);
     assert_non_null(quiet);
-    if (tmp_shell(scratch, quiet))
-        fail_msg("failed: %s (output in %s/sh.log)", line, scratch);
+    if (tmp_shell(scratch, quiet)) {
+        AUTO_FREE char *said = NULL;
+        struct err e;
+        os_read_file("sh.log", 1 << 20, &said, NULL, &e);
+        fail_msg("failed: %s\n%s", line, said ? said : "");
+    }
 }
 
 struct mem_image mem_zeros(size_t size)

@@ -66,7 +66,7 @@ static void footer_is_as_qemu_writes_it(void **state)
     static const uint64_t bad[] = {0, 1, 511, 513, UINT64_MAX, 65536 * GIB + 512, (uint64_t)-512};
     for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
         assert_int_equal(image_vhd_footer(bad[i], a, &e), -ERR_VALUE);
-        assert_int_equal(image_create_blank("bad.vhd", IMAGE_VHD, bad[i], NULL, NULL, &e), -ERR_VALUE);
+        assert_int_equal(image_create_blank("bad.vhd", IMAGE_VHD, bad[i], NULL, NULL, &e), bad[i] == 65536 * GIB + 512 || bad[i] == (uint64_t)-512 ? -ERR_UNSUPPORTED : -ERR_VALUE);
         assert_false(tmp_exists("bad.vhd"));
     }
 }
@@ -75,6 +75,7 @@ static void is_idempotent(void **state)
 {
     (void)state;
     struct err e;
+    struct image_info info;
     assert_int_equal(image_create_blank("i.vhd", IMAGE_VHD, 4 * MIB, NULL, NULL, &e), 0);
     sh("printf hello | dd of=i.vhd conv=notrunc; cp i.vhd keep");
     assert_int_equal(image_create_blank("i.vhd", IMAGE_VHD, 4 * MIB, NULL, NULL, &e), 0);
@@ -89,8 +90,19 @@ static void is_idempotent(void **state)
     assert_int_equal(image_create_blank("i.vhd", IMAGE_VHD, 4 * MIB, NULL, NULL, &e), 0);
     sh("test ! -e i.vhd.part; qemu-img info -f vpc i.vhd");
     assert_int_equal(image_create_blank("none/i.vhd", IMAGE_VHD, 4 * MIB, NULL, NULL, &e), -ERR_NOT_FOUND);
-    assert_int_equal(image_create_blank("i.vhdx", IMAGE_VHDX, 4 * MIB, NULL, NULL, &e), -ERR_UNSUPPORTED);
-    assert_int_equal(image_create_blank("i.dyn", IMAGE_VHD_DYNAMIC, 4 * MIB, NULL, NULL, &e), -ERR_UNSUPPORTED);
+    static const struct { const char *name; enum image_format format; const char *driver; } dynamic[] = {
+        {"i.vhdx", IMAGE_VHDX, "vhdx"}, {"i.dyn", IMAGE_VHD_DYNAMIC, "vpc"}};
+    for (size_t i = 0; i < ARRAY_LEN(dynamic); i++) {
+        sh("echo half >%s.part", dynamic[i].name);   /* of a run that was killed */
+        for (int again = 0; again < 2; again++)
+            assert_int_equal(image_create_blank(dynamic[i].name, dynamic[i].format, 40 * MIB, NULL, NULL, &e), 0);
+        assert_int_equal(file_probe(dynamic[i].name, (int)dynamic[i].format, &info, &e), 0);
+        assert_true(info.virtual_size == 40 * MIB);
+        sh("qemu-img convert -f %s -O raw %s i.raw && truncate -s 41943040 zeros && cmp -n 41943040 i.raw zeros && ! ls %s.part", dynamic[i].driver, dynamic[i].name,
+           dynamic[i].name);
+        assert_int_equal(image_create_blank(dynamic[i].name, dynamic[i].format, 41 * MIB, NULL, NULL, &e), -ERR_IO);
+    }
+    assert_int_equal(image_create_blank("i.big", IMAGE_VHD_DYNAMIC, 3 * MIB << 20, NULL, NULL, &e), -ERR_UNSUPPORTED);
 }
 
 static bool at_the_third(void *arg)
@@ -119,6 +131,31 @@ static void can_be_stopped(void **state)
     sh("rm s.vhd");
 }
 
+/* Grown to whole MiB with zeros, the footer moved; what was there stays. */
+static void grows_to_whole_mib(void **state)
+{
+    (void)state;
+    static const uint64_t sizes[] = {512, 1048576 - 512, 1048576, 1048576 + 512, 3 * 1048576 + 2560};
+    struct err e;
+    for (size_t i = 0; i < ARRAY_LEN(sizes); i++) {
+        uint64_t want = (sizes[i] + 1048575) / 1048576 * 1048576;
+        sh("rm -f g.vhd");
+        assert_int_equal(image_create_blank("g.vhd", IMAGE_VHD, sizes[i], NULL, NULL, &e), 0);
+        sh("printf x | dd of=g.vhd bs=1 seek=%llu conv=notrunc", (unsigned long long)sizes[i] - 1);
+        if (image_vhd_whole_mib("g.vhd", &e) < 0)
+            fail_msg("%s", e.msg);
+        struct image_info info;
+        assert_int_equal(file_probe("g.vhd", IMAGE_VHD, &info, &e), 0);
+        assert_true(info.virtual_size == want);
+        struct mem_image m = mem_load("g.vhd");
+        for (uint64_t at = 0; at < want; at++)
+            assert_int_equal(m.data[at], at == sizes[i] - 1 ? 'x' : 0);
+        mem_drop(&m);
+    }
+    sh("qemu-img create -q -f vhdx g.vhdx 1M");
+    assert_int_equal(image_vhd_whole_mib("g.vhdx", &e), -ERR_NOT_VHD);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -126,6 +163,7 @@ int main(void)
         cmocka_unit_test(footer_is_as_qemu_writes_it),
         cmocka_unit_test(is_idempotent),
         cmocka_unit_test(can_be_stopped),
+        cmocka_unit_test(grows_to_whole_mib),
     };
     return cmocka_run_group_tests(tests, scratch_enter, scratch_leave);
 }

@@ -11,7 +11,7 @@ passed=0 failed=0
 
 # DLLs of Windows Server 2016 (build 14393), Server Core included. api-ms-win-crt-* is its C runtime.
 allowed='
-advapi32.dll bcrypt.dll crypt32.dll kernel32.dll ole32.dll oleaut32.dll secur32.dll shell32.dll user32.dll winhttp.dll ws2_32.dll
+advapi32.dll bcrypt.dll crypt32.dll kernel32.dll ncrypt.dll ole32.dll oleaut32.dll secur32.dll shell32.dll user32.dll winhttp.dll ws2_32.dll
 api-ms-win-crt-conio-l1-1-0.dll api-ms-win-crt-convert-l1-1-0.dll api-ms-win-crt-environment-l1-1-0.dll
 api-ms-win-crt-filesystem-l1-1-0.dll api-ms-win-crt-heap-l1-1-0.dll api-ms-win-crt-locale-l1-1-0.dll api-ms-win-crt-math-l1-1-0.dll
 api-ms-win-crt-multibyte-l1-1-0.dll api-ms-win-crt-private-l1-1-0.dll api-ms-win-crt-process-l1-1-0.dll

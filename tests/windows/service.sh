@@ -169,7 +169,7 @@ says "bogus"; check "install says where" $? "$(said)"
 cp "$work/conf" "$conf"
 
 node -e 'let s = require("net").createServer().listen(0, "127.0.0.1", () => console.log(s.address().port))' >"$work/port" </dev/null 9>&- & other=$!
-for _ in $(seq 100); do [ -s "$work/port" ] && break; sleep 0.05; done
+for _ in $(seq 600); do [ -s "$work/port" ] && break; sleep 0.05; done
 sed -i "s/^listen = .*\r$/listen = 127.0.0.1:$(cat "$work/port")\r/" "$conf"
 fails_with 21005 "a port that is taken"
 grep -q 'level=error msg="vmrecoverd cannot run" code=port_in_use' "$log"; check "the log file says so too" $? "$(tail -n 2 "$log")"

@@ -1,0 +1,23 @@
+/* Subcommands of vmrecoverd that work on local files, without a daemon. Each gets what follows its word, writes results to stdout and trouble
+ * to stderr, and returns the exit status: 0 done, 1 failed, 2 wrong usage. */
+#ifndef VMR_SERVICE_COMMANDS_H
+#define VMR_SERVICE_COMMANDS_H
+
+#include "storage/image/open.h"
+
+int command_inspect(int argc, char **argv);          /* [--json] [--source-format FORMAT] FILE */
+int command_convert(int argc, char **argv);          /* [--format FORMAT] [--source-format FORMAT] [--quiet] SRC DST */
+
+/* ---- what they share (command.c) ---- */
+/* Options in argv are taken out, the rest stays in order; returns how many, -1 after a message for an unknown option, a missing value, or
+ * a count outside min..max. `value` NULL: an option without value, which sets *flag. Ends with a NULL name. */
+struct command_option { const char *name; const char **value; bool *flag; };
+int command_options(const char *command, int argc, char **argv, const struct command_option *options, int min, int max, const char *usage);
+/* What the source is taken for: image_probe's `expect`. A word of --source-format, or NULL: raw for devices and names that end in .raw and .img,
+ * which are never looked into, since whoever can write a raw disk could make it look like another format; else whatever it says that it is.
+ * Returns false for an unknown word. */
+bool command_source_format(const char *path, const char *word, int *ret);
+int command_fail(const struct err *e);               /* says it; returns 1 */
+const char *command_size(uint64_t bytes, char buf[32]);                /* "1.5 GiB" */
+
+#endif
