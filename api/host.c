@@ -46,16 +46,21 @@ static void capabilities(struct jsonw *w, unsigned set)
     jsonw_close(w, ']');
 }
 
-static void hypervisor_rows(struct jsonw *w, struct api *api)
+/* The rows that follow are named once each: *ret_memory, *ret_rights: the hypervisor has said it, and knows better. */
+static void hypervisor_rows(struct jsonw *w, struct api *api, bool *ret_memory, bool *ret_rights)
 {
+    *ret_memory = *ret_rights = false;
     if (!api->cfg.hv) {
         row(w, "hypervisor", HV_CHECK_FAILED, api->hv_error.msg, err_hint_text(&api->hv_error));
         return;
     }
     struct hv_check *rows = calloc(ROWS_MAX, sizeof *rows);
     size_t n = rows ? hv_report(api->cfg.hv, rows, ROWS_MAX) : 0;
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < n; i++) {
         row(w, rows[i].check, rows[i].status, rows[i].detail, rows[i].remedy);
+        *ret_memory = *ret_memory || !strcmp(rows[i].check, "memory");
+        *ret_rights = *ret_rights || !strcmp(rows[i].check, "rights");
+    }
     if (!rows)
         w->b.failed = true;
     free(rows);
@@ -87,11 +92,13 @@ int host_get(struct request *rq, struct err *e)
         api->cfg.host_region(api->cfg.arg, region, sizeof region);
     jsonw_str(&w, "azure_region", *region ? region : NULL);
     jsonw_open(&w, "checks", '[');
-    hypervisor_rows(&w, api);
+    bool memory_said, rights_said;
+    hypervisor_rows(&w, api, &memory_said, &rights_said);
 
     snprintf(text, sizeof text, "%llu of %llu MiB are available", (unsigned long long)available >> 20, (unsigned long long)memory >> 20);
     bool low = available < MEMORY_LOW;
-    row(&w, "memory", low ? HV_WARNING : HV_OK, text, low ? "Close other programs, or ask for less with vm.memory_mib." : "");
+    if (!memory_said)
+        row(&w, "memory", low ? HV_WARNING : HV_OK, text, low ? "Close other programs, or ask for less with vm.memory_mib." : "");
 
     snprintf(text, sizeof text, "%llu MiB are free where the disks go", (unsigned long long)space >> 20);
     low = r == 0 && space < SPACE_LOW;
@@ -99,7 +106,8 @@ int host_get(struct request *rq, struct err *e)
         r < 0 ? err_hint_text(&space_err) : low ? "Free space, or move the data folder to a larger volume." : "");
 
     bool admin = os_is_admin();
-    row(&w, "rights", HV_OK, admin ? "the daemon runs as an administrator" : "the daemon runs as an ordinary account", "");
+    if (!rights_said)
+        row(&w, "rights", HV_OK, admin ? "the daemon runs as an administrator" : "the daemon runs as an ordinary account", "");
     jsonw_close(&w, ']');
     jsonw_close(&w, '}');
     return reply_json(rq, 200, &w, e);

@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "hyperv/host_facts.h"
 #include "hyperv/hypervisor.h"
 #include "hyperv/wmi.h"
 
@@ -29,6 +30,8 @@ struct hyperv_host_ops {
     int (*uncompressed_folder)(void *arg, const char *path, struct err *e);
     /* Does the hypervisor run, and are we its root partition (CPUID 0x40000003, EBX bit 0)? */
     bool (*hypervisor_runs)(void *arg);
+    /* What the processor and the registry say: cpu_known and what follows it, reboot_known and what follows it; the rest is left alone. NULL: unknown. */
+    void (*facts)(void *arg, struct host_facts *ret);
     /* Memory in bytes, and logical processors: the VM must fit in. */
     void (*size)(void *arg, uint64_t *ret_total, uint64_t *ret_available, unsigned *ret_cpus);
     /* Milliseconds on a monotonic clock, and waiting on that clock. */

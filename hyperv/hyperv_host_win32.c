@@ -223,6 +223,36 @@ static bool host_hypervisor_runs(void *arg)
     return hyperv_cpu(&cpu) && cpu.root;
 }
 
+static bool key_exists(const wchar_t *path)
+{
+    HKEY key;
+    bool there = RegOpenKeyExW(HKEY_LOCAL_MACHINE, path, 0, KEY_QUERY_VALUE | KEY_WOW64_64KEY, &key) == ERROR_SUCCESS;
+    if (there)
+        RegCloseKey(key);
+    return there;
+}
+
+/* PendingFileRenameOperations is there on most hosts most of the time, so it is not asked. */
+static void host_facts(void *arg, struct host_facts *ret)
+{
+    (void)arg;
+    static const wchar_t *const pending[] = {
+        L"SOFTWARE\\Microsoft\\Windows\\CurrentVersion\\Component Based Servicing\\RebootPending",
+        L"SOFTWARE\\Microsoft\\Windows\\CurrentVersion\\Component Based Servicing\\RebootInProgress",
+        L"SOFTWARE\\Microsoft\\Windows\\CurrentVersion\\WindowsUpdate\\Auto Update\\RebootRequired",
+    };
+    struct hyperv_cpu cpu;
+    ret->cpu_known = hyperv_cpu(&cpu);
+    ret->hypervisor = cpu.hypervisor;
+    ret->root = cpu.root;
+    ret->nested = cpu.nested;
+    memcpy(ret->vendor, cpu.vendor, sizeof ret->vendor);
+    ret->reboot_known = true;
+    ret->reboot_pending = false;
+    for (size_t i = 0; i < ARRAY_LEN(pending); i++)
+        ret->reboot_pending = ret->reboot_pending || key_exists(pending[i]);
+}
+
 static void host_size(void *arg, uint64_t *ret_total, uint64_t *ret_available, unsigned *ret_cpus)
 {
     (void)arg;
@@ -249,6 +279,7 @@ const struct hyperv_host_ops hyperv_host_win32 = {
     .revoke = host_revoke,
     .uncompressed_folder = host_uncompressed_folder,
     .hypervisor_runs = host_hypervisor_runs,
+    .facts = host_facts,
     .size = host_size,
     .now_ms = host_now,
     .sleep_ms = host_sleep,

@@ -1,10 +1,12 @@
 /* What this host's Hyper-V can do, as rows of the host report. */
+#include <stdlib.h>
 #include <string.h>
 
 #include "hyperv/hyperv.h"
 
 #define MIB ((uint64_t)1 << 20)
 #define LITTLE_MIB 1024u
+#define FEATURE_MS 15000
 
 struct report { struct hv_check *rows; size_t n, max; };
 
@@ -26,11 +28,12 @@ static void row(struct report *t, const char *check, enum hv_check_status status
 }
 
 /* The newest configuration version that Hyper-V here makes stands for its release. */
-static bool report_hypervisor(struct hyperv *h, struct report *t, const struct wmi_wait *w)
+static bool report_hypervisor(struct hyperv *h, struct report *t, const struct wmi_wait *w, bool *ret_enabled)
 {
     const char *service;
     struct err e;
     int r = hyperv_service(h, HYPERV_VMS, w, &service, &e);
+    *ret_enabled = r == 0 || r == -ERR_PERMISSION;
     if (r == -ERR_PERMISSION) {
         row(t, "hypervisor", HV_OK, NULL, "Hyper-V is installed");
         row(t, "rights", HV_CHECK_FAILED, err_hint_text(&e), "%.200s", e.msg);
@@ -45,15 +48,44 @@ static bool report_hypervisor(struct hyperv *h, struct report *t, const struct w
     return true;
 }
 
-static void report_acceleration(struct hyperv *h, struct report *t)
+/* Editions without Hyper-V: Home, and its siblings (OperatingSystemSKU). */
+static bool is_home(uint64_t sku)
 {
-    if (h->p.host->hypervisor_runs(h->p.host_arg))
-        row(t, "acceleration", HV_OK, NULL, "the hypervisor runs");
-    else
-        row(t, "acceleration", HV_CHECK_FAILED,
-            "Turn on virtualization in the firmware (in Azure: a VM size with nested virtualization, security type Standard); "
-            "see that bcdedit shows hypervisorlaunchtype Auto; restart the host.",
-            "the hypervisor does not run; virtual machines can be defined, not started");
+    return sku == 2 || sku == 3 || sku == 5 || (sku >= 98 && sku <= 101);
+}
+
+/* Asking for the feature is slow: only when Hyper-V did not answer already. */
+static void read_windows(struct hyperv *h, bool enabled, struct host_facts *f)
+{
+    struct wmi_wait w = hyperv_wait(h, FEATURE_MS, true);
+    struct err ignored;
+    AUTO(wmi_close_ptr) struct wmi *wmi = NULL;
+    AUTO(wmi_object_free_ptr) struct wmi_object *os = NULL, *feature = NULL;
+    f->feature = enabled ? HOST_FEATURE_ENABLED : HOST_FEATURE_UNKNOWN;
+    if (wmi_open(h->p.wmi, h->p.wmi_arg, WMI_NS_CIMV2, &w, &wmi, &ignored) < 0)
+        return;
+    if (wmi_query_one(wmi, "SELECT * FROM Win32_OperatingSystem", &w, &os, &ignored) == 0) {
+        AUTO_FREE char *build = wmi_str(os, "BuildNumber");
+        f->build = build ? (unsigned)strtoul(build, NULL, 10) : 0;
+        f->client = wmi_uint(os, "ProductType", 3) == 1;
+        f->home = is_home(wmi_uint(os, "OperatingSystemSKU", 0));
+    }
+    if (enabled)
+        return;
+    int r = wmi_query_one(wmi, "SELECT * FROM Win32_OptionalFeature WHERE Name=\"Microsoft-Hyper-V\"", &w, &feature, &ignored);
+    uint64_t state = r == 0 ? wmi_uint(feature, "InstallState", 4) : 4;
+    f->feature = state == 1 ? HOST_FEATURE_ENABLED : state == 2 ? HOST_FEATURE_DISABLED : state == 3 ? HOST_FEATURE_ABSENT : HOST_FEATURE_UNKNOWN;
+}
+
+static void report_facts(struct hyperv *h, struct report *t, bool enabled)
+{
+    struct host_facts f = {.cpu_known = true};
+    f.root = h->p.host->hypervisor_runs(h->p.host_arg);
+    f.nested = true;                                   /* where nobody can say, this is not what is missing */
+    if (h->p.host->facts)
+        h->p.host->facts(h->p.host_arg, &f);
+    read_windows(h, enabled, &f);
+    t->n += host_facts_judge(&f, t->rows + t->n, t->max - t->n);
 }
 
 static void report_size(struct hyperv *h, struct report *t)
@@ -93,8 +125,8 @@ size_t hyperv_report(struct hv *hv, struct hv_check *rows, size_t max)
     struct hyperv *h = (struct hyperv *)hv;
     struct wmi_wait w = hyperv_wait(h, HYPERV_GLANCE_MS, true);
     struct report t = {rows, 0, max};
-    bool usable = report_hypervisor(h, &t, &w);
-    report_acceleration(h, &t);
+    bool enabled = false, usable = report_hypervisor(h, &t, &w, &enabled);
+    report_facts(h, &t, enabled);
     report_size(h, &t);
     if (usable)
         report_switches(h, &t, &w);

@@ -5,6 +5,7 @@
 #include "api/api.h"
 #include "common/log.h"
 #include "service/azure.h"
+#include "service/check_host.h"
 #include "service/commands.h"
 #include "service/config.h"
 #include "service/daemon.h"
@@ -18,12 +19,15 @@ static int usage(FILE *to, int status)
     fputs("usage: vmrecoverd run [--config FILE] [--KEY VALUE ...]\n"
           "       vmrecoverd install [--no-start | --configure-only] [--config FILE] [--KEY VALUE ...]\n"
           "       vmrecoverd uninstall [--remove-data | --stop-only]\n"
+          "       vmrecoverd check-host [--output FILE] [--no-nat] [--config FILE] [--KEY VALUE ...]\n"
+          "       vmrecoverd check-host --compare REFERENCE RECORD\n"
           "       vmrecoverd inspect [--json] [--source-format FORMAT] FILE\n"
           "       vmrecoverd convert [--format FORMAT] [--source-format FORMAT] [--quiet] SRC DST\n"
           "       vmrecoverd --help | --version\n\n"
           "run        the daemon in the foreground\n"
           "install    Windows: makes or updates the service, with these options, and starts it\n"
           "uninstall  Windows: stops and removes the service; the data stays unless it is to be removed\n"
+          "check-host Windows: tries Hyper-V with empty VMs, removes them, writes a record (check-host.json)\n"
           "inspect    what a local disk image is, and what its file systems use\n"
           "convert    a local disk image in another format\n\n"
           "Every key of vmrecover.conf is an option too, with '-' for '_'; options win. Where two sections have a key\n"
@@ -172,7 +176,7 @@ static const struct {
     const char *word;
     int (*fn)(int argc, char **argv);                 /* what follows the word */
 } commands[] = {
-    {"run", run}, {"install", setup_install}, {"uninstall", setup_uninstall}, {"inspect", command_inspect},
+    {"run", run}, {"install", setup_install}, {"uninstall", setup_uninstall}, {"check-host", check_host}, {"inspect", command_inspect},
     {"convert", command_convert}, {"--help", help}, {"help", help}, {"--version", version},
 };
 

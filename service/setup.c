@@ -9,7 +9,7 @@
 #define LOCK "lock"
 
 /* What the daemon keeps in its data folder; the same with more behind a '.' or '-' (vmrecover.db-wal, what a crash left half written) too. */
-static const char *const names[] = {"vms", "disks", "exports", "logs", "address", "token", "secret.key", "vmrecover.conf", "vmrecover.db", LOCK};
+static const char *const names[] = {"vms", "disks", "check-host", "exports", "logs", "address", "token", "secret.key", "vmrecover.conf", "vmrecover.db", LOCK};
 
 static bool is_ours(const char *name)
 {

@@ -493,6 +493,7 @@ static void hosts_that_lack_something(void **state)
         assert_string_equal(e.upstream.service, r < 0 ? "hyperv" : "");
         assert_true(err_hint_text(&e)[0] || r == 0);
         assert_true(has_row(g->hv, cases[i].row, HV_CHECK_FAILED));
+        assert_true(has_row(g->hv, "windows", HV_OK) && has_row(g->hv, "hyperv_role", i ? HV_OK : HV_CHECK_FAILED));
         OK(hv_vm_delete(g->hv, s.id, &e));             /* nothing was made, or it goes */
         rig_free(g);
     }

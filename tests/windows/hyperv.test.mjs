@@ -98,8 +98,35 @@ step('the host report knows Hyper-V', async () => {
     const report = await api.get('/v1/host');
     assert.equal(check(report, 'hypervisor')?.status, 'ok', JSON.stringify(report));
     assert.equal(check(report, 'rights')?.status, 'ok');
+    assert.match(check(report, 'windows')?.detail, /^Windows Server, build \d+$/);
+    assert.equal(check(report, 'hyperv_role')?.status, 'ok');
+    for (const name of ['reboot', 'acceleration', 'free_space']) assert.ok(check(report, name), name);
+    assert.deepEqual(report.checks.map((c) => c.check).filter((c, i, all) => all.indexOf(c) !== i), [], 'each row once');
+    for (const c of report.checks) assert.equal(c.remedy !== '', c.status !== 'ok', JSON.stringify(c));
     begin = await ask('dump');
     assert.match(begin, /Msvm_VirtualSystemManagementService/);
+});
+
+step('check-host, beside the running service: the host as it was, and a record like the reference', async () => {
+    const record = path.join(dir, 'record.json'), log = path.join(dir, 'check.log');
+    const wine = async (...args) => {
+        const out = fs.openSync(log, 'w'), none = fs.openSync('/dev/null', 'r');
+        const p = start('wine', [path.join(buildDir, 'vmrecoverd.exe'), ...args], {
+            stdio: [none, out, out],
+            env: { ...process.env, VMR_DOUBLE_DIR: windows(tempDir('check-double')), WMI_SCHEMA: windows(path.join(root, 'tests/doubles/wmi/schema.json')) },
+        });
+        const { code } = await p.exited;
+        return { code, said: fs.readFileSync(log, 'utf8') };
+    };
+    const ran = await wine('check-host', '--output', windows(record), '--data-dir', windows(data));
+    assert.equal(ran.code, 0, ran.said);
+    assert.match(ran.said, /^Generation 2, network none: delete ok/m);
+    assert.ok(!fs.existsSync(path.join(data, 'check-host')), 'nothing is left');
+    const { lives } = JSON.parse(fs.readFileSync(record, 'utf8'));
+    assert.deepEqual(lives.map((l) => [l.generation, l.network]), [[1, 'none'], [2, 'none'], [2, 'nat']]);
+    for (const { steps } of lives) assert.deepEqual(steps.filter((x) => x.end !== 'ok'), []);
+    assert.equal((await wine('check-host', '--compare', windows(record), windows(record))).code, 0);
+    assert.equal(await ask('dump'), begin);
 });
 
 for (const generation of [1, 2]) {
