@@ -233,7 +233,7 @@ static void every_kill(const struct image_layout *l)
     }
     assert_true(judged > 3 && halves > 20);
     compare_with_final(l, "k");
-    print_message("%zu calls, each cut before, %zu also within; qemu-img asked %zu times\n", n_ops, halves, judged);
+    printf("%zu calls, each cut before, %zu also within; qemu-img asked %zu times\n", n_ops, halves, judged);
 }
 
 /* Since the last flush: each write whole, in part, or lost, sector by sector; changes of the size up to one of them. */
