@@ -57,7 +57,7 @@ help:
 ## make check            all tests (SAN=address,undefined or SAN=thread for sanitizers)
 ## make soak             the same with the full counts
 ## make check-valgrind   unit and end-to-end tests under valgrind
-## make check-windows    the tests of the Windows build alone, under Wine
+## make check-windows    those of the Windows build alone, under Wine
 ## make lint             clang-tidy, cppcheck, clang's warnings
 ## make fuzz             each parser of outside bytes for a minute
 ## make bench            vmrecover beside AzCopy; the API with 10,000 jobs
@@ -116,6 +116,7 @@ endif
 	@$(MAKE) --no-print-directory check-e2e
 ifeq ($(SAN),)
 	@BUILD=$(BUILD) tests/systemd/run.sh
+	+@$(MAKE) --no-print-directory check-windows
 endif
 
 soak:

@@ -256,6 +256,10 @@ int hyperv_drive_file(struct hyperv *h, const struct hyperv_machine *m, unsigned
 /* Is the image there, of a kind that Hyper-V takes, and in a state that it takes: no attributes that it refuses. */
 int hyperv_disk_check(struct hyperv *h, const struct hv_disk *d, struct err *e);
 int hyperv_dvd_check(struct hyperv *h, const char *iso, struct err *e);
+/* A folder in which Hyper-V is to make files: they take over its attributes. */
+int hyperv_folder_check(struct hyperv *h, const char *dir, struct err *e);
+/* The files in the VM's folder, `dir`, that it stands on. */
+int hyperv_layers_check(struct hyperv *h, const char *dir, const struct hyperv_record *rec, struct err *e);
 /* Makes the layer over an image; rec->layers[slot] and next_file change. Save the record after it. */
 int hyperv_disk_layer(struct hyperv *h, const char *dir, struct hyperv_record *rec, unsigned slot, const struct wmi_wait *w, struct err *e);
 /* Puts the disk of a slot into the machine. Where Generation 2 refuses a .vhd the image is copied to a .vhdx first, and the record changes. */

@@ -189,6 +189,8 @@ static int make(struct hyperv *h, const struct hv_vm_spec *s, const char *dir, s
     if (r == 0)
         r = h->p.host->uncompressed_folder(h->p.host_arg, dir, e);
     if (r == 0)
+        r = hyperv_folder_check(h, dir, e);
+    if (r == 0)
         r = hyperv_record_save(dir, rec, e);
     if (r == 0)
         r = make_layers(h, dir, rec, w, e);

@@ -19,9 +19,14 @@ static const char *extension(enum hv_format f)
     return f == HV_VHDX ? "vhdx" : "vhd";
 }
 
+static char *in_folder(const char *dir, const char *name)
+{
+    return os_path_join(dir, name);
+}
+
 /* ---- is it fit for Hyper-V ---- */
 
-static int check_attributes(struct hyperv *h, const char *path, struct err *e)
+static int check_attributes(struct hyperv *h, const char *what, const char *path, struct err *e)
 {
     struct hyperv_file f = {0};
     int r = h->p.host->file(h->p.host_arg, path, &f, e);
@@ -46,8 +51,27 @@ static int check_attributes(struct hyperv *h, const char *path, struct err *e)
     }
     if (!is)
         return 0;
-    err_set(e, ERR_VM, "Hyper-V refuses the file %s: it is %s", path, is);
+    err_set(e, ERR_VM, "Hyper-V refuses the %s %s: it is %s", what, path, is);
     return err_hint(e, "%s", remedy);
+}
+
+int hyperv_folder_check(struct hyperv *h, const char *dir, struct err *e)
+{
+    return check_attributes(h, "files of the folder", dir, e);
+}
+
+int hyperv_layers_check(struct hyperv *h, const char *dir, const struct hyperv_record *rec, struct err *e)
+{
+    int r = 0;
+    for (unsigned i = 0; r == 0 && i < rec->spec.n_disks; i++) {
+        const char *names[] = {rec->layers[i].top, rec->layers[i].base};
+        for (size_t k = 0; r == 0 && k < ARRAY_LEN(names); k++) {
+            AUTO_FREE char *path = names[k][0] ? in_folder(dir, names[k]) : NULL;
+            r = path ? check_attributes(h, "file", path, e) : 0;
+            r = r == -ERR_NOT_FOUND ? 0 : r;           /* Hyper-V knows what it misses */
+        }
+    }
+    return r;
 }
 
 static int check_file(const char *what, const char *path, struct os_stat *ret, struct err *e)
@@ -89,7 +113,7 @@ int hyperv_disk_check(struct hyperv *h, const struct hv_disk *d, struct err *e)
                 extension(d->format));
         return err_hint(e, "Rename the file so that it ends in .%s.", extension(d->format));
     }
-    return check_attributes(h, d->path, e);
+    return check_attributes(h, "file", d->path, e);
 }
 
 int hyperv_dvd_check(struct hyperv *h, const char *iso, struct err *e)
@@ -100,7 +124,7 @@ int hyperv_dvd_check(struct hyperv *h, const char *iso, struct err *e)
         err_set(e, ERR_VALUE, "Hyper-V goes by the extension, and the DVD image %s does not end in .iso", iso);
         r = err_hint(e, "Rename the file so that it ends in .iso.");
     }
-    return r < 0 ? r : check_attributes(h, iso, e);
+    return r < 0 ? r : check_attributes(h, "file", iso, e);
 }
 
 /* ---- making files ---- */
@@ -177,11 +201,6 @@ int hyperv_disk_copy(struct hyperv *h, const char *from, const char *to, enum hv
 }
 
 /* ---- layers ---- */
-
-static char *in_folder(const char *dir, const char *name)
-{
-    return os_path_join(dir, name);
-}
 
 char *hyperv_disk_path(const char *dir, const struct hyperv_record *rec, unsigned slot)
 {

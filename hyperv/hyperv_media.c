@@ -211,8 +211,11 @@ static int export_to(struct hyperv *h, const char *from, const char *path, enum 
     AUTO(os_file_close_ptr) struct os_file *f = NULL;
     int r = crypto_uuid(uuid, e);
     AUTO_FREE char *temp = r == 0 ? str_printf("%s.%s.%s", path, uuid, format == HV_VHDX ? "vhdx" : "vhd") : NULL;
+    AUTO_FREE char *folder = r == 0 ? str_ndup(path, (size_t)(os_path_base(path) - path)) : NULL;
     if (r == 0)
-        r = temp ? os_free_space(path, &free_bytes, e) : err_oom(e);
+        r = temp && folder ? hyperv_folder_check(h, folder, e) : err_oom(e);
+    if (r == 0)
+        r = os_free_space(path, &free_bytes, e);
     if (r == 0 && fixed && free_bytes < size)
         r = err_set(e, ERR_DISK_FULL, "the exported disk takes %llu bytes, and %llu are free at %s", (unsigned long long)size,
                     (unsigned long long)free_bytes, path);

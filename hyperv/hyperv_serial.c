@@ -13,7 +13,8 @@
 #define LOOK_MS 20u
 #define LOOK_LATER_MS 500u
 #define OFF_MS 2000
-#define READ_MS 200u
+#define READ_MS 50u                                    /* also how long its end is waited for */
+#define WRITE_MS 200u
 #define STALL_MS 5000                                  /* a guest that takes no byte for so long has no reader on its port */
 
 struct hyperv_serial {
@@ -205,7 +206,7 @@ static int write_some(struct hyperv_serial *s, const char *buf, size_t n, size_t
     *ret_n = 0;
     pthread_mutex_lock(&s->io);
     bool connected = s->pipe != NULL;
-    int r = connected ? pipe_write(s->pipe, buf, n, READ_MS, ret_n, e) : 0;
+    int r = connected ? pipe_write(s->pipe, buf, n, WRITE_MS, ret_n, e) : 0;
     pthread_mutex_unlock(&s->io);
     if (!connected)
         clock_sleep_ms(LOOK_MS);

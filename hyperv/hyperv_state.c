@@ -211,6 +211,8 @@ static int check_files(struct hyperv_vm *vm, struct err *e)
     for (unsigned i = 0; r == 0 && i < s->n_disks; i++)
         if (s->disks[i].path && !vm->rec.layers[i].base[0])
             r = hyperv_disk_check(vm->h, &s->disks[i], e);
+    if (r == 0)
+        r = hyperv_layers_check(vm->h, vm->dir, &vm->rec, e);
     if (r == 0 && s->dvd)
         r = hyperv_dvd_check(vm->h, s->dvd, e);
     return r;

@@ -74,6 +74,8 @@ static int once(struct wmi *wmi, const struct call *c, const struct wmi_wait *w,
     if (c->ret_object)
         *c->ret_object = NULL;
     int r = c->fn(wmi, c, w, e);
+    if (r == -ERR_TIMEOUT)
+        wmi_no_answer(e, wmi->ns);
     trace(wmi, c->kind, c->target, c->method, began, r, e, c->method && r == 0 && !strcmp(c->kind, "exec") ? *c->ret_object : NULL);
     return r;
 }

@@ -204,6 +204,8 @@ struct wmi_status {                                    /* what __ExtendedStatus 
 /* The error for an HRESULT; `ns` chooses upstream.service, `ext` may be NULL. The format says what failed, on which object. Returns -code. */
 int wmi_fail(struct err *e, const char *ns, uint32_t hresult, const struct wmi_status *ext, const char *fmt, ...)
     PRINTF_LIKE(5, 6);
+/* Completes an ERR_TIMEOUT: who did not answer, and where to look. wmi.c does so for every call of a back end. Returns -code. */
+int wmi_no_answer(struct err *e, const char *ns);
 
 /* ---- for callers: wmi.c. Reads are repeated once after a reconnect when RPC failed. ---- */
 uint32_t wmi_hresult(const struct err *e);             /* of a failure of this module; 0: not from an HRESULT */

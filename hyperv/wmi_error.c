@@ -91,6 +91,13 @@ int wmi_fail(struct err *e, const char *ns, uint32_t hresult, const struct wmi_s
     return -(int)s->code;
 }
 
+int wmi_no_answer(struct err *e, const char *ns)
+{
+    if (!e->upstream.service[0])
+        snprintf(e->upstream.service, sizeof e->upstream.service, "%s", service_of(ns));
+    return err_hint(e, "See whether the service behind it answers (Hyper-V: vmms, for instance in Hyper-V Manager); the task is tried again.");
+}
+
 uint32_t wmi_hresult(const struct err *e)
 {
     bool ours = str_starts(e->upstream.code, "0x") && e->os_code < 0;

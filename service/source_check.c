@@ -6,6 +6,7 @@
 #include "common/log.h"
 #include "db/transfer.h"
 #include "service/disk_source.h"
+#include "service/free_space.h"
 
 #define MARGIN_BYTES ((uint64_t)64 << 20)             /* left free for the database, logs and the first writes of the guest */
 
@@ -85,7 +86,7 @@ int source_check(struct task_run *t, unsigned i, struct blob *blob, const char *
                  struct err *e)
 {
     struct job_disk *disk = &t->job->disks[i];
-    AUTO(blob_ranges_free) struct blob_ranges ranges = {0};
+    AUTO(free_space_free) struct free_space fetch = {0};
     struct blob_info info;
     int r = blob_head(blob, &info, e);
     if (r < 0)
@@ -94,15 +95,15 @@ int source_check(struct task_run *t, unsigned i, struct blob *blob, const char *
     struct image_source src = disk_blob_source(&rd);
     enum disk_format format;
     if ((r = disk_probe(&disk->spec, &src, ret_image, e)) < 0 || (r = disk_format_of(&disk->spec, ret_image, src.name, &format, e)) < 0 ||
-        (r = blob_page_ranges(blob, &info, task_run_stop, t, &ranges, e)) < 0)
+        (r = free_space_list(t, i, blob, &info, true, &fetch, e)) < 0)
         return r;
     AUTO_FREE char *path = disk_path(t, i, format);
     if (!path)
         return err_oom(e);
-    if ((r = put_row(t, i, &info, identity, ranges.bytes, e)) < 0 ||
+    if ((r = put_row(t, i, &info, identity, fetch.ranges.bytes, e)) < 0 ||
         (r = job_set_disk(t->db, t->job->id, i, path, format, ret_image->virtual_size, e)) < 0)
         return r;
-    *ret_needed = source_still_needed(path, ranges.bytes, info.length);
+    *ret_needed = source_still_needed(path, fetch.ranges.bytes, info.length);
     free(disk->path);
     disk->path = STEAL(path);
     disk->format = format;

@@ -6,6 +6,7 @@
 #include "db/resource.h"
 #include "db/transfer.h"
 #include "service/export.h"
+#include "service/free_space.h"
 #include "storage/transfer/transfer.h"
 
 static void on_progress(struct task_run *t, const struct transfer_progress *p)
@@ -162,14 +163,14 @@ static int on_refused(void *arg, const struct err *why, struct blob **ret, const
     return 0;
 }
 
-/* The source with its list of pages. Access that ended since it was granted is asked for again. */
-static int begin(struct download *d, struct blob_ranges *ranges, struct err *e)
+/* The source with the list of what is to be fetched. Access that ended since it was granted is asked for again. */
+static int begin(struct download *d, struct free_space *fetch, struct err *e)
 {
     bool again = d->t->task->attempts > 1;
     for (unsigned i = 1;; i++) {
         int r = d->azure ? open_azure(d, again, e) : open_blob(d, e);
         if (r == 0)
-            r = blob_page_ranges(disk_source_blob(d->source), &d->info, task_run_stop, d->t, ranges, e);
+            r = free_space_list(d->t, d->index, disk_source_blob(d->source), &d->info, false, fetch, e);
         bool ended = blob_error_is_refusal(e) || e->code == ERR_SOURCE_NOT_FOUND;
         if (r == 0 || !d->azure || !ended || i == ACCESS_TRIES)
             return r;
@@ -181,8 +182,8 @@ static int download_blob(struct task_run *t, unsigned i, struct err *e)
 {
     const struct config *cfg = t->d->cfg;
     AUTO(download_clear) struct download d = {.t = t, .index = i, .azure = source_is_arm(t->job->disks[i].spec.type)};
-    AUTO(blob_ranges_free) struct blob_ranges ranges = {0};
-    int r = begin(&d, &ranges, e);
+    AUTO(free_space_free) struct free_space fetch = {0};
+    int r = begin(&d, &fetch, e);
     if (r < 0)
         return r == -ERR_CANCELLED ? task_run_stopped(t, e) : r;
     AUTO_FREE char *identity = d.azure ? str_dup(d.row.etag) : NULL;
@@ -190,7 +191,8 @@ static int download_blob(struct task_run *t, unsigned i, struct err *e)
         return err_oom(e);
     uint64_t limit = t->job->spec->max_bytes_per_second ? t->job->spec->max_bytes_per_second : cfg->max_bytes_per_second;
     struct blob_info info = d.info;
-    struct transfer x = {.blob = disk_source_blob(d.source), .info = &info, .ranges = &ranges, .path = t->job->disks[i].path,
+    struct transfer x = {.blob = disk_source_blob(d.source), .info = &info, .ranges = &fetch.ranges, .map_hash = fetch.mapped ? fetch.map_hash : NULL,
+                         .path = t->job->disks[i].path,
                          .connections = (unsigned)cfg->connections, .range_bytes = cfg->range_kib << 10, .max_bytes_per_second = limit,
                          .identity = identity, .renew = on_refused, .stop = on_stop, .progress = on_transfer, .arg = &d};
     struct transfer_progress done = {0};
@@ -199,7 +201,7 @@ static int download_blob(struct task_run *t, unsigned i, struct err *e)
     log_info("transfer ended", KI("network_bytes", done.network), KI("done_bytes", done.done), KI("total_bytes", done.total));
     d.row.runs++;
     d.row.transferred_bytes += done.network;
-    d.row.listed_bytes = ranges.bytes;
+    d.row.listed_bytes = fetch.ranges.bytes;
     struct err e2;
     if (transfer_put(t->db, t->job->id, i, &d.row, &e2) < 0)
         log_err(LOG_LEVEL_WARNING, "transfer statistics not written", &e2);

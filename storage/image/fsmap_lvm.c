@@ -101,6 +101,9 @@ static int members_read(struct group *g, struct lvm_pv *pvs, size_t n, struct er
                 m->pv = m->pv ? NULL : &pvs[p];
         if (!m->pv)
             continue;
+        for (size_t other = 0; other < k; other++)
+            if (g->members[other].pv == m->pv)
+                return refuse(g, "its group has the same physical volume twice");
         uint64_t size = m->pv->end - m->pv->start;
         if (m->at != m->pv->data_at || m->at > size || m->count > (size - m->at) / g->extent || dev_size * 512 > size)
             return refuse(g, "its extents do not fit the physical volume");

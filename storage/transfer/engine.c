@@ -8,8 +8,8 @@
  *
  * When the source refuses access nothing new is started; once no connection is at work, access is renewed, and all go on where they were.
  *
- * Chunks are dealt in ascending order from the ranges less what is done. Data goes from libcurl's buffer to its place in the file.
- * What was written enters `fresh`; once per commit interval the committer makes it durable and journals it.
+ * Chunks are dealt in ascending order from the ranges less what is done. libcurl hands over at most 16 KiB at a time; a slot gathers them into
+ * writes of GATHER_MAX, or of what a second brings (the one copy between socket and file). What was written enters `fresh`; once per commit interval the committer makes it durable and journals it.
  *
  * A hole between two ranges is done together with the range before or behind it, so that finished work grows into a few large spans
  * and neither memory nor journal follow the number of ranges. This is sound because all of one run, and of the runs it resumes, see
@@ -30,8 +30,10 @@
 #define CONNECTIONS_MAX 64
 #define RANGE_MIN ((uint64_t)64 << 10)
 #define RANGE_MAX ((uint64_t)64 << 20)
-#define BUFFER_MAX (512L << 10)
-#define BUFFERS_BYTES (8L << 20) /* of all connections */
+#define BUFFER_MAX (128L << 10) /* libcurl's, of a connection: larger ones fall out of the processor's cache before they are copied */
+#define BUFFERS_BYTES (4L << 20) /* of all connections */
+#define GATHER_MAX ((size_t)1 << 20)
+#define GATHERS_BYTES ((size_t)16 << 20) /* of all connections */
 #define CHUNK_ALIGN ((uint64_t)64 << 10)
 #define HOLE_BLOCK 4096u                             /* what file systems can leave out */
 #define ERROR_BODY_KEPT ((size_t)16384)
@@ -55,7 +57,9 @@ struct slot {
     enum slot_state state;
     uint64_t start, end;             /* the chunk */
     uint64_t cover_start, cover_end; /* with the holes beside it */
-    uint64_t from, pos;              /* this try began at from; bytes before pos are written */
+    uint64_t from, pos;              /* this try began at from; bytes before pos are here */
+    uint64_t stored;                 /* bytes before it are written; those up to pos are in `gather` */
+    char *gather;
     unsigned attempts, short_bodies; /* of this chunk since it last got on */
     int64_t retry_at_ms;
     struct curl_slist *list;
@@ -86,6 +90,7 @@ struct engine {
     struct slot *slots;
     unsigned n_slots, running;
     long buffer;
+    size_t gather_bytes;
     unsigned attempts_max, commit_max_ms;
     unsigned commit_ms; /* commit_ms grows to what was asked for: a process that dies early also gets on */
     uint64_t chunk_bytes;
@@ -115,6 +120,7 @@ static void engine_free(struct engine *g)
         curl_easy_cleanup(s->h);
         blob_headers_free(s->list);
         strbuf_free(&s->body);
+        free(s->gather);
     }
     if (g->multi)
         curl_multi_cleanup(g->multi);
@@ -156,7 +162,7 @@ static bool deal(struct engine *g, struct slot *s)
                 end -= end % CHUNK_ALIGN;
         }
         g->cursor = end;
-        s->start = s->from = s->pos = start;
+        s->start = s->from = s->pos = s->stored = start;
         s->end = end;
         s->cover_start = start > range->start ? start : g->next_range ? range[-1].end : 0;
         s->cover_end = end < range->end ? end : g->next_range + 1 < r->n ? range[1].start : g->info->length;
@@ -251,6 +257,23 @@ static int store(struct engine *g, const char *p, size_t n, uint64_t pos, struct
     return 0;
 }
 
+/* Writes what was gathered. With a length in the answer's headers it counts at once. */
+static int flush(struct slot *s)
+{
+    struct engine *g = s->engine;
+    if (s->stored == s->pos)
+        return 0;
+    int r = store(g, s->gather, (size_t)(s->pos - s->stored), s->stored, &s->err);
+    if (r == 0 && s->trusted)
+        r = count(s, s->stored, s->pos);
+    if (r < 0) {
+        s->local = true;
+        return r;
+    }
+    s->stored = s->pos;
+    return 0;
+}
+
 static size_t on_body(char *p, size_t size, size_t n, void *arg)
 {
     struct slot *s = arg;
@@ -275,14 +298,17 @@ static size_t on_body(char *p, size_t size, size_t n, void *arg)
     }
     pace_take(&g->pace, n);
     g->p.network += n;
-    int r = store(g, p, n, s->pos, &s->err);
-    if (r == 0 && s->trusted)
-        r = count(s, s->pos, s->pos + n);
-    if (r < 0) {
-        s->local = true;
-        return 0;
+    for (size_t left = n; left;) {
+        size_t full = (size_t)(s->pos - s->stored), take = g->gather_bytes - full;
+        if (take > left)
+            take = left;
+        memcpy(s->gather + full, p, take);
+        s->pos += take;
+        p += take;
+        left -= take;
+        if (full + take == g->gather_bytes && flush(s) < 0)
+            return 0;
     }
-    s->pos += n;
     return n;
 }
 
@@ -417,11 +443,12 @@ static int finish(struct slot *s, CURLcode code, struct err *e)
     s->state = IDLE;
     s->paused = false;
     g->running--;
+    flush(s);                                        /* s->err has why not */
     int r = outcome(s, code, e);
     if (!s->trusted) {
         /* Without a length only a whole body can be told from one that is too long or cut. */
         if (r < 0)
-            s->pos = s->from;
+            s->pos = s->stored = s->from;
         else if ((r = count(s, s->from, s->end)) < 0)
             return *e = s->err, r;
     }
@@ -553,11 +580,26 @@ static int drain(struct engine *g, struct err *e)
     return ended;
 }
 
+/* On a slow link a gather fills for longer than data may wait. */
+static int flush_all(struct engine *g, struct err *e)
+{
+    for (unsigned i = 0; i < g->n_slots; i++) {
+        struct slot *s = &g->slots[i];
+        if (s->state == RUNNING && s->trusted && flush(s) < 0) {
+            *e = s->err;
+            return e->code == ERR_DISK_FULL ? disk_full(g, e) : -(int)e->code;
+        }
+    }
+    return 0;
+}
+
 static int commit(struct engine *g, int64_t now, struct err *e)
 {
     int r = committer_poll(g->committer, e);
     if (r == 1)
         return 0;
+    if (r == 0 && now - g->committed_at_ms >= g->commit_ms && (r = flush_all(g, e)) < 0)
+        return r;
     if (r == 0 && g->fresh.n && now - g->committed_at_ms >= g->commit_ms) {
         committer_push(g->committer, &g->fresh);
         g->committed_at_ms = now;
@@ -657,6 +699,8 @@ static int open_part(struct engine *g, struct err *e)
     const char *identity = g->t->identity;
     struct journal_source src = {.length = info->length, .etag = identity ? identity : info->etag, .last_modified = identity ? "" : info->last_modified};
     bool damaged = false;
+    if (g->t->map_hash)
+        memcpy(src.map_hash, g->t->map_hash, sizeof src.map_hash);
     int r = hash_list(g->t->ranges, src.list_hash, e);
     if (r < 0)
         return r;
@@ -664,6 +708,11 @@ static int open_part(struct engine *g, struct err *e)
         r = journal_remove(g->journal_path, e) < 0 ? -(int)e->code : err_set(e, ERR_EMPTY, "cannot be resumed");
     else
         r = journal_open(g->journal_path, &src, &g->journal, &damaged, e);
+    if (r == 0 && journal_map_differs(g->journal)) {
+        log_warning("other parts of the disk are left out than when the download began, it starts again", KS("path", g->part));
+        journal_close(STEAL(g->journal));
+        return new_part(g, &src, e);
+    }
     if (r == 0) {
         struct os_stat st;
         if ((r = os_stat(g->part, &st, e)) < 0)
@@ -696,6 +745,7 @@ static int open_slots(struct engine *g, struct err *e)
     g->buffer = BUFFERS_BYTES / (long)g->n_slots;
     if (g->buffer > BUFFER_MAX)
         g->buffer = BUFFER_MAX;
+    g->gather_bytes = GATHERS_BYTES / g->n_slots < GATHER_MAX ? GATHERS_BYTES / g->n_slots : GATHER_MAX;
     if (g->pace.limit)
         g->buffer = 65536; /* what a pause holds back is kept a second time */
     g->multi = curl_multi_init();
@@ -707,6 +757,8 @@ static int open_slots(struct engine *g, struct err *e)
         struct slot *s = &g->slots[i];
         s->engine = g;
         s->body.max = ERROR_BODY_KEPT;
+        if (!(s->gather = malloc(g->gather_bytes)))
+            return err_oom(e);
     }
     return 0;
 }
@@ -762,6 +814,7 @@ static int run(struct engine *g, struct err *e)
     if (r == 0)
         return (r = settle(g, e)) < 0 ? r : publish(g, e);
     struct err ignored;
+    flush_all(g, &ignored);
     settle(g, &ignored); /* what was fetched stays fetched, whatever went wrong */
     return r;
 }

@@ -13,8 +13,8 @@ struct header {
     char magic[8];
     uint64_t length;
     char etag[128], last_modified[64];
-    uint8_t list_hash[SHA256_LEN];
-    uint8_t zero[264];
+    uint8_t list_hash[SHA256_LEN], map_hash[SHA256_LEN];
+    uint8_t zero[232];
     uint32_t header_bytes, crc; /* crc: of all before it */
 };
 _Static_assert(sizeof(struct header) == JOURNAL_HEADER, "the header is one sector");
@@ -31,7 +31,7 @@ struct journal {
     struct header header;
     uint64_t size; /* of the valid part: the next record goes here */
     struct spans spans;
-    bool list_differs;
+    bool list_differs, map_differs;
 };
 
 static uint32_t record_crc(const struct journal *j, const struct record *r)
@@ -45,6 +45,7 @@ static struct header make_header(const struct journal_source *src)
     snprintf(h.etag, sizeof h.etag, "%s", src->etag);
     snprintf(h.last_modified, sizeof h.last_modified, "%s", src->last_modified);
     memcpy(h.list_hash, src->list_hash, sizeof h.list_hash);
+    memcpy(h.map_hash, src->map_hash, sizeof h.map_hash);
     h.crc = crypto_crc32(0, &h, offsetof(struct header, crc));
     return h;
 }
@@ -178,6 +179,7 @@ int journal_open(const char *path, const struct journal_source *src, struct jour
     if (r < 0)
         return r;
     j->list_differs = memcmp(h->list_hash, now.list_hash, sizeof now.list_hash) != 0;
+    j->map_differs = memcmp(h->map_hash, now.map_hash, sizeof now.map_hash) != 0;
     *ret = STEAL(j);
     return 0;
 }
@@ -190,6 +192,11 @@ const struct spans *journal_spans(const struct journal *j)
 bool journal_list_differs(const struct journal *j)
 {
     return j->list_differs;
+}
+
+bool journal_map_differs(const struct journal *j)
+{
+    return j->map_differs;
 }
 
 int journal_append(struct journal *j, const struct spans *add, struct err *e)

@@ -20,6 +20,9 @@ struct transfer {
     struct blob *blob;
     const struct blob_info *info;                    /* as first seen; every answer must match */
     const struct blob_ranges *ranges;
+    /* Set: `ranges` leave out more than the page list, by this map (a hash of it). What was left out counts as done, so work that was begun
+     * with another map, or without one, begins again. NULL: no map. */
+    const uint8_t *map_hash;                         /* SHA256_LEN bytes */
     const char *path;                                /* final name */
     unsigned connections;                            /* 1..64 */
     uint64_t range_bytes;                            /* 64 KiB .. 64 MiB */

@@ -2,10 +2,10 @@
 // Resource Manager is the double's, and Microsoft's checker looks at every exchange.
 import test, { before, after } from 'node:test';
 import assert from 'node:assert/strict';
-import path from 'node:path';
 import { Azure } from './lib/azure.mjs';
 import { Daemon } from './lib/daemon.mjs';
-import { buildDir, run, waitFor } from './lib/util.mjs';
+import { exec } from './lib/platform.mjs';
+import { waitFor } from './lib/util.mjs';
 
 const GIB = 1024 ** 3;
 let azure, daemon, api, second, texts = [];
@@ -221,7 +221,7 @@ test('a page link to another host is not followed', async () => {
 
 test('the client', async () => {
     const env = { VMRECOVER_URL: daemon.url, VMRECOVER_TOKEN_FILE: daemon.tokenFile };
-    const cli = (...args) => run(path.join(buildDir, 'vmrecover'), ['azure', ...args], { env });
+    const cli = (...args) => exec('vmrecover', ['azure', ...args], { env });
     const plain = await cli('vms', '--subscription', azure.subscription.id, '--filter', 'plain');
     assert.equal(plain.code, 0, plain.stderr);
     assert.match(plain.stdout, /^plain +deallocated +gen 2 +Linux +Standard_D2s_v5 +30\.0 GiB +recoverable\n {2}\/subscriptions\/.*\/virtualMachines\/plain\n$/);

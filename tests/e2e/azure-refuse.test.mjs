@@ -7,7 +7,8 @@ import path from 'node:path';
 import { Azure } from './lib/azure.mjs';
 import { Daemon } from './lib/daemon.mjs';
 import { makeVhd } from './lib/image.mjs';
-import { buildDir, identical, must, rawImage, run, tempDir, waitFor } from './lib/util.mjs';
+import { exec, local } from './lib/platform.mjs';
+import { identical, must, rawImage, tempDir, waitFor } from './lib/util.mjs';
 
 const MIB = 1 << 20;
 const SIZE = 8 * MIB;
@@ -206,7 +207,7 @@ test('no room for what is in use: said once it is known, before a byte of it is 
 
 test('the client', async () => {
     const env = { VMRECOVER_URL: daemon.url, VMRECOVER_TOKEN_FILE: daemon.tokenFile };
-    const cli = (...args) => run(path.join(buildDir, 'vmrecover'), args, { env });
+    const cli = (...args) => exec('vmrecover', args, { env });
     const vm = await newVm({ power: 'running', disks: [{ file: small }, { file: small, lun: 2 }] });
     const r = await cli('submit', '--vm', azure.id(vm), '--data-disks', '--deallocate', '--credential', 'mi', '--until', 'download', '--wait');
     assert.equal(r.code, 0, r.stdout + r.stderr);

@@ -102,7 +102,7 @@ test('a block blob: all bytes are read, and zeros are still not stored', async (
     const progress = await same(job, 0, small, SMALL);
     assert.ok(progress.transferred_bytes >= SMALL);
     const onDisk = du(local(job.disks[0].path));
-    assert.ok(onDisk < du(small) * 1.02, `${onDisk} bytes on disk, ${du(small)} at the source`);
+    if (sparse) assert.ok(onDisk < du(small) * 1.02, `${onDisk} bytes on disk, ${du(small)} at the source`);
     await api.deleteJob(job.id);
 });
 

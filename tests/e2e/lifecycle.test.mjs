@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import path from 'node:path';
 import { Daemon } from './lib/daemon.mjs';
-import { local, test, vms } from './lib/platform.mjs';
+import { guests, local, test } from './lib/platform.mjs';
 import { BlobServer } from './lib/blobserver.mjs';
 import { makeVhd } from './lib/image.mjs';
 import { identical, must, rawImage, sleep, tempDir, waitFor } from './lib/util.mjs';
@@ -12,7 +12,7 @@ import { identical, must, rawImage, sleep, tempDir, waitFor } from './lib/util.m
 const MIB = 1 << 20;
 const SIZE = 32 * MIB;
 const RATE = 4 * MIB;                                // of which half is in use: some 4 s
-const LAST = vms ? 'create_vm' : 'download', END = vms ? 'start_vm' : LAST;      // the last task of most jobs here, and of some
+const LAST = 'create_vm', END = 'start_vm';      // the last task of most jobs here, and of some
 let daemon, api, server, source, fixed, others = [];
 
 before(async () => {
@@ -117,7 +117,7 @@ const stages = {
     async running() {
         const id = await submit({ max_bytes_per_second: 0, until: 'start_vm' });
         await api.waitJob(id, 'succeeded', { timeout: 120_000 });
-        assert.equal(daemon.vmProcesses().length, 1);
+        if (guests) assert.equal(daemon.vmProcesses().length, 1);
         return id;
     },
 };
@@ -239,7 +239,7 @@ test('retry after a failure goes on from what is there', async () => {
     const id = await stages.download();
     await server.faults('gone,times=0');
     const failed = await api.waitJob(id, 'failed');
-    assert.deepEqual([taskOf(failed, 'download').state, taskOf(failed, 'create_vm').state], ['failed', vms ? 'pending' : 'skipped']);
+    assert.deepEqual([taskOf(failed, 'download').state, taskOf(failed, 'create_vm').state], ['failed', 'pending']);
     await server.faults();
     await verb(id, 'retry');
     const done = await api.waitJob(id);
@@ -290,7 +290,7 @@ test('an image that another job or VM lies over is not deleted', async () => {
     assert.equal(refused.status, 409, refused.text);
     assert.ok(refused.json.detail.includes(over) && /keep/.test(refused.json.hint), refused.text);
     await api.deleteJob(over, 'delete');
-    assert.ok(fs.existsSync(image), "another job's file is not the deleted job's");
+    assert.ok(fs.existsSync(local(image)), "another job's file is not the deleted job's");
     const { id: third } = await api.submit({ disks: [{ source: { type: 'blank', size: MIB } }], vm: { memory_mib: 64, cpus: 1, start: false } });
     await api.waitJob(third);
     await api.put(`/v1/vms/${third}/disks/1`, { path: image, format: 'vhd' }, 200);

@@ -21,6 +21,8 @@ struct rig {
 /* A calm host of 2019 unless `o` says more; o->work_dir is set by the rig. */
 struct dbl_options rig_calm(void);
 struct rig *rig_new(const struct dbl_options *o);
+/* For tests of many lives: rigs lie in memory (/dev/shm) unless TMPDIR says where. Their thousands of flushes are not what is tested. */
+void rig_in_memory(void);
 /* Deletes nothing: closes the driver, asserts that nothing leaked across the seam and that nothing was asked that the double does not play. */
 void rig_free(struct rig *g);
 void rig_open(struct rig *g);                          /* hv_open */

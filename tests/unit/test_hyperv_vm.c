@@ -246,8 +246,32 @@ static void unfit_images(void **state)
     assert_true(hv_vm_start(g->hv, id, &e) < 0);
     assert_non_null(strstr(e.msg, "sparse"));
     dbl_file_set(g->d, image, (struct dbl_file){0});
+    AUTO_FREE char *layer = rig_medium(g, rig_guid(g, 0), 1, 0), *out = rig_path(g, "out"), *exported = rig_path(g, "out/os.vhd");
+    dbl_file_set(g->d, layer, (struct dbl_file){.compressed = true});    /* somebody saved space in our folder */
+    assert_true(hv_vm_start(g->hv, id, &e) < 0);
+    assert_non_null(strstr(e.msg, layer));
+    dbl_file_set(g->d, layer, (struct dbl_file){0});
+    OK(os_mkdirs(out, 0, &e));
+    dbl_file_set(g->d, out, (struct dbl_file){.encrypted = true});
+    assert_true(hv_disk_export(g->hv, id, 0, HV_VHD, exported, NULL, NULL, NULL, &e) < 0);
+    assert_non_null(strstr(e.msg, out));
+    assert_true(e.hint[0]);
     OK(hv_vm_start(g->hv, id, &e));
     OK(hv_vm_delete(g->hv, id, &e));
+
+    /* a VM's folder: compression is turned off, encryption is told */
+    AUTO_FREE char *vms = rig_path(g, "data/vms");
+    dbl_file_set(g->d, vms, (struct dbl_file){.compressed = true});
+    AUTO_FREE char *other = rig_vm(g, 2, image, HV_VHDX);
+    OK(hv_vm_start(g->hv, other, &e));
+    OK(hv_vm_delete(g->hv, other, &e));
+    dbl_file_set(g->d, vms, (struct dbl_file){.encrypted = true});
+    AUTO(hv_vm_spec_clear) struct hv_vm_spec secret = rig_spec(g, 1, image, HV_VHDX);
+    assert_true(hv_vm_create(g->hv, &secret, &e) < 0);
+    assert_non_null(strstr(e.msg, vms));
+    assert_non_null(strstr(e.msg, "encrypted"));
+    OK(hv_vm_delete(g->hv, secret.id, &e));
+    dbl_file_set(g->d, vms, (struct dbl_file){0});
 
     static const struct { const char *from; enum hv_format format; enum err_code code; } names[] = {
         {"wrong", HV_VHD, ERR_VALUE}, {"none", HV_VHDX, ERR_NOT_FOUND}, {"image", HV_RAW, ERR_VALUE}, {"image", HV_QCOW2, ERR_VALUE}, {"image", HV_VHD, ERR_VALUE}};

@@ -240,6 +240,21 @@ static void test_disk(void **state)
         wmi_put_uint(in, "AllocationUnitSize", formats[i].cluster, &k->e);
         assert_int_equal(kit_call(k, k->storage, volume, "Format", in), formats[i].value);
     }
+    /* RunAsJob [D]: 4096 and a job, which takes its time */
+    struct wmi_object *in = kit_in(k, k->storage, "MSFT_Volume", "Format"), *out = NULL, *job = NULL;
+    wmi_put_str(in, "FileSystem", "NTFS", &k->e);
+    wmi_put_bool(in, "RunAsJob", true, &k->e);
+    assert_int_equal(wmi_exec(k->storage, volume, "Format", in, &k->wait, &out, &k->e), 0);
+    assert_int_equal(wmi_uint(out, "ReturnValue", 0), 4096);
+    AUTO_FREE char *job_path = wmi_str(out, "CreatedStorageJob");
+    for (unsigned done = 0; done < 2; done++) {
+        assert_int_equal(wmi_get(k->storage, job_path, &k->wait, &job, &k->e), 0);
+        assert_int_equal(wmi_uint(job, "JobState", 0), done ? 7 : 4);
+        wmi_object_free(job);
+        dbl_pass(k->d, 6000);
+    }
+    wmi_object_free(in);
+    wmi_object_free(out);
     kit_free(k);
 }
 

@@ -108,6 +108,17 @@ static void test_defaults(void **state)
     kit_free(k);
 }
 
+/* A folder where the management service may not write: 0x80070005 [C]. */
+static void test_folder_rights(void **state)
+{
+    (void)state;
+    struct kit *k = kit_new(&calm);
+    dbl_file_set(k->d, k->tmp, (struct dbl_file){.denied = true});
+    assert_int_equal(define(k, (const char *const[]){"ElementName", "denied", "ConfigurationDataRoot", k->tmp, NULL}), 0x80070005u);
+    assert_int_equal(kit_count(k, k->hv, "SELECT * FROM Msvm_ComputerSystem WHERE ElementName='denied'"), 0);
+    kit_free(k);
+}
+
 /* ResourceSettings at define time: memory and processors [C]. */
 static void test_define_with_resources(void **state)
 {
@@ -463,7 +474,7 @@ static void test_foreign(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_define),         cmocka_unit_test(test_defaults),          cmocka_unit_test(test_define_with_resources),
+        cmocka_unit_test(test_define),         cmocka_unit_test(test_folder_rights),     cmocka_unit_test(test_defaults),          cmocka_unit_test(test_define_with_resources),
         cmocka_unit_test(test_quantities),     cmocka_unit_test(test_drives),            cmocka_unit_test(test_lenient),
         cmocka_unit_test(test_running),        cmocka_unit_test(test_state_as_job),      cmocka_unit_test(test_power_and_destroy),
         cmocka_unit_test(test_start_failures), cmocka_unit_test(test_boot_order),        cmocka_unit_test(test_adapters),

@@ -1,5 +1,6 @@
 #!/bin/bash
 # The end-to-end tests of tests/e2e against a Windows build under Wine: e2e.sh BUILD_FOLDER [PATTERN], from the root of the repository.
+# Hyper-V is the double's, as in hyperv.sh: it makes and starts virtual machines, in which nothing runs.
 # Tests that Windows or Wine cannot be put to are named in skips.mjs, and listed at the end.
 set -u
 build=$1 pattern=${2:-}
@@ -12,7 +13,7 @@ list()                                               # EXPRESSION over s, a row 
 {
     node --input-type=module -e "import { skips } from './tests/windows/skips.mjs'; for (const s of skips) { const x = $1; if (x) console.log(x); }"
 }
-wine_start || exit 1
+wine_start && wine_double "$build/wmi_double.dll" || exit 1
 export SKIPPED=$work/skipped
 list "s.tests[0] === '*' && s.file.includes('$pattern') && \`\${s.file}: \${s.why}\`" >"$SKIPPED"
 LEFT_OUT=$(list "s.tests[0] === '*' && s.file" | tr '\n' ' ') PLATFORM=wine BUILD=$build sh tests/e2e/run.sh "$pattern" 9>&-

@@ -12,12 +12,7 @@ for f in vmrecoverd.exe wmi_double.dll; do
     [ -f "$build/$f" ] || { echo "FAIL: $build/$f is missing: run \`make windows windows-unit\`"; exit 1; }
 done
 wine_start || exit 1
-# WbemLocator and WbemObjectTextSrc become the double's
-for class in 4590F811-1D3A-11D0-891F-00AA004B2E24 8D1C559D-84F0-4BB3-A7D5-56A7435A9BA6; do
-    key="HKLM\\Software\\Classes\\CLSID\\{$class}\\InprocServer32"
-    wine_run "$work/out" reg add "$key" /ve /d "$(wine_path "$build/wmi_double.dll")" /f &&
-        wine_run "$work/out" reg add "$key" /v ThreadingModel /d Both /f || { echo "FAIL: the double cannot be registered:"; cat "$work/out"; exit 1; }
-done
+wine_double "$build/wmi_double.dll" || exit 1
 BUILD=$build timeout -k 20 "${WINE_TIMEOUT:-900}" node --test --test-reporter=spec ${2:+--test-name-pattern="$2"} tests/windows/hyperv.test.mjs 9>&- >"$work/log" 2>&1
 status=$?
 if [ $status = 0 ]; then

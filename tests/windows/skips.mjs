@@ -1,17 +1,18 @@
 // Tests of tests/e2e that the Windows build under Wine is not put to, by file and name, each with the reason. Whoever adds a row says what
 // Windows or Wine lacks. e2e.sh prints them at its end.
-const NO_VM = 'needs a virtual machine, and no hypervisor of Windows runs under Wine';
-const NO_HYPERVISOR = 'without a hypervisor the answer is 503, not that there is no such VM or that it is off';
+const NO_GUEST = 'the hypervisor is a double: nothing runs in its virtual machines';
 
-export const skips = [
-    { file: 'bad-input.test.mjs', why: NO_HYPERVISOR, tests: ['an unknown VM', 'the screen of an unknown VM', 'starting an unknown VM', 'keys for an unknown VM',
-        'an unknown checkpoint', 'the screen of a VM that is off', 'keys for a VM that is off', 'resetting a VM that is off', 'an export to a folder that only reads'] },
+const all = [
+    { file: 'azure-double.test.mjs', why: 'tests the double of Azure alone, without a daemon', tests: ['*'] },
+    // what they test lies above the platform; azure-secrets is the sample of it
+    ...['discovery', 'export', 'refuse', 'trouble'].map((x) => ({ file: `azure-${x}.test.mjs`, why: 'in make soak only', tests: ['*'], soak: true })),
+    { file: 'azure-signin.test.mjs', why: 'its `az` is a shell script; test_token and azure-secrets sign in on Windows', tests: ['*'] },
     { file: 'bad-sources.test.mjs', why: 'Windows has no limit of the size of files', tests: ['disk full: a limit of the size of files'] },
-    { file: 'client.test.mjs', why: NO_VM, tests: ['a VM: list, screen, keys, serial, checkpoints, DVD, disks, export'] },
+    { file: 'client.test.mjs', why: NO_GUEST, tests: ['a VM: list, screen, keys, serial, checkpoints, DVD, disks, export'] },
     { file: 'convert.test.mjs', why: 'Wine does not tell which parts of a file hold data', tests: ['8 TiB, little in use: little memory, and the time of what is used'] },
-    { file: 'crash.test.mjs', why: NO_VM, tests: ['deaths in the start of a VM and in an export'] },
-    { file: 'lifecycle.test.mjs', why: NO_VM, tests: ['delete: starting', 'delete: running', 'retry of create_vm: what stood in its way is gone'] },
-    { file: 'recover.test.mjs', why: NO_VM, tests: ['*'] },
+    { file: 'crash.test.mjs', why: 'the double of Hyper-V dies with the daemon that loads it', tests: ['deaths in the start of a VM and in an export'] },
+    { file: 'recover.test.mjs', why: NO_GUEST, tests: ['*'] },
     { file: 'secrets.test.mjs', why: 'Wine folds access lists into mode bits; tests/unit/test_os.c looks at the lists',
         tests: ['files with secrets are for their owner alone'] },
 ];
+export const skips = all.filter((s) => !(s.soak && process.env.SOAK === '1'));

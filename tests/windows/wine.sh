@@ -3,6 +3,7 @@
 #   . tests/windows/wine.sh
 #   wine_start                       # a fresh prefix in $WINEPREFIX; nothing of another run is seen
 #   wine_run OUT program.exe ARG...  # stdout and stderr to the file OUT; the program's exit status (WINE_TIMEOUT seconds at most)
+#   wine_double DLL                  # the double of Windows' WMI (tests/doubles/com) takes the place of Wine's own
 #   wine_path FILE                   # C:\ or Z:\ path of a file on this machine, on stdout
 #   wine_stop                        # ends all of the prefix and removes it
 #
@@ -60,6 +61,17 @@ wine_run()
     wine_out=$1
     shift
     timeout -k 5 "${WINE_TIMEOUT:-300}" wine "$@" >"$wine_out" 2>&1 </dev/null 9>&-
+}
+
+# WbemLocator and WbemObjectTextSrc become the double's. Its store is the folder that VMR_DOUBLE_DIR names, its schema WMI_SCHEMA.
+wine_double()
+{
+    for class in 4590F811-1D3A-11D0-891F-00AA004B2E24 8D1C559D-84F0-4BB3-A7D5-56A7435A9BA6; do
+        key="HKLM\\Software\\Classes\\CLSID\\{$class}\\InprocServer32"
+        wine_run "$wine_dir/out" reg add "$key" /ve /d "$(wine_path "$1")" /f &&
+            wine_run "$wine_dir/out" reg add "$key" /v ThreadingModel /d Both /f ||
+            { echo "FAIL: the double cannot be registered:"; cat "$wine_dir/out"; return 1; }
+    done
 }
 
 wine_path()

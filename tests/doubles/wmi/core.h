@@ -348,6 +348,7 @@ int disk_format_of_name(const char *path);             /* DISK_VHD, DISK_VHDX by
 /* The server of a named pipe, as a VM's worker process is one: one client, output without a client is lost. */
 struct serial_port *serial_open(const char *pipe, bool echo);            /* NULL: the name is taken */
 void serial_close(struct serial_port *p);
+void serial_busy(struct serial_port *p, unsigned ms);  /* real ms: nobody gets in, as just after a reset. Before anybody came */
 void serial_say(struct serial_port *p, const void *bytes, size_t n);
 size_t serial_heard(struct serial_port *p, void *buf, size_t n);         /* takes what came */
 

@@ -27,10 +27,11 @@ static bool in_use(struct dbl *d, const char *path)
     return false;
 }
 
-/* Where a file is to be made. */
+/* Where a file is to be made: it is as its folder is. */
 static uint32_t check_target(struct dbl *d, const char *path)
 {
-    return file_attributes(d, path).denied ? 0x80070005u : 0;
+    struct dbl_file a = file_attributes(d, path);
+    return a.denied ? 0x80070005u : a.compressed || a.encrypted ? 0xC03A001Au : 0;
 }
 
 static uint32_t settings_check(struct call *c, bool create)

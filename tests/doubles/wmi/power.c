@@ -89,9 +89,6 @@ void vm_power_on(struct dbl *d, struct vm *vm)
     runtime_add(d, vm, "Msvm_KvpExchangeComponent", "Kvp");
     runtime_add(d, vm, "Msvm_SyntheticMouse", "Mouse");
     open_serial(d, vm);
-    if (anew)
-        for (unsigned n = 0; n < ARRAY_LEN(vm->serial); n++)
-            serial_say(vm->serial[n], "boot\r\n", 6);
 }
 
 static void stop_running(struct dbl *d, struct vm *vm)
@@ -337,7 +334,7 @@ static void change_apply(struct call *c)
         vm_set_state(d, vm, VM_RUNNING);
         open_serial(d, vm);
         for (unsigned n = 0; n < ARRAY_LEN(vm->serial); n++)
-            serial_say(vm->serial[n], "boot\r\n", 6);
+            serial_busy(vm->serial[n], 50);
         break;
     }
     call_affects(c, vm->system);

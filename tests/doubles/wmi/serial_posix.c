@@ -8,6 +8,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "common/clock.h"
 #include "tests/doubles/wmi/core.h"
 
 struct serial_port {
@@ -17,6 +18,7 @@ struct serial_port {
     int listening, client, wake;
     int plug[4];                                       /* connections of our own that fill the queue: whoever else comes is told to wait */
     bool stop, echo;
+    int64_t busy_until_ms;                             /* 0: not busy */
     struct sockaddr_un address;
     socklen_t address_length;
     struct strbuf out, in;                             /* to the client, from the client */
@@ -81,11 +83,16 @@ static void *serve(void *arg)
     struct serial_port *p = arg;
     pthread_mutex_lock(&p->lock);
     while (!p->stop) {
+        int64_t busy = p->busy_until_ms ? p->busy_until_ms - clock_mono_ms() : 0;
+        if (p->busy_until_ms && busy <= 0) {
+            p->busy_until_ms = 0;
+            unplug(p);
+        }
         struct pollfd f[3] = {{.fd = p->wake, .events = POLLIN},
-                              {.fd = p->client < 0 ? p->listening : -1, .events = POLLIN},             /* one client at a time */
+                              {.fd = p->client < 0 && !p->busy_until_ms ? p->listening : -1, .events = POLLIN},     /* one client at a time */
                               {.fd = p->client, .events = (short)(POLLIN | (p->out.len ? POLLOUT : 0))}};
         pthread_mutex_unlock(&p->lock);
-        poll(f, 3, -1);
+        poll(f, 3, busy > 0 ? (int)busy + 1 : -1);
         pthread_mutex_lock(&p->lock);
         uint64_t count;
         if ((f[0].revents & POLLIN) && read(p->wake, &count, sizeof count) < 0)
@@ -166,6 +173,17 @@ void serial_close(struct serial_port *p)
     strbuf_free(&p->out);
     strbuf_free(&p->in);
     free(p);
+}
+
+void serial_busy(struct serial_port *p, unsigned ms)
+{
+    if (!p)
+        return;
+    pthread_mutex_lock(&p->lock);
+    p->busy_until_ms = clock_mono_ms() + ms;
+    plug(p);
+    pthread_mutex_unlock(&p->lock);
+    wake(p);
 }
 
 void serial_say(struct serial_port *p, const void *bytes, size_t n)

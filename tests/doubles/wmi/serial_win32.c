@@ -2,6 +2,7 @@
 #include <windows.h>
 #include <string.h>
 
+#include "common/clock.h"
 #include "common/os_win32.h"
 #include "tests/doubles/wmi/core.h"
 
@@ -12,6 +13,9 @@ struct serial_port {
     pthread_t thread;
     HANDLE pipe;
     HANDLE wake;                                       /* event: something to say, or to stop */
+    HANDLE own;                                        /* while busy: a client of our own, so that nobody else gets in */
+    int64_t busy_until_ms;
+    wchar_t *name;
     bool stop, echo, connected;
     struct strbuf out, in;                             /* to the client, from the client */
 };
@@ -51,6 +55,18 @@ static bool to_client(struct serial_port *p)
     return ok;
 }
 
+/* How long to wait for anything. The client of our own leaves when its time is over; its read then ends as if it had hung up. */
+static DWORD patience(struct serial_port *p)
+{
+    if (!p->own)
+        return INFINITE;
+    int64_t left = p->busy_until_ms - clock_mono_ms();
+    if (left > 0)
+        return (DWORD)left + 1;
+    win_close(&p->own);
+    return INFINITE;
+}
+
 static void *serve(void *arg)
 {
     struct serial_port *p = arg;
@@ -73,8 +89,9 @@ static void *serve(void *arg)
                 continue;
             }
         }
+        DWORD wait_ms = patience(p);
         pthread_mutex_unlock(&p->lock);
-        DWORD which = WaitForMultipleObjects(2, events, FALSE, INFINITE);
+        DWORD which = WaitForMultipleObjects(2, events, FALSE, wait_ms);
         pthread_mutex_lock(&p->lock);
         if (which != WAIT_OBJECT_0)
             continue;
@@ -117,6 +134,7 @@ struct serial_port *serial_open(const char *pipe, bool echo)
     struct serial_port *p = x_calloc(1, sizeof *p);
     p->pipe = h;
     p->echo = echo;
+    p->name = STEAL(w);
     p->wake = CreateEventW(NULL, FALSE, FALSE, NULL);
     pthread_mutex_init(&p->lock, NULL);
     if (!p->wake || pthread_create(&p->thread, NULL, serve, p))
@@ -134,11 +152,25 @@ void serial_close(struct serial_port *p)
     SetEvent(p->wake);
     pthread_join(p->thread, NULL);
     pthread_mutex_destroy(&p->lock);
+    win_close(&p->own);
     CloseHandle(p->pipe);
     CloseHandle(p->wake);
+    free(p->name);
     strbuf_free(&p->out);
     strbuf_free(&p->in);
     free(p);
+}
+
+void serial_busy(struct serial_port *p, unsigned ms)
+{
+    if (!p)
+        return;
+    pthread_mutex_lock(&p->lock);
+    HANDLE h = CreateFileW(p->name, GENERIC_READ | GENERIC_WRITE, 0, NULL, OPEN_EXISTING, 0, NULL);
+    p->own = h == INVALID_HANDLE_VALUE ? NULL : h;
+    p->busy_until_ms = clock_mono_ms() + ms;
+    pthread_mutex_unlock(&p->lock);
+    SetEvent(p->wake);
 }
 
 void serial_say(struct serial_port *p, const void *bytes, size_t n)
@@ -146,7 +178,7 @@ void serial_say(struct serial_port *p, const void *bytes, size_t n)
     if (!p)
         return;
     pthread_mutex_lock(&p->lock);
-    if (p->connected)
+    if (p->connected && !p->own)
         strbuf_add(&p->out, bytes, n);
     pthread_mutex_unlock(&p->lock);
     SetEvent(p->wake);

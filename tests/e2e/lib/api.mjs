@@ -2,7 +2,6 @@
 import http from 'node:http';
 import assert from 'node:assert/strict';
 import { Judge } from './openapi.mjs';
-import { vms } from './platform.mjs';
 import { slow, waitFor } from './util.mjs';
 
 const isFinal = (state) => ['succeeded', 'failed', 'cancelled'].includes(state);
@@ -106,10 +105,7 @@ export class Api {
 
     // ---- virtual machines ----
     async vms() {
-        if (vms) return (await this.get('/v1/vms')).vms;
-        const { code } = await this.expect(503, { path: '/v1/vms' });
-        assert.equal(code, 'hypervisor_unavailable');
-        return [];
+        return (await this.get('/v1/vms')).vms;
     }
     async screenText(vm) {
         const r = await this.request({ path: `/v1/vms/${vm}/screen`, headers: { accept: 'text/plain' } });

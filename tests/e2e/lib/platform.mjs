@@ -10,10 +10,10 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import nodeTest from 'node:test';
-import { finish, buildDir, run, slow, start, tempDir } from './util.mjs';
+import { finish, buildDir, root, run, slow, start, tempDir } from './util.mjs';
 
 export const wine = process.env.PLATFORM === 'wine';
-export const vms = !wine;                            // whether virtual machines can be made: no hypervisor of Windows runs under Wine
+export const guests = !wine;                         // whether something runs in virtual machines: under Wine the hypervisor is a double
 export const sparse = !wine;                         // whether space counts when it is written (Hyper-V refuses sparse files)
 const DRIVE = 'Z:';                                  // is / in every prefix
 
@@ -67,14 +67,23 @@ class Tail {
     }
 }
 
-const word = (w) => (w.startsWith('/') ? native(w) : w.replace(/^(--[a-z-]+=)(\/.*)$/, (_, key, file) => key + native(file)));
+const word = (w) => (w.startsWith('/') && !w.startsWith('/subscriptions/') ? native(w) : w.replace(/^(--[a-z-]+=)(\/.*)$/, (_, key, file) => key + native(file)));
 let runs = 0, scratch;
+
+// Where the double of Windows' WMI keeps the VMs of a data folder, and what it knows.
+function double(args) {
+    const at = args.indexOf('--data-dir');
+    const store = path.join(scratch, `double-${path.basename(at < 0 ? 'none' : args[at + 1])}`);
+    fs.mkdirSync(store, { recursive: true });
+    return { VMR_DOUBLE_DIR: store, WMI_SCHEMA: path.join(root, 'tests/doubles/wmi/schema.json') };
+}
 
 function launchWine(name, args, { env = {}, cwd, input } = {}) {
     scratch ??= tempDir('wine');
     const base = path.join(scratch, String(runs++));
     if (input !== undefined) fs.writeFileSync(`${base}.in`, input);
     const files = [fs.openSync(input === undefined ? '/dev/null' : `${base}.in`, 'r'), fs.openSync(`${base}.out`, 'w'), fs.openSync(`${base}.err`, 'w')];
+    if (name === 'vmrecoverd') env = { ...double(args), ...env };
     const variables = Object.fromEntries(Object.entries(env).map(([k, v]) => [k, word(String(v))]));
     const child = start('wine', [program(name), ...args.map(word)], { env: { ...process.env, ...variables }, cwd, stdio: files });
     files.forEach((fd) => fs.closeSync(fd));

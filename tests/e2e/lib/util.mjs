@@ -4,6 +4,7 @@ import fs from 'node:fs';
 import net from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
+import { local } from './platform.mjs';
 
 export const root = path.resolve(path.dirname(new URL(import.meta.url).pathname), '../../..');
 export const buildDir = path.resolve(root, process.env.BUILD ?? 'build');
@@ -93,16 +94,17 @@ export async function freePort() {
     return port;
 }
 
+// Files below may be named as the programs under test name them.
 // Bytes that a file takes on its volume.
-export const du = (file) => fs.statSync(file).blocks * 512;
+export const du = (file) => fs.statSync(local(file)).blocks * 512;
 // A fixed VHD read as raw with an explicit size, never probed (its footer would become a sector too many).
-export const rawImage = (file, size) => `json:${JSON.stringify({ driver: 'raw', size, file: { driver: 'file', filename: file } })}`;
+export const rawImage = (file, size) => `json:${JSON.stringify({ driver: 'raw', size, file: { driver: 'file', filename: local(file) } })}`;
 export async function identical(a, b) {
-    const r = await run('qemu-img', ['compare', a, b], { timeout: 300_000 });
+    const r = await run('qemu-img', ['compare', ...[a, b].map((f) => (f.startsWith('json:') ? f : local(f)))], { timeout: 300_000 });
     if (r.code > 1) throw new Error(`qemu-img compare: ${r.stdout}${r.stderr}`);        // 1: they differ
     return r.code === 0 && /identical/.test(r.stdout);
 }
-export const imageInfo = async (file, ...args) => JSON.parse(await must('qemu-img', ['info', '--output=json', ...args, file]));
+export const imageInfo = async (file, ...args) => JSON.parse(await must('qemu-img', ['info', '--output=json', ...args, local(file)]));
 
 // A small generator with a seed, so that a failure can be run again: mulberry32.
 export function random(seed) {
