@@ -240,7 +240,7 @@ test('a copy by Azure: its progress is told; access that dies under it is renewe
     const via = { via_storage_account: { url: `${azure.account.base}/recovery`, credential: 'key' } };
     const copying = (id) => api.waitTask(id, 'export', (t) => t.state === 'running' && t.progress.transferred_bytes > MIB);
     const calls = () => azure.double.calls.Storage_AbortCopy ?? 0;
-    azure.account.options.rate = 8 * MIB;
+    azure.account.options.rate = 2 * MIB;                // slow enough to be met on the way
     const vm = await newVm({ power: 'running', disks: [{ file: large }] });
     const { id } = await submit(vm, via);
     const { tasks } = await copying(id);
@@ -252,10 +252,12 @@ test('a copy by Azure: its progress is told; access that dies under it is renewe
     await daemon.kill9();                                // the copy goes on without us, and is found again
     await daemon.restart();
     api = daemon.api;
+    azure.account.options.rate = 0;
     await good(await api.waitJob(id, 'succeeded'), large);
     assert.equal(azure.account.counts.copies, 2);
     await nothingLeft();
     await api.deleteJob(id);
+    azure.account.options.rate = 2 * MIB;
     for (const how of ['cancel', 'delete']) {
         const before = calls();
         const { id: other } = await submit(await newVm({ power: 'running', disks: [{ file: large }] }), via);
