@@ -179,6 +179,27 @@ int job_get_one(struct request *rq, struct err *e)
     return reply_job(rq, 200, rq->id, e);
 }
 
+int reply_task(struct request *rq, struct db *db, const char *job_id, int64_t task_id, struct err *e)
+{
+    AUTO(job_free_ptr) struct job *j = NULL;
+    int r = job_get(db, job_id, &j, e);
+    if (r < 0)
+        return r;
+    AUTO_JSONW struct jsonw w = {0};
+    for (size_t i = 0; i < j->n_tasks; i++)
+        if (j->tasks[i].id == task_id)
+            task_json(&w, NULL, &j->tasks[i]);
+    if (!w.b.len)
+        return err_set(e, ERR_NOT_FOUND, "the task was removed again at once");
+    r = reply_json(rq, 202, &w, e);
+    if (r == 0) {
+        char location[64];
+        snprintf(location, sizeof location, "/v1/jobs/%s", job_id);
+        reply_header(rq, "Location", location);
+    }
+    return r;
+}
+
 /* ---- change ---- */
 
 static int change(struct request *rq, int (*fn)(struct db *db, const char *id, struct err *e), struct err *e)
@@ -298,4 +319,28 @@ int job_delete_one(struct request *rq, struct err *e)
     job_json(&w, NULL, j, true);
     request_changed(rq);
     return reply_json(rq, 202, &w, e);
+}
+
+int job_post_verify(struct request *rq, struct err *e)
+{
+    struct db *db = NULL;
+    int64_t task_id;
+    int r = request_db(rq, &db, e);
+    if (r < 0 || (r = task_add_verify(db, rq->id, &task_id, e)) < 0)
+        return r;
+    request_changed(rq);
+    return reply_task(rq, db, rq->id, task_id, e);
+}
+
+int job_patch_one(struct request *rq, struct err *e)
+{
+    struct json_in in = json_in_root(rq->json, e);
+    json_in_require(&in, "max_bytes_per_second");
+    long long rate = json_in_int(&in, "max_bytes_per_second", 0, 0, JOB_RATE_MAX);
+    struct db *db = NULL;
+    int r = json_in_end(&in);
+    if (r < 0 || (r = request_db(rq, &db, e)) < 0 || (r = job_set_rate(db, rq->id, (uint64_t)rate, e)) < 0)
+        return r;
+    request_changed(rq);
+    return reply_job(rq, 200, rq->id, e);
 }

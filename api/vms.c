@@ -227,27 +227,6 @@ static int default_path(struct request *rq, const char *extension, char **ret, s
     return *ret ? 0 : err_oom(e);
 }
 
-static int reply_task(struct request *rq, struct db *db, const char *job_id, int64_t task_id, struct err *e)
-{
-    AUTO(job_free_ptr) struct job *j = NULL;
-    int r = job_get(db, job_id, &j, e);
-    if (r < 0)
-        return r;
-    AUTO_JSONW struct jsonw w = {0};
-    for (size_t i = 0; i < j->n_tasks; i++)
-        if (j->tasks[i].id == task_id)
-            task_json(&w, NULL, &j->tasks[i]);
-    if (!w.b.len)
-        return err_set(e, ERR_NOT_FOUND, "the export was removed again at once");
-    r = reply_json(rq, 202, &w, e);
-    if (r == 0) {
-        char location[64];
-        snprintf(location, sizeof location, "/v1/jobs/%s", job_id);
-        reply_header(rq, "Location", location);
-    }
-    return r;
-}
-
 int vm_post_export(struct request *rq, struct err *e)
 {
     static const char *const words[] = {"azure", "vhd", "vhd_dynamic", "vhdx", "raw", NULL};

@@ -12,6 +12,14 @@
 #define SHA256_LEN 32
 int crypto_sha256(const void *data, size_t n, uint8_t ret[SHA256_LEN], struct err *e);
 int crypto_hmac_sha256(const void *key, size_t key_len, const void *data, size_t n, uint8_t ret[SHA256_LEN], struct err *e);
+/* MD5, for comparing with what storage services send; it proves nothing about intent. NULL when memory ran out or the system's rules forbid it. */
+#define MD5_LEN 16
+struct crypto_md5;
+struct crypto_md5 *crypto_md5_new(void);
+void crypto_md5_free(struct crypto_md5 *m);                              /* NULL is a no-op */
+bool crypto_md5_begin(struct crypto_md5 *m);                             /* afresh */
+bool crypto_md5_add(struct crypto_md5 *m, const void *data, size_t n);
+bool crypto_md5_end(struct crypto_md5 *m, uint8_t ret[MD5_LEN]);
 /* Takes the same time wherever they differ. */
 bool crypto_equal(const void *a, const void *b, size_t n);
 

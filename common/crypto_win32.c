@@ -47,3 +47,50 @@ int crypto_hmac_sha256(const void *key, size_t key_len, const void *data, size_t
 {
     return digest(true, key, key_len, data, n, ret, e);
 }
+
+struct crypto_md5 { BCRYPT_ALG_HANDLE algorithm; BCRYPT_HASH_HANDLE hash; };
+
+struct crypto_md5 *crypto_md5_new(void)
+{
+    struct crypto_md5 *m = calloc(1, sizeof *m);
+    if (m && (BCryptOpenAlgorithmProvider(&m->algorithm, BCRYPT_MD5_ALGORITHM, NULL, 0) < 0 || !crypto_md5_begin(m))) {
+        crypto_md5_free(m);
+        return NULL;
+    }
+    return m;
+}
+
+void crypto_md5_free(struct crypto_md5 *m)
+{
+    if (!m)
+        return;
+    if (m->hash)
+        BCryptDestroyHash(m->hash);
+    if (m->algorithm)
+        BCryptCloseAlgorithmProvider(m->algorithm, 0);
+    free(m);
+}
+
+bool crypto_md5_begin(struct crypto_md5 *m)
+{
+    if (m->hash)
+        BCryptDestroyHash(m->hash);
+    m->hash = NULL;
+    return BCryptCreateHash(m->algorithm, &m->hash, NULL, 0, NULL, 0, 0) >= 0;
+}
+
+bool crypto_md5_add(struct crypto_md5 *m, const void *data, size_t n)
+{
+    for (size_t done = 0; done < n;) {
+        size_t step = n - done < STEP_MAX ? n - done : STEP_MAX;
+        if (BCryptHashData(m->hash, (PUCHAR)(uintptr_t)data + done, (ULONG)step, 0) < 0)
+            return false;
+        done += step;
+    }
+    return true;
+}
+
+bool crypto_md5_end(struct crypto_md5 *m, uint8_t ret[MD5_LEN])
+{
+    return BCryptFinishHash(m->hash, ret, MD5_LEN, 0) >= 0;
+}

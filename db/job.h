@@ -11,7 +11,7 @@
  *  Derived from the tasks and the flags, stored with the job in the same transaction as the change that moves it (job_state.c):
  *  succeeded: all tasks succeeded or were skipped, also when a cancel came too late; cancelled: the cancel flag is set and nothing
  *  runs any more; failed: a task failed and nothing runs any more, what is pending waits for a retry; running: a task runs or has
- *  run; queued: none has. An export_vm that is asked for later makes a finished job run again; its failure does not keep the
+ *  run; queued: none has. An export_vm or verify that is asked for later makes a finished job run again; its failure does not keep the
  *  tasks of the graph from running, nor theirs it. Each move adds an event "job_<state>" with the state and where it came "from". */
 enum job_state { JOB_QUEUED, JOB_RUNNING, JOB_PAUSED, JOB_SUCCEEDED, JOB_FAILED, JOB_CANCELLED, JOB_STATES };
 const char *job_state_name(enum job_state s);
@@ -79,6 +79,9 @@ int job_disk_url(struct db *db, const char *job_id, unsigned disk, char **ret, s
  * already; pending tasks become CANCELLED at once, running ones see the flag. retry: ERR_WRONG_STATE unless failed or
  * cancelled; FAILED and CANCELLED tasks become PENDING with attempts 0. delete: any state; cancels first; the service's cleaner does
  * the rest; asking again may only go from KEEP to ALL. All: ERR_NOT_FOUND. */
+/* Any state but being deleted; running transfers see it with their next heartbeat. Event "job_changed". */
+#define JOB_RATE_MAX 1000000000000ll                 /* bytes per second */
+int job_set_rate(struct db *db, const char *id, uint64_t bytes_per_second, struct err *e);
 int job_pause(struct db *db, const char *id, struct err *e);
 int job_resume(struct db *db, const char *id, struct err *e);
 int job_cancel(struct db *db, const char *id, struct err *e);

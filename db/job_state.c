@@ -78,11 +78,11 @@ static int flags_get(struct db *db, int64_t seq, struct flags *ret, struct err *
     return 0;
 }
 
-/* export_vm is asked for after the recovery and counts apart: its failure keeps nothing of the graph from running, and a
- * failed graph does not keep an export from running. */
+/* export_vm and verify are asked for after the recovery and count apart: their failure keeps nothing of the graph from running, and a
+ * failed graph does not keep them from running. */
 struct counts {
     int64_t running, pending;
-    int64_t graph_pending, graph_failed, graph_cancelled;    /* without export_vm */
+    int64_t graph_pending, graph_failed, graph_cancelled;    /* without export_vm and verify */
     int64_t started;                                 /* run or have run */
 };
 
@@ -90,8 +90,8 @@ static int counts_get(struct db *db, int64_t seq, struct counts *ret, struct err
 {
     AUTO_STMT sqlite3_stmt *q = NULL;
     int r = sql_query(db, &q, e,
-                      "SELECT total(state = 'running'), total(state = 'pending'), total(state = 'pending' AND kind <> 'export_vm'),"
-                      " total(state = 'failed' AND kind <> 'export_vm'), total(state = 'cancelled' AND kind <> 'export_vm'), total(started_at_ms > 0)"
+                      "SELECT total(state = 'running'), total(state = 'pending'), total(state = 'pending' AND kind NOT IN ('export_vm', 'verify')),"
+                      " total(state = 'failed' AND kind NOT IN ('export_vm', 'verify')), total(state = 'cancelled' AND kind NOT IN ('export_vm', 'verify')), total(started_at_ms > 0)"
                       " FROM task WHERE job = ?1", SI(seq));
     if (r < 0 || (r = sql_step(db, q, e)) < 0)
         return r;
@@ -134,7 +134,7 @@ int job_settle(struct db *db, int64_t seq, int64_t now_ms, struct err *e)
                      SS(state_words[to]), SI(f.paused), SI(f.cancel), SI(now_ms))) < 0)
         return r;
     int held = (f.paused ? HELD_PAUSE : 0) | (f.cancel ? HELD_CANCEL : 0) | (f.del ? HELD_DELETE : 0);
-    r = sql_run(db, e, "UPDATE task SET held = iif(kind = 'export_vm', ?2, ?3) WHERE job = ?1 AND held <> iif(kind = 'export_vm', ?2, ?3)", SI(seq),
+    r = sql_run(db, e, "UPDATE task SET held = iif(kind IN ('export_vm', 'verify'), ?2, ?3) WHERE job = ?1 AND held <> iif(kind IN ('export_vm', 'verify'), ?2, ?3)", SI(seq),
                 SI(held), SI(held | (c.graph_failed ? HELD_FAILED : 0)));
     if (r < 0 || to == f.state)
         return r < 0 ? r : 0;
@@ -172,6 +172,20 @@ static int end(struct db *db, struct sql_tx *tx, const struct flags *f, const ch
         (r = job_settle(db, f->seq, now, e)) < 0)
         return r;
     return sql_commit(tx, e);
+}
+
+int job_set_rate(struct db *db, const char *id, uint64_t bytes_per_second, struct err *e)
+{
+    AUTO_TX struct sql_tx tx = {0};
+    struct flags f;
+    int r = begin(db, id, &tx, &f, e);
+    if (r < 0)
+        return r;
+    if (f.del)
+        return refuse(e, id, &f, "changed");
+    if ((r = sql_run(db, e, "UPDATE job SET spec = json_set(spec, '$.max_bytes_per_second', ?2) WHERE seq = ?1", SI(f.seq), SI((int64_t)bytes_per_second))) < 0)
+        return r;
+    return end(db, &tx, &f, "job_changed", json_pack("{s:I}", "max_bytes_per_second", (json_int_t)bytes_per_second), e);
 }
 
 int job_pause(struct db *db, const char *id, struct err *e)

@@ -20,7 +20,7 @@
 /* In the order of the enum. */
 static const char *const source_words[] = {"blob", "file", "blank", "vm", "managed_disk", "snapshot", NULL};
 static const char *const format_words[] = {"auto", "vhd", "vhd_dynamic", "vhdx", "raw", NULL};
-static const char *const kind_words[] = {"preflight", "export", "volume", "download", "create_vm", "start_vm", "export_vm", NULL};
+static const char *const kind_words[] = {"preflight", "export", "volume", "download", "create_vm", "start_vm", "export_vm", "verify", NULL};
 
 const char *source_type_name(enum source_type t)
 {
@@ -346,7 +346,7 @@ static void parse_vm(struct json_in *root, struct spec *s)
 
 static void parse_until(struct json_in *in, struct spec *s)
 {
-    /* the kinds of the graph; export_vm is asked for in another way */
+    /* the kinds of the graph; the others are asked for in another way */
     static const char *const words[] = {"preflight", "export", "volume", "download", "create_vm", "start_vm", NULL};
     s->until = (enum task_kind)json_in_enum(in, "until", words, TASK_START_VM);
     if (s->until == TASK_VOLUME)

@@ -17,12 +17,12 @@ enum source_type { SOURCE_BLOB, SOURCE_FILE, SOURCE_BLANK, SOURCE_VM, SOURCE_MAN
 /* "auto" and the formats of the API; the order is that of the words in spec.c. */
 enum disk_format { FORMAT_AUTO, FORMAT_VHD, FORMAT_VHD_DYNAMIC, FORMAT_VHDX, FORMAT_RAW, FORMATS };
 /* In the order of the graph. */
-enum task_kind { TASK_PREFLIGHT, TASK_EXPORT, TASK_VOLUME, TASK_DOWNLOAD, TASK_CREATE_VM, TASK_START_VM, TASK_EXPORT_VM, TASK_KINDS };
+enum task_kind { TASK_PREFLIGHT, TASK_EXPORT, TASK_VOLUME, TASK_DOWNLOAD, TASK_CREATE_VM, TASK_START_VM, TASK_EXPORT_VM, TASK_VERIFY, TASK_KINDS };
 const char *source_type_name(enum source_type t);
 bool source_is_arm(enum source_type t);               /* named by an id of Azure Resource Manager */
 const char *disk_format_name(enum disk_format f);
 bool disk_format_parse(const char *word, enum disk_format *ret);
-const char *task_kind_name(enum task_kind k);        /* "preflight", "export", "volume", "download", "create_vm", "start_vm", "export_vm" */
+const char *task_kind_name(enum task_kind k);        /* "preflight", "export", "volume", "download", "create_vm", "start_vm", "export_vm", "verify" */
 bool task_kind_parse(const char *word, enum task_kind *ret);
 
 struct spec_disk {

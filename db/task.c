@@ -58,7 +58,8 @@ enum task_lane task_kind_lane(enum task_kind k)
     case TASK_EXPORT:
     case TASK_DOWNLOAD: return LANE_NETWORK;
     case TASK_VOLUME:
-    case TASK_EXPORT_VM: return LANE_DISK;
+    case TASK_EXPORT_VM:
+    case TASK_VERIFY: return LANE_DISK;
     default: return LANE_HYPERVISOR;
     }
 }
@@ -303,16 +304,17 @@ static int store_progress(struct db *db, int64_t id, const struct task_progress 
 int task_heartbeat(struct db *db, int64_t id, const struct task_progress *p, struct task_flags *ret, struct err *e)
 {
     AUTO_TX struct sql_tx tx = {0};
-    int64_t held;
+    int64_t held, rate = 0;
     int r;
     if ((r = sql_begin(db, &tx, e)) < 0 || (r = sql_int(db, &held, e, "SELECT held FROM task WHERE id = ?1 AND state = 'running'", SI(id))) < 0)
         return r;
     if (!r)
         return err_set(e, ERR_NOT_FOUND, "the task %" PRId64 " does not run any more", id);
-    if ((r = sql_run(db, e, "UPDATE task SET heartbeat_at_ms = ?2 WHERE id = ?1", SI(id), SI(clock_now_ms()))) < 0 ||
+    r = sql_int(db, &rate, e, "SELECT json_extract(spec, '$.max_bytes_per_second') FROM job WHERE seq = (SELECT job FROM task WHERE id = ?1)", SI(id));
+    if (r < 0 || (r = sql_run(db, e, "UPDATE task SET heartbeat_at_ms = ?2 WHERE id = ?1", SI(id), SI(clock_now_ms()))) < 0 ||
         (p && (r = store_progress(db, id, p, e)) < 0) || (r = sql_commit(&tx, e)) < 0)
         return r;
-    *ret = (struct task_flags){.pause = held & HELD_PAUSE, .cancel = held & (HELD_CANCEL | HELD_DELETE)};
+    *ret = (struct task_flags){.pause = held & HELD_PAUSE, .cancel = held & (HELD_CANCEL | HELD_DELETE), .max_bytes_per_second = rate > 0 ? (uint64_t)rate : 0};
     return 0;
 }
 
@@ -393,46 +395,58 @@ int task_recover(struct db *db, size_t *ret_n, struct err *e)
     return 0;
 }
 
-/* ---- export_vm ---- */
+/* ---- export_vm, verify: asked for later ---- */
 
-int task_add_export_vm(struct db *db, const char *job_id, json_t *params, int64_t *ret_id, struct err *e)
+static const struct asked { enum task_kind kind; const char *what, *needs, *missing; } asked[] = {
+    {TASK_EXPORT_VM, "an export of the VM", "SELECT vm_id IS NOT NULL FROM job WHERE seq = ?1", "has no VM whose disk could be exported"},
+    {TASK_VERIFY, "a check of the disks", "SELECT count(*) FROM task WHERE job = ?1 AND kind = 'download' AND state = 'succeeded'",
+     "has no disk whose download is done"},
+};
+
+static int add_asked(struct db *db, const char *job_id, const struct asked *a, const char *params, int64_t *ret_id, struct err *e)
 {
-    AUTO_FREE char *text = NULL;
+    const char *kind = task_kind_name(a->kind);
     AUTO_TX struct sql_tx tx = {0};
-    AUTO_STMT sqlite3_stmt *q = NULL;
-    int64_t seq, busy, now = clock_now_ms();
+    int64_t seq, there, ending, busy, now = clock_now_ms();
     int r;
-    if ((r = sql_dump(params, &text, e)) < 0)
+    if ((r = sql_begin(db, &tx, e)) < 0 || (r = job_seq(db, job_id, &seq, e)) < 0 || (r = sql_int(db, &there, e, a->needs, SI(seq))) < 0 ||
+        (r = sql_int(db, &ending, e, "SELECT cancel_requested OR delete_requested FROM job WHERE seq = ?1", SI(seq))) < 0 ||
+        (r = sql_int(db, &busy, e, "SELECT state IN ('pending', 'running') FROM task WHERE job = ?1 AND kind = ?2 AND disk = -1", SI(seq), SS(kind))) < 0)
         return r;
-    if (text && strlen(text) > PARAMS_BYTES_MAX)
-        return err_set(e, ERR_VALUE, "the parameters of the export are longer than %d bytes", PARAMS_BYTES_MAX);
-    if ((r = sql_begin(db, &tx, e)) < 0 || (r = job_seq(db, job_id, &seq, e)) < 0 ||
-        (r = sql_query(db, &q, e, "SELECT vm_id IS NOT NULL, cancel_requested, delete_requested FROM job WHERE seq = ?1", SI(seq))) < 0 ||
-        (r = sql_step(db, q, e)) < 0)
-        return r;
-    if (!sql_i64(q, 0))
-        return err_set(e, ERR_WRONG_STATE, "the job %s has no VM whose disk could be exported", job_id);
-    if (sql_i64(q, 1) || sql_i64(q, 2))
-    {
+    if (!there)
+        return err_set(e, ERR_WRONG_STATE, "the job %s %s", job_id, a->missing);
+    if (ending) {
         err_set(e, ERR_WRONG_STATE, "the job %s is cancelled or being deleted", job_id);
         return err_hint(e, "Wait until what was cancelled has ended; a job that stays cancelled must be retried first.");
     }
-    sql_done(&q);
-    r = sql_int(db, &busy, e, "SELECT state IN ('pending', 'running') FROM task WHERE job = ?1 AND kind = 'export_vm' AND disk = -1", SI(seq));
-    if (r < 0)
-        return r;
     if (busy)
-        return err_set(e, ERR_WRONG_STATE, "an export of the VM of the job %s is not finished yet", job_id);
-    if ((r = sql_run(db, e, "DELETE FROM task WHERE job = ?1 AND kind = 'export_vm'", SI(seq))) < 0 ||
-        (r = sql_run(db, e, "INSERT INTO task (job, kind, disk, lane, state, unmet, params) VALUES (?1, 'export_vm', -1, ?2, 'pending', 0, ?3)", SI(seq),
-                     SS(lane_words[task_kind_lane(TASK_EXPORT_VM)]), SS(text))) < 0)
+        return err_set(e, ERR_WRONG_STATE, "%s of the job %s is not finished yet", a->what, job_id);
+    if ((r = sql_run(db, e, "DELETE FROM task WHERE job = ?1 AND kind = ?2", SI(seq), SS(kind))) < 0 ||
+        (r = sql_run(db, e, "INSERT INTO task (job, kind, disk, lane, state, unmet, params) VALUES (?1, ?2, -1, ?3, 'pending', 0, ?4)", SI(seq), SS(kind),
+                     SS(lane_words[task_kind_lane(a->kind)]), SS(params))) < 0)
         return r;
-    struct row t = {.id = sqlite3_last_insert_rowid(db->conn), .job = seq, .kind = TASK_EXPORT_VM, .disk = -1, .state = TASK_PENDING};
+    struct row t = {.id = sqlite3_last_insert_rowid(db->conn), .job = seq, .kind = a->kind, .disk = -1, .state = TASK_PENDING};
     if ((r = add_event(db, &t, TASK_PENDING, 0, "task_added", NULL, 0, now, e)) < 0 || (r = job_settle(db, seq, now, e)) < 0 ||
         (r = sql_commit(&tx, e)) < 0)
         return r;
     *ret_id = t.id;
     return 0;
+}
+
+int task_add_export_vm(struct db *db, const char *job_id, json_t *params, int64_t *ret_id, struct err *e)
+{
+    AUTO_FREE char *text = NULL;
+    int r = sql_dump(params, &text, e);
+    if (r < 0)
+        return r;
+    if (text && strlen(text) > PARAMS_BYTES_MAX)
+        return err_set(e, ERR_VALUE, "the parameters of the export are longer than %d bytes", PARAMS_BYTES_MAX);
+    return add_asked(db, job_id, &asked[0], text, ret_id, e);
+}
+
+int task_add_verify(struct db *db, const char *job_id, int64_t *ret_id, struct err *e)
+{
+    return add_asked(db, job_id, &asked[1], NULL, ret_id, e);
 }
 
 int task_counts(struct db *db, uint64_t ret[TASK_KINDS][TASK_STATES], struct err *e)

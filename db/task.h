@@ -19,7 +19,7 @@ bool task_state_parse(const char *word, enum task_state *ret);
 /* What a task needs most; each lane has its own number of workers. */
 enum task_lane { LANE_NETWORK, LANE_DISK, LANE_HYPERVISOR, LANES };
 const char *task_lane_name(enum task_lane l);        /* "network", "disk", "hypervisor" */
-enum task_lane task_kind_lane(enum task_kind k);     /* export, download: network; volume, export_vm: disk; the rest: hypervisor */
+enum task_lane task_kind_lane(enum task_kind k);     /* export, download: network; volume, export_vm, verify: disk; the rest: hypervisor */
 
 struct task_progress {                               /* bytes; eta -1: unknown */
     uint64_t total, done, transferred, skipped, bytes_per_second;
@@ -46,7 +46,10 @@ void task_clear(struct task *t);                     /* frees the members */
  * ERR_EMPTY when there is none; *ret_wait_ms is then the time until the next backoff ends (UINT64_MAX: none waits). */
 int task_claim(struct db *db, enum task_lane lane, struct task *ret, uint64_t *ret_wait_ms, struct err *e);
 
-struct task_flags { bool pause, cancel; };           /* what the user wants of the job meanwhile; delete sets cancel */
+struct task_flags {                                  /* what the user wants of the job meanwhile */
+    bool pause, cancel;                              /* delete sets cancel */
+    uint64_t max_bytes_per_second;                   /* 0: none of its own */
+};
 /* Heartbeat of a running task: stores progress (may be NULL) and the time, tells the flags. No event. ERR_NOT_FOUND if it no longer runs. */
 int task_heartbeat(struct db *db, int64_t id, const struct task_progress *p, struct task_flags *ret, struct err *e);
 
@@ -60,6 +63,8 @@ int task_recover(struct db *db, size_t *ret_n, struct err *e);
 /* Adds an export_vm task to a job that has a VM; ERR_WRONG_STATE if one is not finished yet, or the job is cancelled or being
  * deleted. A finished one is replaced. Event "task_added". (A retry of the job adds "task_reopened" for each task.) */
 int task_add_export_vm(struct db *db, const char *job_id, json_t *params, int64_t *ret_id, struct err *e);
+/* Likewise a verify task, to a job that has downloaded a disk. */
+int task_add_verify(struct db *db, const char *job_id, int64_t *ret_id, struct err *e);
 int task_counts(struct db *db, uint64_t ret[TASK_KINDS][TASK_STATES], struct err *e);    /* for /metrics */
 
 #endif

@@ -24,6 +24,7 @@ static const char *const levels[] = {"error", "warning", "info", "debug", NULL};
 static const char *const accels[] = {"auto", "kvm", "tcg", NULL};
 static const char *const clouds[] = {"public", "china", "usgov", "custom", NULL};
 static const char *const scopes[] = {"auto", "none", NULL};
+static const char *const checks[] = {"auto", "off", NULL};
 static const char *const log_files[] = {"auto", "on", "off", NULL};
 
 #define T(sec, member, def_, words_, help_) {#sec, #member, TEXT, offsetof(struct config, member), def_, 0, 0, words_, help_}
@@ -39,9 +40,11 @@ static const struct key keys[] = {
     W(LANE_NETWORK, "network", "4", "transfers at a time"),
     W(LANE_DISK, "disk", "2", "pieces of disk work at a time"),
     W(LANE_HYPERVISOR, "hypervisor", "4", "pieces of hypervisor work at a time"),
-    N(transfer, connections, "8", 1, 64, "connections of one transfer"),
+    N(transfer, connections, "16", 1, 64, "most connections of one transfer; it begins with 8 and takes more while that makes it faster"),
     N(transfer, range_kib, "4096", 64, 65536, "largest range asked for at once, in KiB"),
     N(transfer, max_bytes_per_second, "0", 0, UINT64_MAX / 2, "limit of one transfer that names none itself; 0: none"),
+    N(transfer, total_bytes_per_second, "0", 0, UINT64_MAX / 2, "limit of all transfers together, who share it fairly; 0: none"),
+    T(transfer, checks, "auto", checks, "auto: ranges are compared with sums that the service sends, where it does; off"),
     N(retry, max_attempts, "6", 1, 1000, "tries of a task before it fails"),
     N(retry, backoff_ms, "2000", 10, 3600000, "pause before the second try; doubled for each further one"),
     N(retry, backoff_max_ms, "300000", 10, 86400000, "longest pause between two tries"),

@@ -17,12 +17,12 @@ struct config {
     char *data_dir;
     char *listen;                                    /* comma-separated */
     char *log_level;
-    char *log_file;
+    char *log_file, *checks;
     uint64_t log_file_mib, log_files;
     char *ca_file;
     char *proxy, *no_proxy;
     uint64_t workers[LANES];
-    uint64_t connections, range_kib, max_bytes_per_second;
+    uint64_t connections, range_kib, max_bytes_per_second, total_bytes_per_second;
     uint64_t max_attempts, backoff_ms, backoff_max_ms;
     uint64_t start_timeout_s;
     char *accel, *qemu, *run_as, *scope;

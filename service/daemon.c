@@ -12,6 +12,7 @@
 #include "service/host.h"
 #include "service/logs.h"
 #include "storage/http.h"
+#include "storage/transfer/share.h"
 
 #define WORKERS_MAX (LANES * 64)
 
@@ -111,6 +112,8 @@ static int open_parts(struct daemon *d, struct os_file **ret_lock, struct err *e
         return r;
     if (recovered)
         log_info("tasks of the last run go on", KI("tasks", recovered));
+    if (!(d->share = share_new(d->cfg->total_bytes_per_second)))
+        return err_oom(e);
     if ((r = daemon_azure_open(d, e)) < 0)
         return r;
     struct hv_config hc = {.data_dir = d->data_dir, .run_as = *d->cfg->run_as ? d->cfg->run_as : NULL, .accel = d->cfg->accel,
@@ -126,6 +129,7 @@ static void close_parts(struct daemon *d)
 {
     hv_close(d->hv);
     azure_close(d->azure);
+    share_free(d->share);
     secret_close(d->box);
     free(d->data_dir);
     free(d->disks_dir);

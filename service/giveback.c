@@ -52,6 +52,23 @@ static int open_blob(struct giver *g, const struct resource *r, const char *cred
     return disk_source_open_at(&g->env, &p, ret, e);
 }
 
+/* Azure's copy of the disk. What another put in its place is nothing to give back. */
+static int delete_copy(struct giver *g, const struct resource *r, const char *credential, struct err *e)
+{
+    AUTO(disk_source_close_ptr) struct disk_source *src = NULL;
+    struct page_blob_copy c;
+    int x = open_blob(g, r, credential, &src, e);
+    if (x == 0)
+        x = page_blob_copy_state(disk_source_blob(src), g->job->id, &c, e);
+    if (x < 0)
+        return x == -ERR_SOURCE_NOT_FOUND ? 0 : x;
+    if (c.state != COPY_NONE && !c.ours) {
+        log_warning("a blob does not carry this job's id; it stays", KS("blob", r->ident));
+        return 0;
+    }
+    return page_blob_copy_delete(disk_source_blob(src), g->job->id, e);
+}
+
 /* A snapshot that we may not delete because it is not ours any more is nothing to give back. */
 static int delete_snapshot(struct giver *g, const struct resource *r, struct err *e)
 {
@@ -75,10 +92,8 @@ static int undo(struct giver *g, const struct resource *r, struct err *e)
     const struct spec_disk *s = &g->job->disks[r->disk].spec;
     AUTO(disk_source_close_ptr) struct disk_source *src = NULL;
     int x;
-    if (!strcmp(r->kind, "blob")) {
-        x = open_blob(g, r, s->via.credential ? s->via.credential : s->credential, &src, e);
-        return x < 0 ? x : page_blob_copy_delete(disk_source_blob(src), g->job->id, e);
-    }
+    if (!strcmp(r->kind, "blob"))
+        return delete_copy(g, r, s->via.credential ? s->via.credential : s->credential, e);
     if (!strcmp(r->kind, "blob_snapshot")) {
         bool unlisted = false;
         x = open_blob(g, r, s->storage_credential ? s->storage_credential : s->credential, &src, e);

@@ -7,6 +7,7 @@
 #include "db/transfer.h"
 #include "service/export.h"
 #include "service/free_space.h"
+#include "storage/transfer/share.h"
 #include "storage/transfer/transfer.h"
 
 static void on_progress(struct task_run *t, const struct transfer_progress *p)
@@ -50,12 +51,15 @@ struct download {
     struct disk_source *source, *before;             /* before: what a renewal took the place of, which is still in use until the next */
     struct blob_info info;
     struct transfer_row row;
+    int member;                                      /* of the daemon's share */
+    uint64_t rate;                                   /* bytes per second at the last report */
 };
 
 static void download_clear(struct download *d)
 {
     disk_source_close(d->source);
     disk_source_close(d->before);
+    share_leave(d->t->d->share, d->member);
 }
 
 static bool on_stop(void *arg)
@@ -65,7 +69,17 @@ static bool on_stop(void *arg)
 
 static void on_transfer(void *arg, const struct transfer_progress *p)
 {
-    on_progress(((struct download *)arg)->t, p);
+    struct download *d = arg;
+    d->rate = p->bytes_per_second;
+    on_progress(d->t, p);
+}
+
+/* What the user wants now, of this job and of all. */
+static uint64_t on_limit(void *arg)
+{
+    struct download *d = arg;
+    uint64_t own = d->t->flags.max_bytes_per_second;
+    return share_limit(d->t->d->share, d->member, own ? own : d->t->d->cfg->max_bytes_per_second, d->rate);
 }
 
 /* The source as it is now, and how it describes itself. */
@@ -181,7 +195,7 @@ static int begin(struct download *d, struct free_space *fetch, struct err *e)
 static int download_blob(struct task_run *t, unsigned i, struct err *e)
 {
     const struct config *cfg = t->d->cfg;
-    AUTO(download_clear) struct download d = {.t = t, .index = i, .azure = source_is_arm(t->job->disks[i].spec.type)};
+    AUTO(download_clear) struct download d = {.t = t, .index = i, .azure = source_is_arm(t->job->disks[i].spec.type), .member = -1};
     AUTO(free_space_free) struct free_space fetch = {0};
     int r = begin(&d, &fetch, e);
     if (r < 0)
@@ -189,16 +203,18 @@ static int download_blob(struct task_run *t, unsigned i, struct err *e)
     AUTO_FREE char *identity = d.azure ? str_dup(d.row.etag) : NULL;
     if (d.azure && !identity)
         return err_oom(e);
-    uint64_t limit = t->job->spec->max_bytes_per_second ? t->job->spec->max_bytes_per_second : cfg->max_bytes_per_second;
+    d.member = share_join(t->d->share);
+    if (!t->flags.max_bytes_per_second)              /* no heartbeat yet */
+        t->flags.max_bytes_per_second = t->job->spec->max_bytes_per_second;
     struct blob_info info = d.info;
     struct transfer x = {.blob = disk_source_blob(d.source), .info = &info, .ranges = &fetch.ranges, .map_hash = fetch.mapped ? fetch.map_hash : NULL,
                          .path = t->job->disks[i].path,
-                         .connections = (unsigned)cfg->connections, .range_bytes = cfg->range_kib << 10, .max_bytes_per_second = limit,
-                         .identity = identity, .renew = on_refused, .stop = on_stop, .progress = on_transfer, .arg = &d};
+                         .connections = (unsigned)cfg->connections, .range_bytes = cfg->range_kib << 10, .max_bytes_per_second = on_limit(&d), .limit = on_limit,
+                         .identity = identity, .checks = strcmp(cfg->checks, "off") != 0, .renew = on_refused, .stop = on_stop, .progress = on_transfer, .arg = &d};
     struct transfer_progress done = {0};
     int result = transfer_run(&x, &done, e);
     on_progress(t, &done);
-    log_info("transfer ended", KI("network_bytes", done.network), KI("done_bytes", done.done), KI("total_bytes", done.total));
+    log_info("transfer ended", KI("network_bytes", done.network), KI("checked_bytes", done.checked), KI("done_bytes", done.done), KI("total_bytes", done.total));
     d.row.runs++;
     d.row.transferred_bytes += done.network;
     d.row.listed_bytes = fetch.ranges.bytes;

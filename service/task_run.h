@@ -33,7 +33,7 @@ int task_run_hypervisor(struct task_run *t, struct err *e);
 
 /* A task kind: 0 means succeeded. ERR_CANCELLED after task_run_stop() said true. Safe to run again after a crash at any instruction. */
 typedef int task_fn(struct task_run *t, struct err *e);
-task_fn task_preflight, task_export, task_download, task_create_vm, task_start_vm, task_export_vm;
+task_fn task_preflight, task_export, task_download, task_create_vm, task_start_vm, task_export_vm, task_verify;
 
 /* ---- disk.c: the disks of a job as tasks see them ---- */
 

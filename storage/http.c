@@ -215,6 +215,7 @@ static const struct {
     HEADER("x-ms-error-code", error_code),
     HEADER("x-ms-blob-type", blob_type),
     HEADER("content-md5", content_md5),
+    HEADER("x-ms-content-crc64", content_crc64),
     HEADER("x-ms-snapshot", snapshot),
     HEADER("x-ms-copy-id", copy_id),
     HEADER("x-ms-copy-status", copy_status),

@@ -33,7 +33,7 @@ int http_error(CURLcode code, const char *detail, const char *url, struct err *e
 struct http_headers {
     int status;
     size_t bytes;                                    /* of all header lines since the reset */
-    char etag[128], last_modified[64], content_range[96], request_id[96], error_code[96], blob_type[32], content_md5[64];
+    char etag[128], last_modified[64], content_range[96], request_id[96], error_code[96], blob_type[32], content_md5[64], content_crc64[32];
     char snapshot[48], copy_id[64], copy_status[16], copy_progress[48], copy_why[160];     /* x-ms-snapshot, x-ms-copy-… */
     char job[64];                                    /* x-ms-meta-vmrecoverjob: our mark on what we made in somebody's storage account */
     char location[256];                              /* without query and fragment: it is for messages only */

@@ -51,6 +51,7 @@ static const struct command {
     {"keys", "VM (TEXT | --press KEYS [--repeat N] [--interval MS] | --wait MS | --enter | --text-file FILE)...", "type into the VM", cmd_keys, NULL},
     {"serial", "VM [--after N] [--follow] | VM --send TEXT | VM --send-file FILE", "the VM's serial console", cmd_serial, NULL},
     {"export", "VM [--slot N] [--format F] [-o PATH] [--no-wait]", "write the VM's disk with all repairs to a file on the host", cmd_export, NULL},
+    {"verify", "JOB [--no-wait]", "whether the downloaded disks are still what came from the source", cmd_verify, NULL},
     {"azure", "subscriptions [--credential NAME]\n"
      "                 | vms [--subscription ID [--resource-group G]] [--filter TEXT] [--credential NAME]", "what there is in Azure to recover", cmd_azure, NULL},
     {"credential", "list | set NAME --type T [OPTION...] | delete NAME | sign-in NAME", "keys, SAS and identities that sources need", cmd_credential, credential_options},

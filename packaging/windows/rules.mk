@@ -22,7 +22,7 @@ windows-programs: windows-deps
 windows: windows-programs
 	+@$(WIN64_MAKE) windows-packages
 
-windows-unit: windows-deps
+windows-unit: windows-programs
 	+@$(WIN64_MAKE) unit-programs
 
 # One version further, for the test of upgrades: what does not tell its version is not compiled again

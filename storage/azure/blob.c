@@ -390,12 +390,15 @@ int blob_head(struct blob *b, struct blob_info *ret, struct err *e)
     return r;
 }
 
-int blob_prepare_get(struct blob *b, const struct blob_info *info, CURL *h, uint64_t start, uint64_t end, struct curl_slist **ret, struct err *e)
+int blob_prepare_get(struct blob *b, const struct blob_info *info, CURL *h, uint64_t start, uint64_t end, enum blob_check check,
+                     struct curl_slist **ret, struct err *e)
 {
+    static const char *const ask[][2] = {
+        [BLOB_UNCHECKED] = {NULL}, [BLOB_MD5] = {"x-ms-range-get-content-md5: true"}, [BLOB_CRC64] = {"x-ms-range-get-content-crc64: true"}};
     char range[64];
     struct curl_slist *list = NULL;
     snprintf(range, sizeof range, "bytes=%" PRIu64 "-%" PRIu64, start, end - 1);
-    int r = blob_headers(b, "GET", b->url, range, info->azure, blob_if_match(b, info), NULL, &list, e);
+    int r = blob_headers(b, "GET", b->url, range, info->azure, blob_if_match(b, info), ask[check], &list, e);
     if (r < 0)
         return r;
     if (curl_easy_setopt(h, CURLOPT_URL, b->url) || curl_easy_setopt(h, CURLOPT_HTTPGET, 1L) ||

@@ -55,9 +55,13 @@ void blob_ranges_free(struct blob_ranges *r);
 int blob_page_ranges(struct blob *b, const struct blob_info *info, bool (*stop)(void *), void *arg, struct blob_ranges *ret,
                      struct err *e);
 
+/* A sum of the range that the service is asked to send along. Of at most BLOB_CHECKED_MAX bytes. */
+enum blob_check { BLOB_UNCHECKED, BLOB_MD5 /* Content-MD5 */, BLOB_CRC64 /* x-ms-content-crc64; crc64.h */ };
+#define BLOB_CHECKED_MAX ((uint64_t)4 << 20)
 /* Sets up `h` for a GET of [start, end) with If-Match (where allowed); *ret: the header list (caller: blob_headers_free after the transfer).
  * Signed, or with its token, anew each time. ERR_OOM, and what the token's giver says. */
-int blob_prepare_get(struct blob *b, const struct blob_info *info, CURL *h, uint64_t start, uint64_t end, struct curl_slist **ret, struct err *e);
+int blob_prepare_get(struct blob *b, const struct blob_info *info, CURL *h, uint64_t start, uint64_t end, enum blob_check check,
+                     struct curl_slist **ret, struct err *e);
 void blob_headers_free(struct curl_slist *list);     /* wipes: a token may be in it; NULL is a no-op */
 /* Judges the answer of such a GET by its headers: 0 when it is 206 with exactly this range, total length, ETag and Last-Modified
  * of `info`; else the error (ERR_SOURCE_CHANGED, ERR_SOURCE_TRUNCATED, ERR_RANGE_IGNORED, ERR_SAS_EXPIRED, ERR_THROTTLED …).

@@ -207,7 +207,7 @@ int page_blob_copy_state(struct blob *b, const char *job_id, struct page_blob_co
             ret->state = words[i].state;
     char done[24], total[24];
     unsigned long long x = 0, y = 0;
-    if (sscanf(h->copy_progress, "%20[0-9]/%20[0-9]", done, total) == 2 && str_to_u64(done, INT64_MAX, &x) && str_to_u64(total, INT64_MAX, &y)) {
+    if (sscanf(h->copy_progress, "%20[0-9]/%20[0-9]", done, total) == 2 && str_to_u64(done, INT64_MAX, &x) && str_to_u64(total, INT64_MAX, &y) && x <= y) {
         ret->done = x;
         ret->total = y;
     }

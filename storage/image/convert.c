@@ -30,7 +30,7 @@ struct conversion {
     const struct image_convert *c;
     const struct image_source *disk;
     struct image_layout layout;
-    char *part, *state;
+    char *part, *state, *state_new;
     char *identity;                                  /* the head of the state file: what is made of what */
     char part_id[OS_FILE_ID];
     struct image_writer *w;
@@ -43,6 +43,7 @@ static void conversion_clear(struct conversion *v)
     image_writer_close(v->w);
     free(v->part);
     free(v->state);
+    free(v->state_new);
     free(v->identity);
 }
 
@@ -68,10 +69,21 @@ static int make_identity(struct conversion *v, struct err *e)
     return v->identity ? 0 : err_oom(e);
 }
 
+/* Written beside under one name, not under a fresh one as os_write_file's: whatever kills leave, it is one file, which the next run replaces. */
 static int state_write(struct conversion *v, struct err *e)
 {
     AUTO_FREE char *text = str_printf("%spart %s\ndone %" PRIu64 "\n", v->identity, v->part_id[0] ? v->part_id : "-", v->p.done);
-    return text ? os_write_file(v->state, text, strlen(text), 0, e) : err_oom(e);
+    if (!text)
+        return err_oom(e);
+    struct os_file *f;
+    int r = os_file_open(v->state_new, OS_WRITE | OS_CREATE | OS_TRUNCATE, &f, e);
+    if (r < 0)
+        return r;
+    r = os_file_pwrite(f, text, strlen(text), 0, e);
+    if (r == 0)
+        r = os_file_sync(f, e);
+    os_file_close(f);
+    return r < 0 ? r : os_rename(v->state_new, v->state, e);
 }
 
 /* What the file says behind its identity; false: it is none of ours. */
@@ -234,6 +246,8 @@ static int publish(struct conversion *v, struct err *e)
         return in_the_way(c->to, e);
     if (r == 0)
         r = os_remove(v->state, e);
+    if (r == 0)
+        r = os_remove(v->state_new, e);
     if (r == 0 && c->progress)
         c->progress(c->arg, &v->p);
     return r;
@@ -269,8 +283,9 @@ int image_convert(const struct image_convert *c, struct image_convert_progress *
     v.p.total = l->virtual_size;
     v.part = str_printf("%s.part", c->to);
     v.state = str_printf("%s.part.state", c->to);
+    v.state_new = str_printf("%s.part.state.new", c->to);
     struct os_stat st;
-    if (!v.part || !v.state)
+    if (!v.part || !v.state || !v.state_new)
         return err_oom(e);
     if ((r = make_identity(&v, e)) < 0 || (r = os_stat(c->to, &st, e)) < 0)
         return r;

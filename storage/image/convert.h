@@ -1,7 +1,7 @@
 /* A local image written anew in another format: parents flattened, what reads as zeros left out.
  *
- * The work goes on in TO.part, beside TO.part.state, which says of what and how far it is durable; TO appears whole, under a rename that
- * never replaces. After an error, a stop or a kill the two files stay, and the same conversion goes on from them; another one of the same
+ * The work goes on in TO.part, beside TO.part.state, which says of what and how far it is durable (written by way of TO.part.state.new); TO
+ * appears whole, under a rename that never replaces. After an error, a stop or a kill the two files stay, and the same conversion goes on from them; another one of the same
  * TO begins anew, as does one whose source has changed. Files of these names that are not such a conversion's are never touched.
  * Memory: about 1 MiB. Threads: any; two conversions to one TO at a time are ERR_LOCKED. */
 #ifndef VMR_STORAGE_IMAGE_CONVERT_H

@@ -12,7 +12,7 @@ int image_layout_check(const struct image_layout *l, struct err *e)
 {
     uint32_t sector = l->sector_size ? l->sector_size : 512;
     uint64_t max = l->format == IMAGE_VHD_DYNAMIC ? IMAGE_VHD_DYNAMIC_MAX : IMAGE_MAX_BYTES;
-    if ((unsigned)l->format >= ARRAY_LEN(formats))
+    if ((unsigned)l->format > (unsigned)IMAGE_VHDX)
         return err_set(e, ERR_UNSUPPORTED, "disks of this format cannot be written");
     if (sector != 512 && sector != 4096)
         return err_set(e, ERR_VALUE, "a disk has sectors of 512 or 4096 bytes, not of %" PRIu32, sector);

@@ -4,11 +4,13 @@
 
 struct committer {
     struct os_file *data;
+    struct sums_file *record;
     struct journal *journal;
     pthread_t thread;
     pthread_mutex_t lock; /* guards all below; not held while a batch is worked on */
     pthread_cond_t moved;
     struct spans batch; /* the thread's while busy */
+    struct sums sums;   /* likewise */
     bool busy, quit;
     struct err err; /* code: the first failure */
 };
@@ -25,10 +27,13 @@ static void *run(void *arg)
         pthread_mutex_unlock(&c->lock);
         struct err e = {0};
         int r = os_file_sync(c->data, &e);
+        if (r == 0 && c->record)
+            r = sums_append(c->record, &c->sums, &e);
         if (r == 0)
             r = journal_append(c->journal, &c->batch, &e);
         pthread_mutex_lock(&c->lock);
         spans_free(&c->batch);
+        sums_free(&c->sums);
         if (r < 0)
             c->err = e;
         c->busy = false;
@@ -38,12 +43,13 @@ static void *run(void *arg)
     return NULL;
 }
 
-int committer_start(struct os_file *data, struct journal *journal, struct committer **ret, struct err *e)
+int committer_start(struct os_file *data, struct sums_file *sums, struct journal *journal, struct committer **ret, struct err *e)
 {
     struct committer *c = calloc(1, sizeof *c);
     if (!c)
         return err_oom(e);
     c->data = data;
+    c->record = sums;
     c->journal = journal;
     pthread_mutex_init(&c->lock, NULL);
     pthread_cond_init(&c->moved, NULL);
@@ -74,11 +80,15 @@ int committer_poll(struct committer *c, struct err *e)
     return r;
 }
 
-void committer_push(struct committer *c, struct spans *take)
+void committer_push(struct committer *c, struct spans *take, struct sums *sums)
 {
     pthread_mutex_lock(&c->lock);
     c->batch = *take;
     *take = (struct spans){0};
+    if (sums) {
+        c->sums = *sums;
+        *sums = (struct sums){0};
+    }
     c->busy = true;
     pthread_cond_broadcast(&c->moved);
     pthread_mutex_unlock(&c->lock);
@@ -106,5 +116,6 @@ void committer_stop(struct committer *c)
     pthread_mutex_destroy(&c->lock);
     pthread_cond_destroy(&c->moved);
     spans_free(&c->batch);
+    sums_free(&c->sums);
     free(c);
 }

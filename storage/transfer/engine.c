@@ -21,6 +21,7 @@
 #include <string.h>
 
 #include "common/clock.h"
+#include "common/crc64.h"
 #include "common/log.h"
 #include "common/os.h"
 #include "storage/transfer/committer.h"
@@ -30,10 +31,13 @@
 #define CONNECTIONS_MAX 64
 #define RANGE_MIN ((uint64_t)64 << 10)
 #define RANGE_MAX ((uint64_t)64 << 20)
-#define BUFFER_MAX (128L << 10) /* libcurl's, of a connection: larger ones fall out of the processor's cache before they are copied */
-#define BUFFERS_BYTES (4L << 20) /* of all connections */
-#define GATHER_MAX ((size_t)1 << 20)
-#define GATHERS_BYTES ((size_t)16 << 20) /* of all connections */
+#define BUFFER_MAX (512L << 10) /* libcurl's, of a connection */
+#define BUFFERS_BYTES (8L << 20) /* of all connections */
+#define CHECKED_MIN ((uint64_t)64 << 10) /* a checked range that was cut off is asked for again in parts not smaller than this */
+#define CHECKED_MS 2000u /* a checked range should not take longer: what is not whole is lost when the process dies */
+#define MD5_MAX_BYTES_PER_SECOND ((uint64_t)128 << 20)
+#define GATHER_MAX ((size_t)256 << 10) /* larger ones leave the processor's cache before they are written */
+#define GATHERS_BYTES ((size_t)8 << 20) /* of all connections */
 #define CHUNK_ALIGN ((uint64_t)64 << 10)
 #define HOLE_BLOCK 4096u                             /* what file systems can leave out */
 #define ERROR_BODY_KEPT ((size_t)16384)
@@ -58,6 +62,12 @@ struct slot {
     uint64_t start, end;             /* the chunk */
     uint64_t cover_start, cover_end; /* with the holes beside it */
     uint64_t from, pos;              /* this try began at from; bytes before pos are here */
+    uint64_t goal;                   /* where this try ends: end, or before it when the range is checked */
+    uint64_t most;                   /* bytes of a checked try */
+    enum blob_check check;
+    struct crypto_md5 *md5;
+    struct sums held;                /* pieces of a checked try, which count when it fits */
+    uint64_t crc;                    /* of this try's bytes before `stored` */
     uint64_t stored;                 /* bytes before it are written; those up to pos are in `gather` */
     char *gather;
     unsigned attempts, short_bodies; /* of this chunk since it last got on */
@@ -82,8 +92,9 @@ struct engine {
     unsigned renewed_in_vain;
     uint64_t network_then;   /* at the last renewal */
     int64_t renew_at_ms;     /* not before */
-    char *part, *journal_path;
+    char *part, *journal_path, *sums_path;
     struct os_file *file;
+    struct sums_file *record;
     struct journal *journal;
     struct committer *committer;
     CURLM *multi;
@@ -91,6 +102,7 @@ struct engine {
     unsigned n_slots, running;
     long buffer;
     size_t gather_bytes;
+    enum blob_check check; /* the best that the service is known not to refuse */
     unsigned attempts_max, commit_max_ms;
     unsigned commit_ms; /* commit_ms grows to what was asked for: a process that dies early also gets on */
     uint64_t chunk_bytes;
@@ -100,6 +112,7 @@ struct engine {
     uint64_t reached, step_bytes; /* see cross() */
     struct spans done;  /* at the start of the run */
     struct spans fresh; /* written since the last commit */
+    struct sums sums;   /* of the same */
     /* pace */
     struct pace pace;
     struct gauge gauge;
@@ -121,17 +134,22 @@ static void engine_free(struct engine *g)
         blob_headers_free(s->list);
         strbuf_free(&s->body);
         free(s->gather);
+        sums_free(&s->held);
+        crypto_md5_free(s->md5);
     }
     if (g->multi)
         curl_multi_cleanup(g->multi);
     committer_stop(g->committer);
     journal_close(g->journal);
+    sums_close(g->record);
     os_file_close(g->file);
     spans_free(&g->done);
     spans_free(&g->fresh);
+    sums_free(&g->sums);
     free(g->slots);
     free(g->part);
     free(g->journal_path);
+    free(g->sums_path);
     free(g);
 }
 DEFINE_AUTO(struct engine, engine_free)
@@ -167,6 +185,7 @@ static bool deal(struct engine *g, struct slot *s)
         s->cover_start = start > range->start ? start : g->next_range ? range[-1].end : 0;
         s->cover_end = end < range->end ? end : g->next_range + 1 < r->n ? range[1].start : g->info->length;
         s->attempts = s->short_bodies = 0;
+        s->most = BLOB_CHECKED_MAX;
         return true;
     }
     return false;
@@ -211,21 +230,34 @@ static bool all_dealt(struct engine *g)
 
 /* ---- receiving ---- */
 
-static int count(struct slot *s, uint64_t from, uint64_t to)
+static int count(struct slot *s, uint64_t from, uint64_t to, uint64_t crc)
 {
     struct engine *g = s->engine;
     uint64_t start = from == s->start ? s->cover_start : from, end = to == s->end ? s->cover_end : to;
-    if (!spans_add(&g->fresh, start, end))
+    if (!spans_add(&g->fresh, start, end) || !sums_add(&g->sums, from, to, crc))
         return err_oom(&s->err);
     g->p.transferred += to - from;
     return 0;
+}
+
+/* The service does not give such sums: the next kind, or none. */
+static void uncheck(struct slot *s)
+{
+    struct engine *g = s->engine;
+    if (g->check == s->check)
+        g->check = s->check == BLOB_CRC64 ? BLOB_MD5 : BLOB_UNCHECKED;
+    s->check = BLOB_UNCHECKED;
 }
 
 static int judge(struct slot *s)
 {
     s->judged = true;
     s->trusted = s->headers.content_length != ULLONG_MAX;
-    return blob_check_get(s->engine->blob, s->engine->info, s->from, s->end, &s->headers, s->body.data, &s->err);
+    int r = blob_check_get(s->engine->blob, s->engine->info, s->from, s->goal, &s->headers, s->body.data, &s->err);
+    const char *sum = s->check == BLOB_MD5 ? s->headers.content_md5 : s->headers.content_crc64;
+    if (r == 0 && s->check && !*sum)                 /* a service that does not know of this */
+        uncheck(s);
+    return r;
 }
 
 static bool is_zero(const char *p, size_t n)
@@ -257,19 +289,28 @@ static int store(struct engine *g, const char *p, size_t n, uint64_t pos, struct
     return 0;
 }
 
-/* Writes what was gathered. With a length in the answer's headers it counts at once. */
+/* Writes what was gathered. With a length in the answer's headers it counts at once, unless there is a sum to come. */
 static int flush(struct slot *s)
 {
     struct engine *g = s->engine;
     if (s->stored == s->pos)
         return 0;
-    int r = store(g, s->gather, (size_t)(s->pos - s->stored), s->stored, &s->err);
-    if (r == 0 && s->trusted)
-        r = count(s, s->stored, s->pos);
+    size_t n = (size_t)(s->pos - s->stored);
+    int r = store(g, s->gather, n, s->stored, &s->err);
+    uint64_t crc = crc64(0, s->gather, n);
+    if (r == 0 && s->check) {
+        bool ok = sums_add(&s->held, s->stored, s->pos, crc);
+        if (ok && s->check == BLOB_MD5)
+            ok = crypto_md5_add(s->md5, s->gather, n);
+        r = ok ? 0 : err_oom(&s->err);
+    } else if (r == 0 && s->trusted) {
+        r = count(s, s->stored, s->pos, crc);
+    }
     if (r < 0) {
         s->local = true;
         return r;
     }
+    s->crc = crc64_combine(s->crc, crc, n);
     s->stored = s->pos;
     return 0;
 }
@@ -287,9 +328,9 @@ static size_t on_body(char *p, size_t size, size_t n, void *arg)
     }
     if (!s->judged && judge(s) < 0)
         return 0;
-    if (n > s->end - s->pos) {
+    if (n > s->goal - s->pos) {
         err_set(&s->err, ERR_UPSTREAM, "%s sent more than the bytes %" PRIu64 "-%" PRIu64 " that were asked for",
-                blob_name(g->blob), s->from, s->end - 1);
+                blob_name(g->blob), s->from, s->goal - 1);
         return 0;
     }
     if (!pace_may_take(&g->pace)) {
@@ -317,7 +358,7 @@ static int outcome(struct slot *s, CURLcode code, struct err *e)
 {
     bool was_short = false;
     int r;
-    if (s->trusted && s->pos == s->end && s->err.code == ERR_OK)
+    if (s->trusted && s->pos == s->goal && s->err.code == ERR_OK)
         return 0;                                    /* whatever happened to the connection after */
     if (s->err.code != ERR_OK) {
         *e = s->err;
@@ -327,11 +368,11 @@ static int outcome(struct slot *s, CURLcode code, struct err *e)
         *e = s->err;
     } else
         r = 0;
-    if (r == 0 && (code != CURLE_OK || s->pos < s->end)) {
+    if (r == 0 && (code != CURLE_OK || s->pos < s->goal)) {
         was_short = code == CURLE_OK || code == CURLE_PARTIAL_FILE;
         if (was_short)
             r = err_set(e, ERR_UNREACHABLE, "%s ended its answer at byte %" PRIu64 ", before the end of %" PRIu64 "-%" PRIu64,
-                        blob_name(s->engine->blob), s->pos, s->from, s->end - 1);
+                        blob_name(s->engine->blob), s->pos, s->from, s->goal - 1);
         else
             r = http_error(code, s->detail, blob_name(s->engine->blob), e);
     }
@@ -359,7 +400,7 @@ static int disk_full(struct engine *g, struct err *e)
 }
 
 /* A try ended with e. 0: the slot waits for its next one. */
-static int fault(struct slot *s, struct err *e)
+static int fault(struct slot *s, uint64_t got, struct err *e)
 {
     struct engine *g = s->engine;
     if (s->local)
@@ -374,7 +415,7 @@ static int fault(struct slot *s, struct err *e)
     }
     if (!blob_error_is_transient(e))
         return -(int)e->code;
-    if (s->pos - s->from >= PROGRESS_RESETS)
+    if (got >= PROGRESS_RESETS)
         s->attempts = s->short_bodies = 0;
     if (++s->attempts >= g->attempts_max) {
         if (s->short_bodies >= g->attempts_max)
@@ -385,7 +426,7 @@ static int fault(struct slot *s, struct err *e)
     }
     unsigned ms = BACKOFF_MIN_MS << (s->attempts < 9 ? s->attempts - 1 : 8);
     ms = jitter(g, ms < BACKOFF_MAX_MS ? ms : BACKOFF_MAX_MS);
-    if (e->code == ERR_THROTTLED)
+    if (e->code == ERR_THROTTLED || e->code == ERR_TIMEOUT)
         pace_slow_down(&g->pace, now, e->retry_after_ms);
     if (e->retry_after_ms > ms)
         ms = e->retry_after_ms;
@@ -412,10 +453,37 @@ static int open_handle(struct slot *s, struct err *e)
     return 0;
 }
 
+/* Whether this try is checked, and then how far it goes. */
+static void choose(struct slot *s)
+{
+    struct engine *g = s->engine;
+    s->check = g->check;
+    s->goal = s->end;
+    if (s->check == BLOB_MD5) {
+        if (!s->md5)
+            s->md5 = crypto_md5_new();
+        if (!s->md5 || !crypto_md5_begin(s->md5))
+            uncheck(s);
+        else if (g->p.bytes_per_second > MD5_MAX_BYTES_PER_SECOND)
+            s->check = BLOB_UNCHECKED;               /* this time */
+    }
+    if (!s->check)
+        return;
+    uint64_t slow = g->p.bytes_per_second * CHECKED_MS / 1000 / (g->running + 1), most = s->most;
+    slow = slow > 4 * CHECKED_MIN ? slow - slow % CHECKED_MIN : 4 * CHECKED_MIN;
+    if (slow < most && g->p.bytes_per_second)
+        most = slow;
+    if (s->end - s->from > most)
+        s->goal = s->from + most;
+}
+
 static int slot_start(struct slot *s, struct err *e)
 {
     struct engine *g = s->engine;
     s->from = s->pos;
+    s->crc = 0;
+    s->held.n = 0;
+    choose(s);
     s->judged = s->trusted = s->paused = s->local = false;
     s->discarded = 0;
     err_clear(&s->err);
@@ -424,14 +492,60 @@ static int slot_start(struct slot *s, struct err *e)
     strbuf_reset(&s->body);
     int r = s->h && s->access == g->access ? 0 : open_handle(s, e);
     if (r == 0)
-        r = blob_prepare_get(g->blob, g->info, s->h, s->pos, s->end, &s->list, e);
+        r = blob_prepare_get(g->blob, g->info, s->h, s->pos, s->goal, s->check, &s->list, e);
     if (r < 0)
-        return fault(s, e);
+        return fault(s, 0, e);
     if (curl_multi_add_handle(g->multi, s->h))
         return err_oom(e);
     s->state = RUNNING;
     g->running++;
     return 0;
+}
+
+/* Does what came have the sum that the service gave? */
+static int fits(struct slot *s, struct err *e)
+{
+    uint8_t mine[MD5_LEN];
+    size_t n = s->check == BLOB_MD5 ? MD5_LEN : sizeof s->crc, sent_len = 0;
+    const char *sum = s->check == BLOB_MD5 ? s->headers.content_md5 : s->headers.content_crc64;
+    AUTO_FREE uint8_t *sent = NULL;
+    if (s->check == BLOB_MD5 && !crypto_md5_end(s->md5, mine))
+        return err_set(e, ERR_INTERNAL, "MD5 is not available");
+    for (size_t k = 0; s->check == BLOB_CRC64 && k < sizeof s->crc; k++)
+        mine[k] = (uint8_t)(s->crc >> 8 * k);
+    if (crypto_base64_decode(sum, &sent, &sent_len) && sent_len == n && !memcmp(sent, mine, n))
+        return 0;
+    AUTO_FREE char *text = crypto_base64(mine, n);
+    return err_set(e, ERR_UPSTREAM, "bytes %" PRIu64 "-%" PRIu64 " of %s did not arrive as they were sent: their %s is %s, and the service says %s", s->from,
+                   s->goal - 1, blob_name(s->engine->blob), s->check == BLOB_MD5 ? "MD5" : "CRC-64", text ? text : "another", sum);
+}
+
+/* A checked try is over: all of it counts, or nothing. */
+static int settle_checked(struct slot *s, int r, struct err *e)
+{
+    struct engine *g = s->engine;
+    bool whole = r == 0;
+    if (whole && (r = fits(s, e)) == 0) {
+        for (size_t i = 0; i < s->held.n; i++)
+            if (count(s, s->held.list[i].start, s->held.list[i].end, s->held.list[i].crc) < 0)
+                return *e = s->err, -(int)e->code;
+        g->p.checked += s->goal - s->from;
+        return 0;
+    }
+    if (whole) {                                     /* as if nothing had come, so that such tries have an end */
+        s->pos = s->stored = s->from;
+        return r;
+    }
+    uint64_t got = s->pos - s->from;                 /* so much may come whole the next time */
+    s->most = got > CHECKED_MIN ? got - got % CHECKED_MIN : CHECKED_MIN;
+    return r;
+}
+
+/* The service does not take the header that asks for a sum. */
+static bool refuses_check(const struct slot *s)
+{
+    const char *code = s->headers.error_code;
+    return s->check && !str_starts(code, "Condition") && (s->headers.status == 400 || s->headers.status == 501 || !strcmp(code, "FeatureNotSupported"));
 }
 
 static int finish(struct slot *s, CURLcode code, struct err *e)
@@ -445,17 +559,31 @@ static int finish(struct slot *s, CURLcode code, struct err *e)
     g->running--;
     flush(s);                                        /* s->err has why not */
     int r = outcome(s, code, e);
-    if (!s->trusted) {
-        /* Without a length only a whole body can be told from one that is too long or cut. */
-        if (r < 0)
-            s->pos = s->stored = s->from;
-        else if ((r = count(s, s->from, s->end)) < 0)
-            return *e = s->err, r;
+    if (r < 0 && refuses_check(s)) {
+        uncheck(s);
+        s->pos = s->stored = s->from;
+        s->retry_at_ms = clock_mono_ms();
+        s->state = WAITING;
+        return 0;
     }
-    if (r < 0)
-        return fault(s, e);
-    os_file_write_behind(g->file, s->start, s->end - s->start);
+    if (s->check) {
+        r = settle_checked(s, r, e);
+    } else if (!s->trusted && r == 0 && (r = count(s, s->from, s->goal, s->crc)) < 0) {
+        return *e = s->err, r;                       /* without a length only a whole body can be told from one that is too long or cut */
+    }
+    if (r < 0) {
+        uint64_t got = s->trusted ? s->pos - s->from : 0;
+        if (s->check || !s->trusted)
+            s->pos = s->stored = s->from;
+        return fault(s, got, e);
+    }
+    os_file_write_behind(g->file, s->from, s->goal - s->from);
     pace_went_well(&g->pace, clock_mono_ms());
+    if (s->goal < s->end) {                          /* the rest of the chunk */
+        s->attempts = s->short_bodies = 0;
+        s->retry_at_ms = clock_mono_ms();
+        s->state = WAITING;
+    }
     return 0;
 }
 
@@ -601,7 +729,7 @@ static int commit(struct engine *g, int64_t now, struct err *e)
     if (r == 0 && now - g->committed_at_ms >= g->commit_ms && (r = flush_all(g, e)) < 0)
         return r;
     if (r == 0 && g->fresh.n && now - g->committed_at_ms >= g->commit_ms) {
-        committer_push(g->committer, &g->fresh);
+        committer_push(g->committer, &g->fresh, &g->sums);
         g->committed_at_ms = now;
         g->commit_ms = g->commit_ms * 2 < g->commit_max_ms ? g->commit_ms * 2 : g->commit_max_ms;
     }
@@ -628,7 +756,10 @@ static int turn(struct engine *g, struct err *e)
             return err_set(e, ERR_CANCELLED, "the download of %s was stopped", blob_name(g->blob));
     }
     int wait_ms = TURN_MS, running;
+    if (g->t->limit)
+        pace_set_limit(&g->pace, g->t->limit(g->t->arg), now);
     pace_refill(&g->pace, now);
+    pace_measure(&g->pace, now, g->p.network);
     int r = unpause(g, e);
     if (r == 0)
         r = schedule(g, now, &wait_ms, e);
@@ -653,7 +784,7 @@ static int settle(struct engine *g, struct err *e)
 {
     int r = committer_wait(g->committer, e);
     if (r == 0 && g->fresh.n) {
-        committer_push(g->committer, &g->fresh);
+        committer_push(g->committer, &g->fresh, &g->sums);
         r = committer_wait(g->committer, e);
     }
     return r < 0 && e->code == ERR_DISK_FULL ? disk_full(g, e) : r;
@@ -689,7 +820,34 @@ static int new_part(struct engine *g, const struct journal_source *src, struct e
         return r == -ERR_DISK_FULL ? disk_full(g, e) : r;
     if ((r = os_file_sync(g->file, e)) < 0)
         return r;
+    if ((r = sums_open(g->sums_path, src->length, false, false, &g->record, e)) < 0)
+        return r == -ERR_DISK_FULL ? disk_full(g, e) : r;
     return journal_create(g->journal_path, src, &g->journal, e);
+}
+
+/* Was something written that the record of sums does not have? */
+static int lacks_sums(struct engine *g, bool *ret, struct err *e)
+{
+    AUTO(sums_free) struct sums sums = {0};
+    AUTO(spans_free) struct spans have = {0}, both = {0};
+    bool was, ok = true;
+    int r = sums_read(g->sums_path, g->info->length, &sums, &was, e);
+    if (r < 0 && e->code != ERR_EMPTY)
+        return r;
+    for (size_t i = 0; ok && i < sums.n; i++)
+        ok = spans_add(&have, sums.list[i].start, sums.list[i].end);
+    const struct blob_ranges record = {.list = have.list, .n = have.n};
+    for (size_t i = 0, k = 0; ok && i < g->done.n; i++) {            /* `both`: what is done of the ranges */
+        const struct blob_range *d = &g->done.list[i], *list = g->t->ranges->list;
+        while (k < g->t->ranges->n && list[k].end <= d->start)
+            k++;
+        for (size_t j = k; ok && j < g->t->ranges->n && list[j].start < d->end; j++)
+            ok = spans_add(&both, list[j].start > d->start ? list[j].start : d->start, list[j].end < d->end ? list[j].end : d->end);
+    }
+    if (!ok)
+        return err_oom(e);
+    *ret = spans_common(&both, &record) != spans_common(&g->done, g->t->ranges);
+    return 0;
 }
 
 /* Opens (resume) or makes PATH.part and its journal. */
@@ -729,6 +887,9 @@ static int open_part(struct engine *g, struct err *e)
         for (size_t i = 0; i < had->n; i++)
             if (!spans_add(&g->done, had->list[i].start, had->list[i].end))
                 return err_oom(e);
+        bool partial = false;
+        if ((r = lacks_sums(g, &partial, e)) < 0 || (r = sums_open(g->sums_path, info->length, true, partial, &g->record, e)) < 0)
+            return r;
         if (journal_list_differs(g->journal))
             log_info("the page list is another one than at the start; what is done stays done", KS("path", g->part));
         return 0;
@@ -767,10 +928,11 @@ static int open_slots(struct engine *g, struct err *e)
 static int publish(struct engine *g, struct err *e)
 {
     int r = os_file_sync(g->file, e); /* nothing may have been written in this run */
-    if (r < 0)
+    if (r < 0 || (r = sums_sync(g->record, e)) < 0)
         return r;
     committer_stop(STEAL(g->committer));
     journal_close(STEAL(g->journal));
+    sums_close(STEAL(g->record));
     os_file_close(STEAL(g->file));
     r = os_rename(g->part, g->t->path, e);
     return r < 0 ? r : journal_remove(g->journal_path, e);
@@ -804,7 +966,7 @@ static int run(struct engine *g, struct err *e)
         return r;
     g->p.transferred = spans_common(&g->done, g->t->ranges);
     if ((r = open_slots(g, e)) < 0 ||
-        (r = committer_start(g->file, g->journal, &g->committer, e)) < 0)
+        (r = committer_start(g->file, g->record, g->journal, &g->committer, e)) < 0)
         return r;
     int64_t now = clock_mono_ms();
     g->committed_at_ms = now;
@@ -849,10 +1011,12 @@ int transfer_run(const struct transfer *t, struct transfer_progress *ret, struct
     g->commit_max_ms = t->commit_interval_ms ? t->commit_interval_ms : 1000;
     g->commit_ms = g->commit_max_ms < COMMIT_FIRST_MS ? g->commit_max_ms : COMMIT_FIRST_MS;
     g->chunk_bytes = t->range_bytes;
+    g->check = t->checks && t->info->azure ? BLOB_CRC64 : BLOB_UNCHECKED;
     g->step_bytes = t->step_bytes ? t->step_bytes : STEP_BYTES;
     g->part = str_printf("%s.part", t->path);
     g->journal_path = str_printf("%s.part.journal", t->path);
-    if (!g->part || !g->journal_path)
+    g->sums_path = str_printf("%s" SUMS_SUFFIX, t->path);
+    if (!g->part || !g->journal_path || !g->sums_path)
         return err_oom(e);
     for (size_t i = 0; i < t->ranges->n; i++)
         g->listed += t->ranges->list[i].end - t->ranges->list[i].start;
@@ -876,9 +1040,11 @@ int transfer_run(const struct transfer *t, struct transfer_progress *ret, struct
 int transfer_discard(const char *path, struct err *e)
 {
     AUTO_FREE char *part = str_printf("%s.part", path);
-    AUTO_FREE char *journal = str_printf("%s.part.journal", path);
-    if (!part || !journal)
+    AUTO_FREE char *journal = str_printf("%s.part.journal", path), *sums = str_printf("%s" SUMS_SUFFIX, path);
+    if (!part || !journal || !sums)
         return err_oom(e);
     int r = journal_remove(journal, e); /* data without a journal is worth nothing, a journal without data would lie */
+    if (r == 0)
+        r = os_remove(sums, e);
     return r < 0 ? r : os_remove(part, e);
 }

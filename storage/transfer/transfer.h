@@ -11,6 +11,7 @@
 struct transfer_progress {                           /* bytes of this disk; done = transferred + skipped when finished */
     uint64_t total, done, skipped;
     uint64_t transferred;                            /* done without skipped, whichever run fetched it */
+    uint64_t checked;                                /* that fitted a sum of the service's, in this run */
     uint64_t network;                                /* read from the network in this run, repeats included */
     uint64_t bytes_per_second;                       /* over the last seconds */
     int64_t eta_seconds;                             /* -1: unknown */
@@ -24,9 +25,10 @@ struct transfer {
      * with another map, or without one, begins again. NULL: no map. */
     const uint8_t *map_hash;                         /* SHA256_LEN bytes */
     const char *path;                                /* final name */
-    unsigned connections;                            /* 1..64 */
+    unsigned connections;                            /* 1..64, the most; see pace.h */
     uint64_t range_bytes;                            /* 64 KiB .. 64 MiB */
-    uint64_t max_bytes_per_second;                   /* 0: none */
+    uint64_t max_bytes_per_second;                   /* at the start; 0: none */
+    uint64_t (*limit)(void *arg);                    /* the same, asked for often while the run lasts; NULL: it stays */
     unsigned range_attempts;                         /* tries of one range before the run fails; 0: 8 */
     /* What tells the source's content from another's, as long as it stays the same, at most 127 bytes: for sources whose ETag and Last-Modified
      * may change with each access that is granted. NULL: these two. */
@@ -35,6 +37,9 @@ struct transfer {
      * run's thread. *ret and *ret_info are the caller's and stay until the next call or the end of the run; they must be of the same content. An
      * error ends the run, so does a source that goes on refusing (3 times without a byte). NULL: a refusal ends the run. */
     int (*renew)(void *arg, const struct err *why, struct blob **ret, const struct blob_info **ret_info, struct err *e);
+    /* Ranges are asked for with a sum of the service's, where it offers one (CRC-64, else MD5 as long as the link is no faster than that is
+     * computed), and what does not fit it is fetched again. A range then counts only when all of it is here and fits. */
+    bool checks;
     unsigned commit_interval_ms;                     /* how long data may wait for the journal; 0: 1000 */
     uint64_t step_bytes;                             /* where files are not sparse: the longest way that one write fills up with zeros; 0: 64 MiB */
     bool (*stop)(void *arg);                         /* polled some 10 times a second; true: commit and return ERR_CANCELLED */
@@ -45,7 +50,25 @@ struct transfer {
  * ERR_CANCELLED, ERR_IMAGE_DAMAGED, ERR_LOCKED (another run works on PATH), and what blob.h gives. After any error PATH.part and its
  * journal are left to resume from; a source without ETag and Last-Modified begins again all the same, since nothing tells it apart. */
 int transfer_run(const struct transfer *t, struct transfer_progress *ret, struct err *e);
-/* Removes PATH.part and PATH.part.journal. */
+/* Is PATH, as transfer_run left it, still what came from the network? By PATH.sums, which the run wrote beside it. Reads all of it that is not
+ * sparse; where it is, zeros are known without reading. */
+#define TRANSFER_DAMAGES 64
+struct transfer_verify {
+    const char *path;
+    uint64_t length;                                 /* that it must have; 0: not known */
+    bool (*stop)(void *arg);                         /* true: ERR_CANCELLED */
+    void (*progress)(void *arg, uint64_t done, uint64_t total);
+    void *arg;
+};
+struct transfer_verdict {
+    uint64_t length, damaged_bytes;
+    uint64_t unknown_bytes;                          /* that no record has, since the download began with a version that kept none */
+    struct blob_range list[TRANSFER_DAMAGES];        /* the first of what is damaged; each the piece that no longer fits its sum */
+    size_t n;
+};
+/* ERR_EMPTY: there is no record. ERR_IMAGE_DAMAGED: not even the length is right. Damage found is 0, with the verdict. */
+int transfer_verify(const struct transfer_verify *v, struct transfer_verdict *ret, struct err *e);
+/* Removes PATH.sums, PATH.part and PATH.part.journal. */
 int transfer_discard(const char *path, struct err *e);
 
 #endif

@@ -17,6 +17,7 @@
 //   --latency MS         before each answer
 //   --rate BYTES         per second and connection
 //   --host ADDRESS --port N                 (default 127.0.0.1, any free port)
+//   --sums               answers x-ms-range-get-content-md5 and -crc64; else they are not looked at
 //   --cert FILE --key FILE                  serve https (PEM)
 //   --log FILE           one JSON line a request: {n, method, kind, range, if_match, status}
 //   --fault SPEC         may be repeated; see below
@@ -48,9 +49,12 @@
 //   expired             403 AuthenticationFailed with the words of an expired SAS (state)
 //   truncated,at=N      bytes from N on are missing: 416, or an answer that ends there (state)
 //   gone                404 BlobNotFound (state)
+//   flip,at=N           byte N of the blob is sent with its lowest bit turned (an answer that holds it)
+//   no_crc64, no_md5    a header that asks for such a sum is answered 500 FeatureNotSupported, as Azurite does, or 400 (state)
 //
 // Control, on the same port (never subject to faults): GET /_control/stats; POST /_control/faults with one SPEC a line replaces all
 // faults; POST /_control/reset sets the counters to zero; POST /_control/seed with a number replaces generated content and the ETag.
+import crypto from 'node:crypto';
 import fs from 'node:fs';
 import http from 'node:http';
 import https from 'node:https';
@@ -58,7 +62,7 @@ import { parseArgs } from 'node:util';
 
 const { values: opt } = parseArgs({
     options: {
-        file: { type: 'string' }, size: { type: 'string' }, used: { type: 'string' }, vhd: { type: 'boolean', default: false },
+        file: { type: 'string' }, size: { type: 'string' }, used: { type: 'string' }, vhd: { type: 'boolean', default: false }, sums: { type: 'boolean', default: false },
         seed: { type: 'string', default: '1' }, path: { type: 'string', default: '/vhds/disk.vhd' }, sas: { type: 'string' },
         mode: { type: 'string', default: 'azure' }, type: { type: 'string', default: 'page' },
         'list-page': { type: 'string', default: '10000' }, latency: { type: 'string', default: '0' }, rate: { type: 'string', default: '0' },
@@ -212,10 +216,36 @@ function content(start, end) {
     return buf;
 }
 
+// CRC-64/NVME, the register in two halves; as Azure sends it: little endian, base64
+const crcTable = new Uint32Array(512);
+for (let i = 0; i < 256; i++) {
+    let lo = i, hi = 0;
+    for (let k = 0; k < 8; k++) {
+        const odd = lo & 1;
+        lo = ((lo >>> 1) | (hi << 31)) >>> 0;
+        hi >>>= 1;
+        if (odd) { lo = (lo ^ 0xac4bc9b5) >>> 0; hi = (hi ^ 0x9a6c9329) >>> 0; }
+    }
+    crcTable[2 * i] = lo;
+    crcTable[2 * i + 1] = hi;
+}
+function crcOf(buf) {
+    let lo = 0xffffffff, hi = 0xffffffff;
+    for (let i = 0; i < buf.length; i++) {
+        const k = 2 * ((lo ^ buf[i]) & 255);
+        lo = ((lo >>> 8) | (hi << 24)) ^ crcTable[k];
+        hi = (hi >>> 8) ^ crcTable[k + 1];
+    }
+    const out = Buffer.alloc(8);
+    out.writeUInt32LE(~lo >>> 0, 0);
+    out.writeUInt32LE(~hi >>> 0, 4);
+    return out.toString('base64');
+}
+
 // ---- faults ----
 
-const STATES = new Set(['chunked', 'no_head', 'no_etag', 'no_conditions', 'changed', 'expired', 'truncated', 'gone']);
-const ANSWERS = new Set(['status', 'reset', 'short', 'cut', 'long', 'long_length', 'stall', 'full', 'shift', 'total', 'redirect', 'headers', 'garbage', 'list']);
+const STATES = new Set(['chunked', 'no_head', 'no_etag', 'no_conditions', 'changed', 'expired', 'truncated', 'gone', 'no_crc64', 'no_md5']);
+const ANSWERS = new Set(['status', 'reset', 'short', 'cut', 'long', 'long_length', 'stall', 'full', 'shift', 'total', 'redirect', 'headers', 'garbage', 'list', 'flip']);
 
 function parseFault(spec) {
     const [name, ...rest] = spec.trim().split(',');
@@ -237,10 +267,11 @@ try {
 }
 
 // The faults that hit this request.
-function hits(kind, size) {
+function hits(kind, size, range) {
     const hit = {};
     for (const f of faults) {
         if ((f.on !== 'any' && f.on !== kind) || size <= f.over) continue;
+        if (f.name === 'flip' && !(range && range[0] <= f.at && f.at < range[1])) continue;
         f.seen++;
         if (f.seen <= f.after || (f.seen - f.after - 1) % f.every || (f.times && f.hits >= f.times)) continue;
         f.hits++;
@@ -322,7 +353,11 @@ const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
 const STEP = 4 << 20;
 
 async function sendRange(ctx, start, end) {
-    for (let at = start; at < end && !ctx.res.destroyed; at += STEP) await send(ctx, content(at, Math.min(at + STEP, end)));
+    for (let at = start; at < end && !ctx.res.destroyed; at += STEP) {
+        const chunk = content(at, Math.min(at + STEP, end));
+        if (ctx.flip >= at && ctx.flip < at + chunk.length) chunk[ctx.flip - at] ^= 1;
+        await send(ctx, chunk);
+    }
 }
 
 function parseRange(text, total) {
@@ -390,6 +425,13 @@ async function get(ctx, hit) {
     if (hit.long_length) res.setHeader('Content-Length', n + hit.long_length.bytes);
     else if (hit.cut) res.setHeader('Content-Length', want(hit.cut));
     else if (!hit.chunked && !hit.long) res.setHeader('Content-Length', n);
+    const md5 = req.headers['x-ms-range-get-content-md5'] === 'true', crc64 = req.headers['x-ms-range-get-content-crc64'] === 'true';
+    if (crc64 && hit.no_crc64) return refuse(ctx, 500, 'FeatureNotSupported');
+    if (md5 && hit.no_md5) return refuse(ctx, 400, 'UnsupportedHeader');
+    if ((md5 && crc64) || ((md5 || crc64) && n > STEP)) return refuse(ctx, 400, 'InvalidHeaderValue');
+    if (opt.sums && md5) res.setHeader('Content-MD5', crypto.createHash('md5').update(content(start, end)).digest('base64'));
+    if (opt.sums && crc64) res.setHeader('x-ms-content-crc64', crcOf(content(start, end)));
+    ctx.flip = hit.flip?.at;
     if (hit.stall?.bytes === -1) await stall(ctx, hit.stall);
     res.writeHead(206);
     if (hit.stall && hit.stall.bytes !== -1) {
@@ -415,7 +457,7 @@ async function answer(ctx) {
     const url = new URL(req.url, 'http://x');
     const kind = req.method === 'HEAD' ? 'head' : url.searchParams.get('comp') === 'pagelist' && azure ? 'list' : 'get';
     const raw = parseRange(req.headers['x-ms-range'] ?? req.headers.range, length());
-    const hit = hits(kind, raw ? raw[1] - raw[0] : Infinity);
+    const hit = hits(kind, raw ? raw[1] - raw[0] : Infinity, raw);
     stats.requests++;
     stats[kind]++;
     if (Object.keys(hit).length) stats.faults++;

@@ -4,6 +4,7 @@ import test, { before, after } from 'node:test';
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import path from 'node:path';
+import { createRequire } from 'node:module';
 import { Azure } from './lib/azure.mjs';
 import { Daemon } from './lib/daemon.mjs';
 import { makeVhd } from './lib/image.mjs';
@@ -136,6 +137,49 @@ for (const credential of ['mi', 'sp'])
             await api.deleteJob(id, 'delete');
             await azure.double.assertClean();
         });
+
+test('an unmanaged disk by a SAS of its account, with the right to list and without', async () => {
+    const sdk = createRequire(import.meta.url)('@azure/storage-blob');
+    for (const types of ['co', 'o']) {                   // containers and objects: the emulator takes no container's SAS for a snapshot
+        const sas = sdk.generateAccountSASQueryParameters({ services: 'b', resourceTypes: types, permissions: sdk.AccountSASPermissions.parse('rwdlac'),
+            expiresOn: new Date(Date.now() + 3_600_000), protocol: sdk.SASProtocol.HttpsAndHttp }, azure.azurite.credential).toString();
+        await api.request({ method: 'PUT', path: '/v1/credentials/sas', json: { type: 'sas', sas } });
+        const vm = await azure.vm({ name: `sas-${types}`, power: 'running', disks: [{ file: files.os, unmanaged: true }, { file: files.data1, unmanaged: true }] });
+        const { id } = await submit(vmSource(vm, { credential: 'mi', storage_credential: 'sas', data_disks: true }));
+        const [, all] = await recovered(id, [files.os, files.data1]);
+        assert.deepEqual(by(all), { 0: 'blob_snapshot', 1: 'blob_snapshot' });
+        await api.deleteJob(id);
+    }
+});
+
+test('a container that is not there, a blob in the way: said, and nothing is touched', async () => {
+    const vm = await azure.vm({ name: 'nowhere', disks: [{ file: files.os }] });
+    const via = (container) => ({ via_storage_account: { url: `${azure.account.base}/${container}`, credential: 'key' } });
+    const failed = async (source, code, hint) => {
+        const { id } = await submit(vmSource(vm, { credential: 'mi', ...source }), { until: 'download' });
+        const job = await api.waitJob(id, 'failed');
+        const { error } = job.tasks.find((t) => t.state === 'failed');
+        assert.deepEqual([error.code, hint.test(error.hint)], [code, true], JSON.stringify(error));
+        await waitFor('nothing is open', () => !azure.world.openGrants().length);
+        return id;
+    };
+    await api.deleteJob(await failed(via('missing'), 'source_not_found', /[Cc]ontainer/));
+    // the name of the copy is known once the job is: hold it until something of another lies there, before and after it was looked for
+    for (const held of ['Disks_GrantAccess', 'Storage_CopyBlob']) {
+        azure.faults.add({ on: ['arm', 'storage'], operation: held, delay: 3000 });
+        const { id } = await submit(vmSource(vm, { credential: 'mi', ...via('recovery') }), { until: 'download' });
+        const blob = azure.azurite.service.getContainerClient('recovery').getPageBlobClient(`vmrecover-${id}-disk0.vhd`);
+        await waitFor('the request is on its way', () => azure.double.exchanges.some((x) => x.operation === held && (x.url.includes('nowhere') || x.url.includes(id)) && !x.status));
+        await blob.create(512);
+        const { error } = (await api.waitJob(id, 'failed')).tasks.find((t) => t.state === 'failed');
+        assert.deepEqual([error.code, /Remove that blob/.test(error.hint)], ['wrong_state', true], JSON.stringify(error));
+        azure.faults.clear();
+        await api.deleteJob(id);                         // though the blob stays
+        assert.ok(await blob.exists(), 'what is of somebody else stays');
+        await blob.delete();
+        await waitFor('nothing is open', () => !azure.world.openGrants().length);
+    }
+});
 
 test('until export: it can be exported, and nothing is kept', async () => {
     const vm = await azure.vm({ name: 'try', power: 'running', disks: [{ file: files.os }, { file: files.data1 }] });

@@ -1,5 +1,5 @@
 // Exports that meet trouble: access taken back, tokens that die, a daemon that is killed, an Azure that fails at random, owners who start their VM.
-// What was borrowed is given back each time. SOAK=1: the full counts. SEED names the run.
+// What was borrowed is given back each time. SOAK=1: the full counts; RUNS: that many. SEED names the run.
 import test, { before, after } from 'node:test';
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
@@ -31,6 +31,8 @@ after(async () => {
     await daemon?.stop();
     await azure?.finish();
 });
+
+const count = (few, all) => Number(process.env.RUNS) || (soak ? all : few);
 
 // The same daemon with other options: its data folder stays.
 async function start(more = {}) {
@@ -176,7 +178,7 @@ test('killed at random instants, the job succeeds and nothing stays open', async
         () => newVm({ name: `old${++serial}`, power: 'running', disks: [{ file: small, unmanaged: true }] }).then((vm) => [vm, { storage_credential: 'key' }, [small]]),
         () => newVm({ power: 'running', disks: [{ file: small }] }).then((vm) => [vm, { deallocate: true }, [small]]),
     ];
-    const runs = soak ? 50 : 5;
+    const runs = count(5, 50);
     for (let i = 0; i < runs; i++) {
         const [vm, more, contents] = await kinds[i % kinds.length]();
         const { id } = await submit(vm, more, { max_bytes_per_second: 8 * MIB });
@@ -234,6 +236,43 @@ test('cancelled and retried: access is granted anew, from a new snapshot the dow
     }
 });
 
+test('a copy by Azure: its progress is told; access that dies under it is renewed; given up, it is aborted and removed', async () => {
+    const via = { via_storage_account: { url: `${azure.account.base}/recovery`, credential: 'key' } };
+    const copying = (id) => api.waitTask(id, 'export', (t) => t.state === 'running' && t.progress.transferred_bytes > MIB);
+    const calls = () => azure.double.calls.Storage_AbortCopy ?? 0;
+    azure.account.options.rate = 2 * MIB;                // slow enough to be met on the way
+    const vm = await newVm({ power: 'running', disks: [{ file: large }] });
+    const { id } = await submit(vm, via);
+    const { tasks } = await copying(id);
+    const { progress } = tasks.find((t) => t.kind === 'export');
+    assert.ok(progress.total_bytes >= largeSize && progress.bytes_per_second > 0 && progress.eta_seconds !== null, JSON.stringify(progress));
+    azure.world.end(ours()[0]);                          // Azure's own copy fails then
+    await waitFor('the copy is begun again', () => azure.account.counts.copies === 2);
+    await copying(id);
+    await daemon.kill9();                                // the copy goes on without us, and is found again
+    await daemon.restart();
+    api = daemon.api;
+    azure.account.options.rate = 0;
+    await good(await api.waitJob(id, 'succeeded'), large);
+    assert.equal(azure.account.counts.copies, 2);
+    await nothingLeft();
+    await api.deleteJob(id);
+    azure.account.options.rate = 2 * MIB;
+    for (const how of ['cancel', 'delete']) {
+        const before = calls();
+        const { id: other } = await submit(await newVm({ power: 'running', disks: [{ file: large }] }), via);
+        await copying(other);
+        if (how === 'cancel') {
+            await api.post(`/v1/jobs/${other}/cancel`);
+            await api.waitJob(other, 'cancelled');
+        } else await api.deleteJob(other);
+        await nothingLeft();
+        assert.equal(calls(), before + 1);
+        if (how === 'cancel') await api.deleteJob(other);
+    }
+    azure.account.options.rate = 0;
+});
+
 test('Azure takes nothing back for a while: told, tried again, and the credential stays until then', async () => {
     const vm = await newVm({ power: 'running' });
     await api.put('/v1/credentials/short', { type: 'managed_identity' }, 201);
@@ -260,7 +299,7 @@ test('Azure takes nothing back for a while: told, tried again, and the credentia
 
 test('random faults at every call: all succeed, or end with the words of Azure', async () => {
     await start({ max_attempts: 8 });
-    const runs = soak ? 200 : 8, ends = {};
+    const runs = count(8, 200), ends = {};
     const kinds = [
         [{ power: 'running' }, {}], [{}, {}], [{ power: 'running' }, { deallocate: true }],
         [{ power: 'running' }, { via_storage_account: { url: `${azure.account.base}/recovery`, credential: 'key' } }],

@@ -94,16 +94,29 @@ test('killed at any instant: the unfinished file is a valid image, and the end i
     for (let round = 0; kills < wanted; round++) {
         const format = ['vhdx', 'vhd_dynamic', 'vhd', 'vhdx_fixed'][round % 4], out = path.join(dir, `killed.${format}`), part = `${out}.part`;
         for (let done = false, tries = 0; !done; tries++) {
-            assert.ok(tries < 200);
+            assert.ok(tries < 40);
             const child = launch('vmrecoverd', ['convert', '--format', format, source, out]);
             let said = '';
             child.stdout.on('data', (d) => { said += d; });
-            // held for a second: what is done goes to the state file once a second
-            const hold = !wine && tries % 2 ? setTimeout(() => { child.kill('SIGSTOP'); setTimeout(() => child.kill('SIGCONT'), 1050); }, 100 + rnd() * 200) : null;
-            const timer = setTimeout(() => child.kill('SIGKILL'), tries > 6 ? 600_000 : (20 + rnd() * 500) * (wine ? 4 : slow) + (hold ? 1050 : 0));
+            let ended = false;
+            child.exited.then(() => { ended = true; });
+            // most of the time, the beginning is over before the dice are thrown: a program may take long to start
+            while (tries % 4 && !ended && !fs.existsSync(`${part}.state`)) await sleep(5);
+            // every other time it is held for a second, since what is done goes to the state file once a second, and is killed after that
+            const until = async (fn) => { for (let i = 0; i < 1000 && !ended && !fn(); i++) await sleep(5); };
+            const held = async () => {
+                await sleep(20 + rnd() * 60);
+                child.kill('SIGSTOP');
+                await sleep(1050);
+                child.kill('SIGCONT');
+                await until(() => { try { return /^done [1-9]/m.test(fs.readFileSync(`${part}.state`, 'latin1')); } catch { return false; } });
+                await sleep(rnd() * 50);
+                child.kill('SIGKILL');
+            };
+            if (!wine && tries % 2 && tries < 7) held();
+            const timer = setTimeout(() => child.kill('SIGKILL'), tries > 6 || (!wine && tries % 2) ? 600_000 : (20 + rnd() * 500) * (wine ? 4 : slow));
             const { code, signal } = await child.exited;
             clearTimeout(timer);
-            clearTimeout(hold);
             done = code === 0;
             assert.ok(done || signal === 'SIGKILL' || wine, `exit code ${code}`);
             if (done) {

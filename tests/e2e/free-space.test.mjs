@@ -87,3 +87,46 @@ test('it is off for a download unless asked for', async () => {
     assert.deepEqual(await told(job), []);
     await daemon.api.deleteJob(job.id);
 });
+
+test('a download is checked against its record, and damage is found', async () => {
+    const job = await daemon.api.waitJob((await daemon.api.submit(spec({ skip_free_space: true }))).id);
+    const verify = async () => {
+        const r = await daemon.api.exchange({ method: 'POST', path: `/v1/jobs/${job.id}/verify` });
+        assert.equal(r.status, 202, r.text);
+        assert.equal(r.json.kind, 'verify');
+        const done = await daemon.api.waitTask(job.id, 'verify', (x) => ['succeeded', 'failed'].includes(x.state));
+        return done.tasks.find((x) => x.kind === 'verify');
+    };
+    const good = await verify();
+    assert.equal(good.state, 'succeeded', JSON.stringify(good.error));
+    assert.equal(good.progress.done_bytes, good.progress.total_bytes);
+    const fd = fs.openSync(job.disks[0].path, 'r+'), byte = Buffer.alloc(1);
+    fs.readSync(fd, byte, 0, 1, 4096);
+    byte[0] ^= 1;
+    fs.writeSync(fd, byte, 0, 1, 4096);
+    fs.closeSync(fd);
+    const bad = await verify();
+    assert.equal(bad.state, 'failed');
+    assert.equal(bad.error.code, 'image_damaged');
+    const { events } = await daemon.api.get(`/v1/jobs/${job.id}/events`);
+    const [damaged] = events.filter((x) => x.type === 'disk_damaged').map((x) => x.data.damaged);
+    assert.ok(damaged.length === 1 && damaged[0].start <= 4096 && damaged[0].end > 4096);
+    assert.equal(events.filter((x) => x.type === 'disk_verified').length, 1);
+    assert.equal((await daemon.api.get(`/v1/jobs/${job.id}`)).state, 'succeeded');
+    await daemon.api.deleteJob(job.id);
+    assert.ok(!fs.existsSync(path.dirname(job.disks[0].path)) || !fs.readdirSync(path.dirname(job.disks[0].path)).some((f) => f.endsWith('.sums')));
+});
+
+test('the limit of a job is changed while it downloads', async () => {
+    const { id } = await daemon.api.submit({ ...spec(), max_bytes_per_second: MIB });
+    await daemon.api.waitTask(id, 'download', (x) => x.progress.transferred_bytes > MIB / 4);
+    const began = performance.now();
+    const patch = (body) => daemon.api.exchange({ method: 'PATCH', path: `/v1/jobs/${id}`, headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) });
+    assert.equal((await patch({ max_bytes_per_second: -1 })).status, 400);
+    assert.equal((await patch({})).status, 400);
+    const r = await patch({ max_bytes_per_second: 0 });
+    assert.equal(r.status, 200, r.text);
+    await daemon.api.waitJob(id);
+    assert.ok(performance.now() - began < 60_000, 'at a MiB a second it would take two minutes');
+    await daemon.api.deleteJob(id);
+});

@@ -1,8 +1,8 @@
 #!/bin/sh
 # Runs the end-to-end tests, one file after the other: run.sh [PATTERN]. From the environment: BUILD (folder of the programs),
 # IN (another folder of tests, from here), PLATFORM=wine (lib/platform.mjs), LEFT_OUT (files that are not run), SOAK=1 (full counts),
-# VALGRIND=1 (the daemon under valgrind), SLOW (waits times this: sanitizers, valgrind), SEED, KEEP=1 (leave temporary folders),
-# TOTAL (seconds for all files), PER_FILE (seconds for one).
+# VALGRIND=1 (the daemon under valgrind), SLOW (waits times this: sanitizers, valgrind), SEED, RUNS (of the tests that run many
+# times), KEEP=1 (leave temporary folders), TOTAL (seconds for all files), PER_FILE (seconds for one).
 set -u
 cd "$(dirname "$0")/${IN:-.}"
 pattern=${1:-}

@@ -364,7 +364,7 @@ static void test_conditions(void **state)
         assert_int_equal(blob_open(&(struct blob_access){.url = cases[i].url}, &b, &e), 0);
         CURL *h = curl_easy_init();
         struct curl_slist *l = NULL;
-        assert_int_equal(blob_prepare_get(b, cases[i].weak ? &weak : &strong, h, 0, 512, &l, &e), 0);
+        assert_int_equal(blob_prepare_get(b, cases[i].weak ? &weak : &strong, h, 0, 512, BLOB_UNCHECKED, &l, &e), 0);
         bool there = false, range = false;
         for (struct curl_slist *x = l; x; x = x->next) {
             there |= str_istarts(x->data, "If-");

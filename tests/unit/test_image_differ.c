@@ -43,7 +43,10 @@ static void damage(uint8_t *p, uint64_t size, const struct place *places, size_t
         const struct place *w = &places[dice(n_places)];
         uint64_t at = w->at + dice(w->n);
         static const uint8_t values[] = {0, 1, 2, 3, 4, 6, 7, 0x10, 0x20, 0x40, 0x7f, 0x80, 0xfe, 0xff};
-        p[at] = dice(3) ? values[dice(ARRAY_LEN(values))] : (uint8_t)(p[at] ^ 1 << dice(8));
+        if (dice(3))
+            p[at] = values[dice(ARRAY_LEN(values))];
+        else
+            p[at] = (uint8_t)(p[at] ^ (1u << dice(8)));
         if (!w->sealed_n || !dice(10))
             continue;
         if (vhd)

@@ -147,6 +147,9 @@ static void assert_holds(const char *path, const struct image_layout *l, unsigne
             if (memcmp(buf + b, final_ + ranges[k].at + b, 512) && (k < n || memcmp(buf + b, (uint8_t[512]){0}, 512)))
                 fail_msg("%s %zu: range %u of %u that are committed is not there", what, at, k, n);
     }
+    static unsigned looks;
+    if (!os_files_are_sparse() && looks++ % 16)      /* there all of a fixed disk is data, and would be read each time */
+        return;
     static uint8_t big[MIB];                         /* and nothing anywhere else */
     for (uint64_t from = 0, start, end = 0;; from = end) {
         OK(image_next_data(d, from, DISK, &start, &end, &err_));
@@ -208,8 +211,16 @@ static void apply(struct os_file *f, const struct op *op, size_t from, size_t n)
         OK(__real_os_file_truncate(f, op->offset, &err_));
 }
 
+/* Where files are not sparse a fixed VHD gets its footer at the end. */
+static void skip_late_footer(const struct image_layout *l)
+{
+    if (l->format == IMAGE_VHD && !os_files_are_sparse())
+        skip();
+}
+
 static void every_kill(const struct image_layout *l)
 {
+    skip_late_footer(l);
     AUTO_FREE char *soak = os_getenv("SOAK");
     size_t created = record_all(l), judged = 0, step = soak && *soak ? 1 : 11, halves = 0;
     AUTO(os_file_close_ptr) struct os_file *f = NULL;
@@ -226,21 +237,22 @@ static void every_kill(const struct image_layout *l)
         if (i + 1 < created || op->kind == OP_SYNC)
             continue;
         assert_holds("k", l, op->committed, "after call", i);
-        if (i % step == 0) {
+        if (i % step == 0 && (os_files_are_sparse() || i % 3 == 0)) {
             judge(l, "k");
             resume(l, "k", op->committed, "resumed after call", i, judged++ % 3 == 0);
         }
     }
-    assert_true(judged > 3 && halves > 20);
+    assert_true(judged > 1 && halves > 20);
     compare_with_final(l, "k");
-    print_message("%zu calls, each cut before, %zu also within; qemu-img asked %zu times\n", n_ops, halves, judged);
+    print_message("%u calls, each cut before, %u also within; qemu-img asked %u times\n", (unsigned)n_ops, (unsigned)halves, (unsigned)judged);
 }
 
 /* Since the last flush: each write whole, in part, or lost, sector by sector; changes of the size up to one of them. */
 static void power_loss(const struct image_layout *l)
 {
+    skip_late_footer(l);
     AUTO_FREE char *soak = os_getenv("SOAK");
-    unsigned rounds = soak && *soak ? 4000 : 150;
+    unsigned rounds = soak && *soak ? 4000 : os_files_are_sparse() ? 150 : 30;
     size_t created = record_all(l);
     for (unsigned round = 0; round < rounds; round++) {
         size_t at = created + dice(n_ops - created), flushed = at;

@@ -236,21 +236,21 @@ static void test_pace(void **state)
 {
     (void)state;
     struct pace p;
-    pace_init(&p, 16, 0, 1000);
-    assert_int_equal(pace_connections(&p), 16);
+    pace_init(&p, 8, 0, 1000);
+    assert_int_equal(pace_connections(&p), 8);
     assert_true(pace_may_take(&p));
     pace_slow_down(&p, 2000, 3000);
     pace_slow_down(&p, 2100, 0); /* the same overload */
-    assert_int_equal(pace_connections(&p), 8);
+    assert_int_equal(pace_connections(&p), 4);
     assert_int_equal(pace_open_at(&p), 5000);
     pace_slow_down(&p, 3000, 0);
-    assert_int_equal(pace_connections(&p), 4);
-    for (int i = 0; i < 4; i++)
+    assert_int_equal(pace_connections(&p), 2);
+    for (int i = 0; i < 2; i++)
         pace_went_well(&p, 5000);
-    assert_int_equal(pace_connections(&p), 5);
+    assert_int_equal(pace_connections(&p), 3);
     for (int i = 0; i < 1000; i++)
         pace_went_well(&p, 5000);
-    assert_int_equal(pace_connections(&p), 16);
+    assert_int_equal(pace_connections(&p), 8);
     for (int i = 0; i < 20; i++)
         pace_slow_down(&p, 10000 + i * 1000, 0);
     assert_int_equal(pace_connections(&p), 1);
@@ -266,6 +266,57 @@ static void test_pace(void **state)
         }
     }
     assert_in_range(taken, 9900000, 10300000);
+    pace_set_limit(&p, 2000000, 10000);              /* while it runs */
+    taken = 0;
+    for (int64_t ms = 10000; ms <= 20000; ms += 10) {
+        pace_refill(&p, ms);
+        while (pace_may_take(&p)) {
+            pace_take(&p, 16384);
+            taken += 16384;
+        }
+    }
+    assert_in_range(taken, 19800000, 20600000);
+    pace_set_limit(&p, 0, 20000);
+    assert_true(pace_may_take(&p));
+    assert_int_equal(pace_connections(&p), 8);
+}
+
+/* A link that gives each connection 10 MB/s up to so many: connections at the end of a minute. */
+static unsigned grown(unsigned most, unsigned useful)
+{
+    struct pace p;
+    uint64_t bytes = 0;
+    pace_init(&p, most, 0, 0);
+    assert_true(pace_connections(&p) <= PACE_FIRST);
+    for (int64_t ms = 0; ms <= 60000; ms += 100) {
+        unsigned n = pace_connections(&p);
+        bytes += 1000000ull * (n < useful ? n : useful);
+        pace_measure(&p, ms, bytes);
+        assert_true(pace_connections(&p) <= most);
+    }
+    return pace_connections(&p);
+}
+
+static void test_pace_grows(void **state)
+{
+    (void)state;
+    assert_int_equal(grown(64, 64), 64);
+    assert_int_equal(grown(64, 32), 32);
+    assert_int_equal(grown(64, 8), 8);
+    assert_int_equal(grown(64, 1), 8);
+    assert_int_equal(grown(24, 64), 24);
+    assert_int_equal(grown(4, 64), 4);
+    struct pace p;
+    pace_init(&p, 64, 0, 0);
+    pace_measure(&p, 1000, 80000000);
+    assert_int_equal(pace_connections(&p), 16);
+    pace_slow_down(&p, 1500, 0);                     /* the service minds: no more than that for now */
+    assert_int_equal(pace_connections(&p), 8);
+    for (int i = 0; i < 100; i++) {
+        pace_went_well(&p, 3000);
+        pace_measure(&p, 3000 + i * 100, 80000000 + (uint64_t)i * 16000000);
+    }
+    assert_int_equal(pace_connections(&p), 16);
 }
 
 static void test_gauge(void **state)
@@ -293,9 +344,9 @@ static void test_order(void **state)
     for (int broken = 0; broken <= 1; broken++) {
         struct journal *j = make();
         struct spans s = {0};
-        assert_int_equal(committer_start(broken ? bad : good, j, &c, &e), 0);
+        assert_int_equal(committer_start(broken ? bad : good, NULL, j, &c, &e), 0);
         assert_true(spans_add(&s, 1000, 2000));
-        committer_push(c, &s);
+        committer_push(c, &s, NULL);
         assert_int_equal(s.n, 0);
         int r = committer_wait(c, &e);
         assert_true(broken ? r < 0 : r == 0);
@@ -316,7 +367,7 @@ int main(void)
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_spans), T(test_round_trip), T(test_torn_everywhere),
-        T(test_foreign_records),      T(test_bounded),    cmocka_unit_test(test_pace),
+        T(test_foreign_records),      T(test_bounded),    cmocka_unit_test(test_pace), cmocka_unit_test(test_pace_grows),
         cmocka_unit_test(test_gauge), T(test_order),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

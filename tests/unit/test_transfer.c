@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "common/clock.h"
+#include "common/crypto.h"
 #include "common/os.h"
 #include "tests/unit/blob_server.h"
 #include "tests/unit/tmp.h"
@@ -25,7 +26,7 @@ static int group_setup(void **state)
     if (http_init(&e) < 0)
         return -1;
     dir = tmp_make();
-    server_start(&server, (const char *const[]){"--size", "32M", "--used", "25", "--vhd", NULL});
+    server_start(&server, (const char *const[]){"--size", "32M", "--used", "25", "--vhd", "--sums", NULL});
     expected = tmp_path(dir, "expected");
     server_fetch(&server, expected);
     return 0;
@@ -119,12 +120,29 @@ static int run(struct fixture *f)
     return transfer_run(&f->t, &f->p, &f->e);
 }
 
+/* The record says so of the finished file; *ret: where. */
+static struct transfer_verdict verdict(struct fixture *f)
+{
+    struct transfer_verify v = {.path = f->path, .length = f->src.info.length};
+    struct transfer_verdict ret;
+    if (transfer_verify(&v, &ret, &f->e) < 0)
+        fail_msg("%s: %s", err_info(f->e.code)->word, f->e.msg);
+    assert_int_equal(ret.unknown_bytes, 0);
+    return ret;
+}
+
+static void assert_verdict(struct fixture *f, uint64_t damaged)
+{
+    assert_int_equal(verdict(f).damaged_bytes, damaged);
+}
+
 static void run_well(struct fixture *f)
 {
     if (run(f) < 0)
         fail_msg("%s: %s", err_info(f->e.code)->word, f->e.msg);
     assert_same_file(f->path, expected);
     assert_true(!tmp_exists(f->part) && !tmp_exists(f->journal));
+    assert_verdict(f, 0);
     assert_int_equal(f->p.done, 32 * MIB);
     assert_int_equal(f->p.transferred, f->src.ranges.bytes);
     assert_int_equal(f->p.eta_seconds, 0);
@@ -475,6 +493,94 @@ static void test_no_validators(void **state)
     assert_int_equal(f->p.network, f->src.ranges.bytes);
 }
 
+/* One bit in data, one byte in a hole, a hole where data was: each is found, and nothing else. */
+static void test_damage(void **state)
+{
+    struct fixture *f = *state;
+    struct os_file *file;
+    uint64_t data = f->src.ranges.list[1].start + 4097, hole = f->src.ranges.list[0].end + 70000;
+    char c, zeros[512] = {0};
+    run_well(f);
+    assert_int_equal(os_file_open(f->path, OS_WRITE, &file, &f->e), 0);
+    assert_int_equal(os_file_pread(file, &c, 1, data, &f->e), 0);
+    c ^= 8;
+    assert_int_equal(os_file_pwrite(file, &c, 1, data, &f->e), 0);
+    struct transfer_verdict v = verdict(f);
+    assert_int_equal(v.n, 1);
+    assert_true(v.list[0].start <= data && data < v.list[0].end && v.damaged_bytes <= MIB);
+    c ^= 8;
+    assert_int_equal(os_file_pwrite(file, &c, 1, data, &f->e), 0);
+    assert_verdict(f, 0);
+    assert_int_equal(os_file_pwrite(file, "x", 1, hole, &f->e), 0);
+    v = verdict(f);
+    assert_true(v.n == 1 && v.list[0].start <= hole && hole < v.list[0].end);
+    assert_int_equal(os_file_pwrite(file, zeros, 1, hole, &f->e), 0);
+    assert_verdict(f, 0);
+    assert_int_equal(os_file_pwrite(file, zeros, sizeof zeros, f->src.ranges.list[2].start, &f->e), 0);
+    assert_int_equal(verdict(f).n, 1);
+    assert_int_equal(os_file_truncate(file, f->src.info.length - 1, &f->e), 0);
+    struct transfer_verify args = {.path = f->path, .length = f->src.info.length};
+    assert_int_equal(transfer_verify(&args, &v, &f->e), -ERR_IMAGE_DAMAGED);
+    os_file_close(file);
+    assert_int_equal(transfer_discard(f->path, &f->e), 0);
+    args.length = 0;
+    assert_int_equal(transfer_verify(&args, &v, &f->e), -ERR_EMPTY);
+}
+
+/* With sums of the service: all of them fit; bytes that were changed on the way come again; a service that refuses one kind gives the other, or
+ * none; cut answers are made up for. */
+static void test_checks(void **state)
+{
+    static const struct { const char *faults; bool checked; unsigned repeats; } cases[] = {
+        {"", true, 0},
+        {"flip,at=1000000\nflip,at=9000000", true, 2},
+        {"no_crc64", true, 0},
+        {"no_crc64\nflip,at=1000000,after=1", true, 1},
+        {"no_crc64\nno_md5", false, 0},
+        {"reset,bytes=150000,times=4,every=3", true, 4},
+        {"short,bytes=70000,times=4,every=2", true, 4},
+        {"chunked\nflip,at=1000000", true, 1},
+        {"chunked", true, 0},
+    };
+    struct fixture *f = *state;
+    f->t.checks = true;
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        print_message("faults %s\n", cases[i].faults);
+        server_faults(&server, cases[i].faults);
+        run_well(f);
+        assert_int_equal(f->p.checked, cases[i].checked ? f->src.ranges.bytes : 0);
+        assert_true(f->p.network >= f->src.ranges.bytes + cases[i].repeats * 64 * 1024ull || !cases[i].repeats);
+        assert_int_equal(os_remove(f->path, &f->e), 0);
+    }
+    server_faults(&server, "flip,at=1000000,times=0");
+    run_badly(f, ERR_UPSTREAM);
+    assert_non_null(strstr(f->e.msg, "CRC-64"));
+    f->t.checks = false;
+    server_faults(&server, "");
+    run_well(f);                                     /* and goes on from there */
+}
+
+/* What another map left out is not taken for done. */
+static void test_another_map(void **state)
+{
+    struct fixture *f = *state;
+    static const uint8_t map[SHA256_LEN] = {7};
+    struct blob_range some[] = {f->src.ranges.list[0]}, *all = f->src.ranges.list;
+    struct blob_ranges whole = f->src.ranges, cut = {.list = some, .n = 1, .bytes = some[0].end - some[0].start, .complete = true};
+    f->t.ranges = &cut;
+    f->t.map_hash = map;
+    f->stop_at_bytes = 1;
+    f->t.max_bytes_per_second = 256 << 10;
+    run_badly(f, ERR_CANCELLED);
+    f->stop_at_bytes = 0;
+    f->t.max_bytes_per_second = 0;
+    f->t.ranges = &whole;
+    f->t.map_hash = NULL;
+    assert_ptr_equal(whole.list, all);
+    run_well(f);
+    assert_int_equal(f->p.network, f->src.ranges.bytes);
+}
+
 static void test_bad_arguments(void **state)
 {
     struct fixture *f = *state;
@@ -498,7 +604,7 @@ int main(void)
         T(test_rate_limit),     T(test_retry_after),        T(test_source_changed_at_resume),
         T(test_union_of_lists), T(test_states_after_crash), T(test_damaged_part),
         T(test_locked),         T(test_disk_full),          T(test_plain_server),
-        T(test_no_validators),  T(test_bad_arguments),
+        T(test_no_validators),  T(test_damage), T(test_another_map), T(test_checks), T(test_bad_arguments),
     };
     return cmocka_run_group_tests(tests, group_setup, group_teardown);
 }

@@ -254,14 +254,14 @@ static void test_token_is_sent(void **state)
     struct curl_slist *list;
     open_with_token(f);
     CURL *h = curl_easy_init();
-    assert_int_equal(blob_prepare_get(f->first.blob, &f->first.info, h, 0, 512, &list, &f->e), 0);
+    assert_int_equal(blob_prepare_get(f->first.blob, &f->first.info, h, 0, 512, BLOB_UNCHECKED, &list, &f->e), 0);
     bool there = false;
     for (struct curl_slist *l = list; l; l = l->next)
         there |= !strcmp(l->data, "Authorization: Bearer t0");
     assert_true(there);
     blob_headers_free(list);
     f->fail = ERR_CREDENTIAL;
-    assert_int_equal(blob_prepare_get(f->first.blob, &f->first.info, h, 0, 512, &list, &f->e), -ERR_CREDENTIAL);
+    assert_int_equal(blob_prepare_get(f->first.blob, &f->first.info, h, 0, 512, BLOB_UNCHECKED, &list, &f->e), -ERR_CREDENTIAL);
     assert_string_equal(f->e.msg, "no token");
     f->fail = ERR_OK;
     curl_easy_cleanup(h);

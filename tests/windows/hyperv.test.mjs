@@ -133,13 +133,15 @@ for (const generation of [1, 2]) {
     let job, vm, guid;
     step(`Generation ${generation}: from a blob to a started VM`, async () => {
         job = await api.submit({ name: `web0${generation}`, disks: [{ source: { type: 'blob', url: azurite.sasUrl('vhds', 'web01.vhd') } }],
-            vm: { generation, memory_mib: 512, cpus: 2 } });
+            vm: { generation, memory_mib: 512, cpus: 2, network: generation === 2 ? 'nat' : 'none' } });
         job = await api.waitJob(job.id, 'succeeded', { timeout: 180_000 });
         vm = job.vm_id;
         const { vms } = await api.get('/v1/vms');
         assert.deepEqual(vms.map((v) => [v.id, v.job_id, v.state, v.generation, v.memory_mib]), [[vm, job.id, 'running', generation, 512]]);
         const lines = (await ask('vms')).trim().split('\n');
         assert.equal(lines.length, 1);
+        const nat = /MSFT_NetNat.*vmrecover-/.test(await ask('dump'));
+        assert.equal(nat, generation === 2, 'an own NAT, where it was asked for');
         assert.match(lines[0], /^[0-9A-F-]{36} 2$/);      // EnabledState: running
         [guid] = lines[0].split(' ');
         assert.equal(await ask('unmodelled'), '');
@@ -191,6 +193,31 @@ for (const generation of [1, 2]) {
         await api.del(`/v1/vms/${vm}/checkpoints/${made.id}`, 204);
         await api.post(`/v1/vms/${vm}/start`, undefined, 200);
         await waitFor('it runs', async () => (await api.get(`/v1/vms/${vm}`)).state === 'running');
+    });
+
+    step(`Generation ${generation}: a further disk, a DVD, and the disk exported`, async () => {
+        const of = (what) => `/v1/vms/${vm}${what}`;
+        const backup = path.join(dir, `backup${generation}.vhd`), iso = path.join(dir, 'tools.iso');
+        fs.copyFileSync(path.join(dir, 'disk.vhd'), backup);
+        const sectors = Buffer.alloc(2048 * 18);
+        sectors[2048 * 16] = 1;
+        sectors.write('CD001', 2048 * 16 + 1);
+        fs.writeFileSync(iso, sectors);
+        await api.post(of('/stop'), undefined, 200);
+        await api.put(of('/disks/1'), { path: windows(backup), format: 'vhd' }, 200);
+        await api.put(of('/dvd'), { path: windows(iso) }, 200);
+        const shown = await api.get(of(''));
+        assert.deepEqual([shown.disks.map((d) => d.slot), shown.dvd], [[0, 1], windows(iso)]);
+        await api.post(of('/start'), undefined, 200);
+        await api.del(of('/dvd'), 200);
+        await api.post(of('/stop'), undefined, 200);
+        await api.del(of('/disks/1'), 200);
+        const task = await api.post(of('/export'), { format: 'vhd' });
+        const ended = await api.waitTask(job.id, 'export_vm', (t) => ['succeeded', 'failed'].includes(t.state), { timeout: 120_000 });
+        const last = ended.tasks.find((t) => t.kind === 'export_vm');
+        assert.equal(last.state, 'succeeded', JSON.stringify(last.error));
+        await must('qemu-img', ['compare', '-f', 'raw', '-F', 'vpc', raw, task.params.path.slice(2).replaceAll('\\', '/')]);
+        assert.equal(await ask('unmodelled'), '');
     });
 
     step(`Generation ${generation}: deleted, the host is as it was`, async () => {

@@ -107,8 +107,9 @@ export class StorageAccount {
         if (at.status !== 200) return storageError(x, at.status >= 400 && at.status < 500 ? at.status : 500, 'CannotVerifyCopySource');
         const total = Number(at.headers['content-length']);
         const meta = Object.fromEntries(Object.entries(x.headers).filter(([k]) => k.startsWith('x-ms-meta-')));
+        const only = x.headers['if-none-match'] ? { 'If-None-Match': x.headers['if-none-match'] } : {};
         const made = await signed(this.double.storage, 'PUT', this.back + x.path,
-            { headers: { 'x-ms-blob-type': 'PageBlob', 'x-ms-blob-content-length': String(total), ...meta } });
+            { headers: { 'x-ms-blob-type': 'PageBlob', 'x-ms-blob-content-length': String(total), ...meta, ...only } });
         if (made.statusCode !== 201) return this.answer(x, made);
         made.resume();
         const c = { id: crypto.randomUUID(), source, path: x.path, status: 'pending', done: 0, total, started: new Date(), completed: null,
