@@ -339,6 +339,7 @@ static void parse_vm(struct json_in *root, struct spec *s)
     s->vm.memory_mib = (unsigned)json_in_int(&in, "memory_mib", 4096, 64, 1048576);
     s->vm.cpus = (unsigned)json_in_int(&in, "cpus", 2, 1, 64);
     parse_network(&in, &s->vm.network);
+    s->vm.nested = json_in_bool(&in, "nested", false);
     s->vm.start = json_in_bool(&in, "start", true);
     take_path(&in, "dvd", &s->vm.dvd);
     json_in_end(&in);
@@ -440,8 +441,8 @@ static json_t *disks_json(const struct spec *s)
 json_t *spec_json(const struct spec *s)
 {
     json_t *generation = s->vm.generation ? json_integer(s->vm.generation) : json_string("auto");
-    json_t *vm = json_pack("{s:o, s:i, s:i, s:s, s:b, s:s*}", "generation", generation, "memory_mib", (int)s->vm.memory_mib, "cpus",
-                           (int)s->vm.cpus, "network", s->vm.network, "start", s->vm.start, "dvd", s->vm.dvd);
+    json_t *vm = json_pack("{s:o, s:i, s:i, s:b, s:s, s:b, s:s*}", "generation", generation, "memory_mib", (int)s->vm.memory_mib, "cpus",
+                           (int)s->vm.cpus, "nested", s->vm.nested, "network", s->vm.network, "start", s->vm.start, "dvd", s->vm.dvd);
     return json_pack("{s:s, s:o, s:o, s:b, s:I, s:s}", "name", s->name, "disks", disks_json(s), "vm", vm, "allow_cross_region",
                      s->allow_cross_region, "max_bytes_per_second", (json_int_t)s->max_bytes_per_second, "until", kind_words[s->until]);
 }

@@ -50,6 +50,7 @@ struct spec {
         unsigned generation;                         /* 0: auto */
         unsigned memory_mib, cpus;
         char *network;                               /* "none", "nat", "switch:<name>" */
+        bool nested;                                 /* the guest may run virtual machines itself */
         bool start;
         char *dvd;                                   /* absolute path or NULL */
     } vm;

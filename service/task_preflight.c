@@ -40,6 +40,10 @@ static int check_hypervisor(struct task_run *t, struct err *e)
         err_set(e, ERR_UNSUPPORTED, "this hypervisor has no network of the kind \"%s\"", s->vm.network);
         return err_hint(e, "Use \"none\"%s.", caps & HV_CAP_NAT ? " or \"nat\"" : "");
     }
+    if (s->vm.nested && !(caps & HV_CAP_NESTED)) {
+        err_set(e, ERR_UNSUPPORTED, "this hypervisor does not let a guest run virtual machines itself");
+        return err_hint(e, "Submit the job without vm.nested, or on a Hyper-V host with nested virtualization.");
+    }
     uint64_t memory = (uint64_t)s->vm.memory_mib << 20;
     if (memory > os_memory_total()) {
         err_set(e, ERR_HYPERVISOR, "the VM asks for %u MiB of memory, the host has %" PRIu64 " MiB in all", s->vm.memory_mib,

@@ -30,7 +30,7 @@ static int find_generation(struct task_run *t, unsigned *ret, struct err *e)
 int task_create_vm(struct task_run *t, struct err *e)
 {
     const struct spec *s = t->job->spec;
-    AUTO(hv_vm_spec_clear) struct hv_vm_spec vm = {.memory_mib = s->vm.memory_mib, .cpus = s->vm.cpus, .n_disks = t->job->n_disks};
+    AUTO(hv_vm_spec_clear) struct hv_vm_spec vm = {.memory_mib = s->vm.memory_mib, .cpus = s->vm.cpus, .nested = s->vm.nested, .n_disks = t->job->n_disks};
     int r = task_run_hypervisor(t, e);
     if (r < 0 || (r = find_generation(t, &vm.generation, e)) < 0)
         return r;

@@ -10,7 +10,7 @@ enum option {
     URL = 1, URL_FILE, LOCAL_FILE, BLANK, AZURE_VM, AZURE_DISK, AZURE_SNAPSHOT,                      /* a disk */
     CREDENTIAL, DATA_DISKS, DEALLOCATE, STORAGE_CREDENTIAL, VIA, VIA_CREDENTIAL, FORMAT, SKIP_FREE, /* about it */
     NAME, UNTIL, MAX_RATE, CROSS_REGION, JSON_BODY, KEY, WAIT,           /* the job */
-    GENERATION, MEMORY, CPUS, NETWORK, NO_START, DVD,                    /* the VM */
+    GENERATION, MEMORY, CPUS, NESTED, NETWORK, NO_START, DVD,                    /* the VM */
 };
 
 static const struct opt_spec spec[] = {
@@ -19,8 +19,8 @@ static const struct opt_spec spec[] = {
     {"storage-credential", STORAGE_CREDENTIAL, true}, {"via-storage-account", VIA, true}, {"via-credential", VIA_CREDENTIAL, true},
     {"format", FORMAT, true}, {"skip-free-space", SKIP_FREE, true}, {"name", NAME, true}, {"until", UNTIL, true}, {"max-rate", MAX_RATE, true},
     {"allow-cross-region", CROSS_REGION, false}, {"json-body", JSON_BODY, true}, {"idempotency-key", KEY, true}, {"wait", WAIT, false},
-    {"generation", GENERATION, true}, {"memory", MEMORY, true}, {"cpus", CPUS, true}, {"network", NETWORK, true}, {"no-start", NO_START, false},
-    {"dvd", DVD, true}, {0},
+    {"generation", GENERATION, true}, {"memory", MEMORY, true}, {"cpus", CPUS, true}, {"nested", NESTED, false},
+    {"network", NETWORK, true}, {"no-start", NO_START, false}, {"dvd", DVD, true}, {0},
 };
 
 struct submission {
@@ -140,6 +140,7 @@ static int vm_option(struct submission *s, int o, const char *value, struct err 
     case GENERATION: return strcmp(value, "auto") == 0 ? set(s->vm, "generation", json_string(value), e) : set_number(s->vm, "generation", "--generation", value, e);
     case MEMORY: return set_number(s->vm, "memory_mib", "--memory", value, e);
     case CPUS: return set_number(s->vm, "cpus", "--cpus", value, e);
+    case NESTED: return set(s->vm, "nested", json_true(), e);
     case NETWORK: return set(s->vm, "network", json_string(value), e);
     case DVD: return set(s->vm, "dvd", json_string(value), e);
     default: return set(s->vm, "start", json_false(), e);

@@ -15,7 +15,7 @@ static const char submit_options[] =
     "  --blank SIZE              an empty disk\n"
     "and for the disk before them: --credential NAME, --format auto|vhd|vhd_dynamic|vhdx|raw, --skip-free-space yes|no.\n"
     "  --name NAME  --until TASK  --max-rate SIZE  --allow-cross-region  --wait  --idempotency-key KEY\n"
-    "  --generation auto|1|2  --memory MIB  --cpus N  --network none|nat|switch:NAME  --no-start  --dvd ISO\n"
+    "  --generation auto|1|2  --memory MIB  --cpus N  --nested  --network none|nat|switch:NAME  --no-start  --dvd ISO\n"
     "  --json-body FILE          the whole request as JSON instead ('-': standard input)\n"
     "TASK is preflight, export, download, create_vm or start_vm (the default). SIZE takes K, M, G or T.\n";
 

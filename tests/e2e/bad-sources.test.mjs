@@ -216,6 +216,12 @@ test('a differencing disk without its parent', async () => {
     const { error } = await fails(url, { code: 'not_supported', kind: 'preflight', hint: /[Mm]erge/ });
     assert.match(error.detail, /differencing/);
 });
+test('what the hypervisor cannot give a VM is said before a byte moves', async () => {
+    for (const [vm, hint] of [[{ network: 'switch:Extern' }, /none/], [{ nested: true }, /without vm\.nested/]]) {
+        const id = await submit(goodUrl, { job: { vm, until: 'create_vm' } });
+        await failure(id, { code: 'not_supported', kind: 'preflight', hint });
+    }
+});
 test('a server without ranges', async () => {
     const server = await BlobServer.start('--file', good, '--mode', 'plain', '--fault', 'full,times=0');
     try { await fails(server.url, { code: 'ranges_not_supported' }); } finally { await server.stop(); }

@@ -41,6 +41,7 @@ static void test_defaults(void **state)
     assert_int_equal(s->vm.generation, 0);
     assert_int_equal(s->vm.memory_mib, 4096);
     assert_int_equal(s->vm.cpus, 2);
+    assert_false(s->vm.nested);
     assert_string_equal(s->vm.network, "none");
     assert_true(s->vm.start);
     assert_null(s->vm.dvd);
@@ -56,7 +57,7 @@ static void test_everything(void **state)
         "{'name':'Web 01 \xC3\xA4','disks':[{'source':{'type':'blob','url':'" URL "?snapshot=2026','credential':'prod.1_a-b'},'format':'vhd',"
         "'skip_free_space':false},{'source':{'type':'file','path':'@/srv/a..b/data.vhdx'},'format':'vhdx'},{'source':{'type':'blank','size':70368744177664},"
         "'format':'raw'},{'source':{'type':'blob','url':'http://127.0.0.1:10000/devstoreaccount1/c/x'},'format':'vhd_dynamic'}],"
-        "'vm':{'generation':2,'memory_mib':1048576,'cpus':64,'network':'switch:Extern \xC3\xA4','start':false,'dvd':'@/iso/debian.iso'},"
+        "'vm':{'generation':2,'memory_mib':1048576,'cpus':64,'nested':true,'network':'switch:Extern \xC3\xA4','start':false,'dvd':'@/iso/debian.iso'},"
         "'allow_cross_region':true,'max_bytes_per_second':1000000,'until':'create_vm'}");
     assert_string_equal(s->name, "Web 01 \xC3\xA4");
     assert_int_equal(s->n_disks, 4);
@@ -72,6 +73,7 @@ static void test_everything(void **state)
     assert_int_equal(s->vm.generation, 2);
     assert_int_equal(s->vm.memory_mib, 1048576);
     assert_int_equal(s->vm.cpus, 64);
+    assert_true(s->vm.nested);
     assert_string_equal(s->vm.network, "switch:Extern \xC3\xA4");
     assert_false(s->vm.start);
     assert_string_equal(s->vm.dvd + strlen(tmp_root), "/iso/debian.iso");
@@ -262,6 +264,7 @@ static const struct { const char *body; int code; const char *field; } bad[] = {
     {VM("'network':'switch:" X100 "'"), ERR_VALUE, "/vm/network"},
     {VM("'network':'NAT'"), ERR_VALUE, "/vm/network"},
     {VM("'start':0"), ERR_TYPE, "/vm/start"},
+    {VM("'nested':'yes'"), ERR_TYPE, "/vm/nested"},
     {VM("'dvd':'debian.iso'"), ERR_VALUE, "/vm/dvd"},
     {VM("'dvd':'@/iso/../../etc/x'"), ERR_VALUE, "/vm/dvd"},
     {VM("'dvd':''"), ERR_VALUE, "/vm/dvd"},
