@@ -35,6 +35,7 @@ UNIT_LIB := $(filter-out tests/unit/test_%.c,$(call pick,$(wildcard tests/unit/*
 DOUBLES  := $(call pick,$(wildcard tests/doubles/wmi/*.c))
 ALL_C    := $(wildcard $(addsuffix /*.[ch],$(FOLDERS) api/cli tests/unit tests/fuzz tests/bench tests/doubles tests/doubles/wmi tests/doubles/com))
 
+JOBS     := $(shell nproc)
 Q        := $(if $(V),,@)
 obj       = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 
@@ -107,7 +108,7 @@ deps:
 
 # All tests. Sanitizer builds leave out what they do not bear upon: packaging, fuzzers and lint, and Windows.
 check: deps
-	@$(MAKE) --no-print-directory all unit-programs
+	+@$(MAKE) --no-print-directory -j$(JOBS) all unit-programs
 	@$(MAKE) --no-print-directory check-unit
 ifeq ($(SAN),)
 	@sh tests/layers.sh
@@ -149,7 +150,7 @@ $(BUILD)/fuzz_%: $(BUILD)/obj/tests/fuzz/fuzz_%.o $(BUILD)/libvmrecover.a
 fuzz-programs: $(addprefix $(BUILD)/,$(FUZZ))
 
 fuzz:
-	@$(MAKE) --no-print-directory BUILD=build/fuzz CC=clang SAN=address,undefined CFLAGS='-O1 -g -fsanitize=fuzzer-no-link' fuzz-programs
+	+@$(MAKE) --no-print-directory -j$(JOBS) BUILD=build/fuzz CC=clang SAN=address,undefined CFLAGS='-O1 -g -fsanitize=fuzzer-no-link' fuzz-programs
 	@sh tests/fuzz/run.sh build/fuzz $(FUZZ_SECONDS) '$(TESTS)'
 
 # Measuring: small programs, put together by run.mjs.

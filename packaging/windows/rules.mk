@@ -11,7 +11,7 @@ WIN64_MAKE   = $(MAKE) --no-print-directory CC=$(WIN64_CC) SAN= BUILD=$(WIN64)
 NEXT        := $(WIN64)-next
 NEXT_VERSION := $(shell echo $(VERSION) | awk -F. '{ print $$1 "." $$2 "." $$3 + 1 }')
 
-.PHONY: windows windows-deps windows-programs windows-unit windows-next windows-packages check-windows
+.PHONY: windows windows-deps windows-programs windows-unit windows-next windows-packages check-windows check-windows-unit check-windows-installed check-windows-e2e
 
 windows-deps: deps
 	@packaging/windows/deps.sh $(WIN64_CACHE)
@@ -33,14 +33,23 @@ windows-next: windows
 	+@$(WIN64_MAKE) BUILD=$(NEXT) VERSION=$(NEXT_VERSION) windows-packages
 
 # The tests of the Windows build, under Wine where they run something. TESTS chooses among unit tests and files of end-to-end tests.
-check-windows: windows windows-unit
-	+@$(MAKE) --no-print-directory windows-next
+# Two of the three groups at a time, each in prefixes of its own: they wait more than they work.
+check-windows: deps
+	+@$(MAKE) --no-print-directory -j$(JOBS) windows-next
+	+@$(MAKE) --no-print-directory -j$(JOBS) windows-unit
+	+@$(MAKE) --no-print-directory -j2 --output-sync=target check-windows-e2e check-windows-unit check-windows-installed
+
+check-windows-unit:
 	@bash tests/windows/unit.sh $(WIN64)/unit '$(TESTS)'
+
+check-windows-installed:
 	@sh tests/windows/executables.sh $(WIN64)
 	@sh tests/windows/packages.sh $(WIN64) $(VERSION)
 	@bash tests/windows/service.sh $(WIN64)
 	@bash tests/windows/hyperv.sh $(WIN64)
 	@IN=../windows PLATFORM=wine BUILD=$(WIN64) NEXT=$(NEXT) SOAK=$(SOAK) sh tests/e2e/run.sh '$(TESTS)'
+
+check-windows-e2e:
 	@SOAK=$(SOAK) bash tests/windows/e2e.sh $(WIN64) '$(TESTS)'
 
 ifeq ($(OS),win32)
