@@ -47,11 +47,6 @@ static int judge(struct slot *s)
     return r;
 }
 
-static bool is_zero(const char *p, size_t n)
-{
-    return !p[0] && !memcmp(p, p + 1, n - 1);
-}
-
 /* To its place in the file. Without a page list blocks of zeros are left out of a sparse file: it reads as zeros there, since nothing
  * but these very bytes was ever written to it. */
 static int store(struct engine *g, const char *p, size_t n, uint64_t pos, struct err *e)
@@ -62,7 +57,7 @@ static int store(struct engine *g, const char *p, size_t n, uint64_t pos, struct
         size_t block = HOLE_BLOCK - (size_t)((pos + to) % HOLE_BLOCK);
         if (block > n - to)
             block = n - to;
-        bool hole = block == 0 || is_zero(p + to, block);
+        bool hole = block == 0 || mem_is_zero(p + to, block);
         if (!hole)
             to += block;
         if (hole && to > from) {                     /* the data before the hole, or before the end */
