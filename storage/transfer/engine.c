@@ -236,10 +236,10 @@ static int turn(struct engine *g, struct err *e)
         g->polled_at_ms = now;
         if (g->t->stop && g->t->stop(g->t->arg))
             return err_set(e, ERR_CANCELLED, "the download of %s was stopped", blob_name(g->blob));
+        if (g->t->limit)
+            pace_set_limit(&g->pace, g->t->limit(g->t->arg), now);
     }
     int wait_ms = TURN_MS, running;
-    if (g->t->limit)
-        pace_set_limit(&g->pace, g->t->limit(g->t->arg), now);
     pace_refill(&g->pace, now);
     pace_measure(&g->pace, now, g->p.network);
     int r = unpause(g, e);
