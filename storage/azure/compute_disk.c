@@ -254,7 +254,7 @@ int compute_end_access(struct arm *a, const char *id, struct err *e)
         return -(int)e->code;
     struct arm_call c = {.method = "POST", .path = path, .deadline_ms = ACCESS_DEADLINE_MS};
     int r = arm_run(a, &c, NULL, e);
-    return r == -ERR_NOT_FOUND ? 0 : r;
+    return r < 0 && arm_error_is_gone(e) ? 0 : r;
 }
 
 /* ---- snapshots ---- */
@@ -322,10 +322,8 @@ int compute_snapshot_delete(struct arm *a, const char *id, const char *job_id, s
     if (!path)
         return -(int)e->code;
     int r = compute_disk_get(a, id, &d, e);
-    if (r == -ERR_NOT_FOUND)
-        return 0;
     if (r < 0)
-        return r;
+        return arm_error_is_gone(e) ? 0 : r;
     if (!is_ours(d, job_id))
         return err_set(e, ERR_WRONG_STATE, "the snapshot %s does not carry this job's tag; it is not deleted", d->name);
     struct arm_call c = {.method = "DELETE", .path = path, .deadline_ms = SNAPSHOT_DEADLINE_MS};
