@@ -11,6 +11,7 @@
 #define ARC_API "2020-06-01"
 #define CHALLENGE_MAX 4096                           /* bytes of an Arc challenge file */
 #define AZ_TIMEOUT_MS 120000
+#define WAIT_MAX_MS 20000                            /* that a service asks for: a longer wait is left to the caller, who is told of it */
 #define AZ_OUTPUT_MAX ((size_t)256 << 10)
 
 /* ---- retries, for all of sign-in ---- */
@@ -34,6 +35,8 @@ int token_request(const struct token_ask *ask, const struct token_policy *p, con
         unsigned ms = p->delays_ms[attempt <= ARRAY_LEN(p->delays_ms) ? attempt - 1 : ARRAY_LEN(p->delays_ms) - 1];
         if (none && ms > 1000)
             ms = 1000;
+        if (r == 0 && a->headers.retry_after_ms > WAIT_MAX_MS)
+            break;
         if (r == 0 && a->headers.retry_after_ms > ms)
             ms = a->headers.retry_after_ms;
         if (!rest_pause(ms, ask->stop, ask->arg)) {
