@@ -276,6 +276,27 @@ test('a copy by Azure: its progress is told; access that dies under it is renewe
     azure.account.options.rate = 0;
 });
 
+test('answers of the storage account that are lost: what was made all the same is found, used and given back', async () => {
+    const unmanaged = { power: 'running', disks: [{ file: small, unmanaged: true }] };
+    for (const times of [1, 2]) {
+        azure.faults.add({ on: 'storage', operation: 'Storage_Snapshot', lost: true, times });
+        const { id } = await submit(await newVm({ ...unmanaged, name: `lost${times}` }), { storage_credential: 'key' });
+        await good(await api.waitJob(id, 'succeeded'), small);
+        azure.faults.clear();
+        await nothingLeft();
+        await api.deleteJob(id);
+    }
+    // the copy began, and for a while nobody can be asked whether it did
+    let begun = false;
+    azure.faults.add({ on: 'storage', operation: (x) => x.operation === 'Storage_CopyBlob' && (begun = true), lost: true });
+    azure.faults.add({ on: 'storage', operation: (x) => x.operation === 'Storage_Head' && begun, status: 503, times: 4 });
+    const { id } = await submit(await newVm({ power: 'running' }), { via_storage_account: { url: `${azure.account.base}/recovery`, credential: 'key' } });
+    await good(await api.waitJob(id, 'succeeded'), small);
+    azure.faults.clear();
+    await nothingLeft();
+    await api.deleteJob(id);
+});
+
 test('Azure takes nothing back for a while: told, tried again, and the credential stays until then', async () => {
     const vm = await newVm({ power: 'running' });
     await api.put('/v1/credentials/short', { type: 'managed_identity' }, 201);
