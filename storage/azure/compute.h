@@ -42,6 +42,7 @@ struct compute_disk {
     char network_access_policy[16];                  /* "AllowAll", "AllowPrivate", "DenyAll" */
     char public_network_access[12];                  /* "Enabled", "Disabled" */
     unsigned logical_sector_size;                    /* 512, 4096; 0: not said (512) */
+    unsigned shares;                                 /* maxShares: VMs that may have the disk at once; 0, 1: it is not shared */
     bool incremental;                                /* snapshot */
     double completion_percent;                       /* of a background copy; -1: not said (complete) */
     char unique_id[40];

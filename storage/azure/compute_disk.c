@@ -97,6 +97,8 @@ int compute_parse_disk(const json_t *o, struct compute_disk *ret, struct err *e)
     COMPUTE_COPY(d.public_network_access, o, "properties.publicNetworkAccess");
     json_int_t sector = json_integer_value(compute_member(o, "properties.creationData.logicalSectorSize"));
     d.logical_sector_size = sector == 512 || sector == 4096 ? (unsigned)sector : 0;
+    json_int_t shares = json_integer_value(compute_member(o, "properties.maxShares"));
+    d.shares = shares > 0 && shares < 1000 ? (unsigned)shares : 0;
     d.incremental = json_is_true(compute_member(o, "properties.incremental"));
     d.completion_percent = percent_of(o);
     COMPUTE_COPY(d.unique_id, o, "properties.uniqueId");

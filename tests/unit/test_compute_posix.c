@@ -125,6 +125,9 @@ static void test_rules(void **state)
         {"stopped", "", false, true, true, "stopped_not_deallocated "},
         {"odd", "'diskState':'Attached'", false, true, true, "power_state_unknown "},
         {"odd", "'diskState':'Reserved'", false, false, true, "power_state_unknown "},
+        {"deallocated", "'diskState':'Attached'", false, false, true, ""},       /* Azure has not caught up yet */
+        {"deallocated", "'diskState':'Attached','maxShares':2", false, true, true, ""},
+        {"deallocated", "'diskState':'Reserved','maxShares':2", false, false, true, ""},
         {"deallocated", "'networkAccessPolicy':'AllowAll','publicNetworkAccess':'Enabled','dataAccessAuthMode':'None'", false, false, true, ""},
         {"deallocated", "'networkAccessPolicy':'DenyAll'", true, false, false, "network_access_denied "},
         {"deallocated", "'networkAccessPolicy':'AllowPrivate'", false, false, false, "private_network_only "},
