@@ -143,7 +143,7 @@ static int begin_access(struct export_run *x, const struct compute_disk *d, stru
 {
     struct compute_access_options o = {.duration_s = duration_s(x), .vhdx = exportable_is_vhdx(d)};
     int r = compute_begin_access(x->arm, d->id, &o, ret, e);
-    if (r < 0 && e->upstream.status == 400 && strstr(e->msg, "fileFormat")) {
+    if (r == -ERR_UPSTREAM_FINAL && strstr(e->msg, "fileFormat")) {
         o.vhdx = !o.vhdx;
         r = compute_begin_access(x->arm, d->id, &o, ret, e);
     }

@@ -36,25 +36,27 @@ static int snapshot_id(const struct export_run *x, const struct job_disk *d, cha
     return 0;
 }
 
-static int create(struct export_run *x, const struct job_disk *d, const char *id, struct err *e)
+struct row { const struct job_disk *disk; struct compute_disk *now; int64_t id; char arm_id[ARM_ID_MAX]; bool found; };
+
+static int create(struct export_run *x, struct row *row, struct err *e)
 {
     AUTO(compute_disk_free_ptr) struct compute_disk *made = NULL;
-    struct compute_snapshot_request q = {.id = id, .source_id = d->target->id, .location = d->target->location, .job_id = x->t->job->id,
-                                         .incremental = true};
-    int r = compute_snapshot_create(x->arm, &q, &made, e);
+    const struct job_target *g = row->disk->target;
+    struct compute_snapshot_request q = {.id = row->arm_id, .source_id = g->id, .location = g->location, .job_id = x->t->job->id, .incremental = true,
+                                         .like = row->now};
+    int r = compute_snapshot_create(x->arm, &q, &made, &row->found, e);
     if (r == -ERR_UPSTREAM_FINAL && e->upstream.status == 400) {       /* a disk that has whole snapshots only */
         struct err why = *e;
         q.incremental = false;
-        if ((r = compute_snapshot_create(x->arm, &q, &made, e)) < 0)
+        if ((r = compute_snapshot_create(x->arm, &q, &made, &row->found, e)) < 0)
             *e = why;
     }
-    return r < 0 ? err_prefix(e, "no snapshot of %s", d->target->name) : 0;
+    return r < 0 ? err_prefix(e, "no snapshot of %s", g->name) : 0;
 }
 
 /* ---- managed disks ---- */
 
-struct row { const struct job_disk *disk; int64_t id; char arm_id[ARM_ID_MAX]; bool made; };
-
+/* Whether the snapshot that is written down was made: then it was told of. */
 static int is_made(struct export_run *x, const struct row *row, bool *ret, struct err *e)
 {
     struct resource *list;
@@ -80,30 +82,37 @@ static void tell_of_other_moment(struct export_run *x)
         }
 }
 
+static int prepare(struct export_run *x, const struct job_disk *d, struct row *row, struct err *e)
+{
+    *row = (struct row){.disk = d};
+    int r = snapshot_id(x, d, row->arm_id, e);
+    if (r < 0 || (r = compute_disk_get(x->arm, d->target->id, &row->now, e)) < 0)
+        return r;
+    return export_intend(x, d->index, "snapshot", row->arm_id, NULL, &row->id, e);
+}
+
 static int take_managed(struct export_run *x, struct err *e)
 {
     struct row rows[SPEC_DISKS_MAX];
     size_t n = 0;
-    bool any = false;
+    bool any = false, told = false;
     int r = 0;
     for (size_t i = 0; r == 0 && i < x->t->job->n_disks; i++) {
         const struct job_disk *d = &x->t->job->disks[i];
-        if (!is_in_set(x, d) || !d->target->id || d->spec.type == SOURCE_SNAPSHOT)
-            continue;
-        struct row *row = &rows[n++];
-        *row = (struct row){.disk = d};
-        if ((r = snapshot_id(x, d, row->arm_id, e)) == 0 && (r = export_intend(x, d->index, "snapshot", row->arm_id, NULL, &row->id, e)) == 0)
-            r = is_made(x, row, &row->made, e);
+        if (is_in_set(x, d) && d->target->id && d->spec.type != SOURCE_SNAPSHOT)
+            r = prepare(x, d, &rows[n++], e);
     }
     for (size_t i = 0; r == 0 && i < n; i++)         /* nothing but the requests between them */
-        r = create(x, rows[i].disk, rows[i].arm_id, e);
-    for (size_t i = 0; r == 0 && i < n; i++)
-        if (!rows[i].made) {
-            any = true;
+        r = create(x, &rows[i], e);
+    for (size_t i = 0; r == 0 && i < n; i++) {
+        any |= !rows[i].found;
+        if ((r = is_made(x, &rows[i], &told, e)) == 0 && (!told || !rows[i].found))
             r = export_borrowed(x, rows[i].disk->index, "snapshot", rows[i].arm_id, rows[i].id, e);
-        }
+    }
     if (r == 0 && any)
         tell_of_other_moment(x);
+    for (size_t i = 0; i < n; i++)
+        compute_disk_free(rows[i].now);
     return r;
 }
 

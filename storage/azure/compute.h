@@ -41,6 +41,7 @@ struct compute_disk {
     char data_access_auth_mode[24];                  /* "None", "AzureActiveDirectory" */
     char network_access_policy[16];                  /* "AllowAll", "AllowPrivate", "DenyAll" */
     char public_network_access[12];                  /* "Enabled", "Disabled" */
+    char *disk_access_id;                            /* of AllowPrivate: the private link that leads to it; or NULL */
     unsigned logical_sector_size;                    /* 512, 4096; 0: not said (512) */
     unsigned shares;                                 /* maxShares: VMs that may have the disk at once; 0, 1: it is not shared */
     bool incremental;                                /* snapshot */
@@ -89,10 +90,13 @@ struct compute_snapshot_request {
     const char *job_id;                              /* for the tag */
     bool incremental;
     bool zone_redundant;                             /* Standard_ZRS instead of Standard_LRS */
+    /* The disk as its owner guards it: the snapshot's network access and data access authentication are made the same, where Azure's defaults
+     * would open it wider. NULL: Azure's defaults. */
+    const struct compute_disk *like;
 };
-/* Find or create: what is there with our tag and this source is taken as it is; ERR_WRONG_STATE when it is somebody else's. Returns when
- * Azure says that it is made; a background copy may still run (completion_percent). */
-int compute_snapshot_create(struct arm *a, const struct compute_snapshot_request *q, struct compute_disk **ret, struct err *e);
+/* Find or create: what is there with our tag and this source is taken as it is (*ret_found, may be NULL: so it was); ERR_WRONG_STATE when it is
+ * somebody else's. Returns when Azure says that it is made; a background copy may still run (completion_percent). */
+int compute_snapshot_create(struct arm *a, const struct compute_snapshot_request *q, struct compute_disk **ret, bool *ret_found, struct err *e);
 /* Only what carries the tag of this job: ERR_WRONG_STATE otherwise. What is gone (arm_error_is_gone) is 0. */
 int compute_snapshot_delete(struct arm *a, const char *id, const char *job_id, struct err *e);
 

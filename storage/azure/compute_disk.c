@@ -18,6 +18,7 @@ void compute_disk_clear(struct compute_disk *d)
     free(d->location);
     free(d->source_id);
     free(d->managed_by);
+    free(d->disk_access_id);
     free(d->job_tag);
     *d = (struct compute_disk){0};
 }
@@ -81,6 +82,7 @@ int compute_parse_disk(const json_t *o, struct compute_disk *ret, struct err *e)
     d.location = compute_dup(o, "location", &failed);
     d.source_id = compute_dup(o, "properties.creationData.sourceResourceId", &failed);
     d.managed_by = compute_dup(o, "managedBy", &failed);
+    d.disk_access_id = compute_dup(o, "properties.diskAccessId", &failed);
     const char *tag = job_tag(o);
     d.job_tag = tag && strlen(tag) <= 256 ? str_dup(tag) : NULL;
     json_int_t bytes = json_integer_value(compute_member(o, "properties.diskSizeBytes"));
@@ -294,9 +296,25 @@ static int find_ours(struct arm *a, const struct compute_snapshot_request *q, st
     return made;
 }
 
-int compute_snapshot_create(struct arm *a, const struct compute_snapshot_request *q, struct compute_disk **ret, struct err *e)
+/* What is not Azure's default. */
+static bool guard(json_t *properties, const struct compute_disk *d)
+{
+    const struct { const char *key, *value, *open; } rows[] = {
+        {"networkAccessPolicy", d->network_access_policy, "AllowAll"}, {"publicNetworkAccess", d->public_network_access, "Enabled"},
+        {"dataAccessAuthMode", d->data_access_auth_mode, "None"}, {"diskAccessId", d->disk_access_id ? d->disk_access_id : "", ""},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+        if (*rows[i].value && !str_ieq(rows[i].value, rows[i].open) &&
+            json_object_set_new(properties, rows[i].key, json_string(rows[i].value)) < 0)
+            return false;
+    return true;
+}
+
+int compute_snapshot_create(struct arm *a, const struct compute_snapshot_request *q, struct compute_disk **ret, bool *ret_found, struct err *e)
 {
     int r = find_ours(a, q, ret, e);
+    if (ret_found)
+        *ret_found = r > 0;
     if (r != 0)
         return r < 0 ? r : 0;
     AUTO_FREE char *path = compute_path(q->id, COMPUTE_SNAPSHOT_TYPE, "", COMPUTE_DISK_API, e);
@@ -305,8 +323,10 @@ int compute_snapshot_create(struct arm *a, const struct compute_snapshot_request
     json_t *body = json_pack("{s:s, s:{s:s}, s:{s:s}, s:{s:{s:s, s:s}, s:b}}", "location", q->location, "sku", "name",
                              q->zone_redundant ? "Standard_ZRS" : "Standard_LRS", "tags", COMPUTE_JOB_TAG, q->job_id, "properties", "creationData",
                              "createOption", "Copy", "sourceResourceId", q->source_id, "incremental", q->incremental);
-    if (!body)
+    if (!body || (q->like && !guard(json_object_get(body, "properties"), q->like))) {
+        json_decref(body);
         return err_oom(e);
+    }
     json_t *o = NULL;
     struct arm_call c = {.method = "PUT", .path = path, .body = body, .deadline_ms = SNAPSHOT_DEADLINE_MS};
     r = arm_run(a, &c, &o, e);

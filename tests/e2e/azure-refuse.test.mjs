@@ -169,6 +169,41 @@ test('a private disk, from outside: refused by preflight or by its host, never l
     await api.deleteJob(id);
 });
 
+test('a snapshot is guarded as the disk that it is of', async () => {
+    azure.hosts.options.privateNetwork = true;           // this host is part of it
+    const diskAccessId = `/subscriptions/${azure.subscription.id}/resourceGroups/rg-prod/providers/Microsoft.Compute/diskAccesses/link`;
+    for (const [disk, wanted] of [[{}, {}], [{ networkAccessPolicy: 'AllowPrivate', publicNetworkAccess: 'Disabled', diskAccessId, dataAccessAuthMode: 'AzureActiveDirectory' },
+        { networkAccessPolicy: 'AllowPrivate', publicNetworkAccess: 'Disabled', diskAccessId, dataAccessAuthMode: 'AzureActiveDirectory' }]]) {
+        const { id } = await submit(ofVm(await newVm({ power: 'running', disks: [{ file: small, ...disk }] })));
+        await api.waitJob(id);
+        const { creationData, incremental, ...rest } = azure.double.exchanges.findLast((x) => x.operation === 'Snapshots_CreateOrUpdate').body.properties;
+        assert.deepEqual([creationData.createOption, incremental, rest], ['Copy', true, wanted]);
+        await api.deleteJob(id);
+    }
+    azure.hosts.options.privateNetwork = false;
+});
+
+test('what is worth knowing is told, and does not stand in the way', async () => {
+    const told = async (vm, disk, wanted) => {
+        const { id } = await submit(ofVm(await newVm({ ...vm, disks: [{ file: small, ...disk }] })));
+        const job = await api.waitJob(id);
+        assert.ok(await identical(rawImage(job.disks[0].path, SIZE), rawImage(small, SIZE)));
+        const all = await events(id);
+        for (const [type, check, remedy] of wanted) {
+            const e = all.find((x) => x.type === type && x.data.check === check);
+            assert.ok(e && remedy.test(e.data.remedy), `${check}: ${JSON.stringify(e)}`);
+        }
+        await api.deleteJob(id);
+    };
+    await told({}, { ade: true }, [['preflight_warning', 'azure_disk_encryption', /key vault/]]);
+    await told({ securityType: 'TrustedLaunch' }, { securityType: 'TrustedLaunch' }, [['preflight_note', 'trusted_launch', /recovery key/]]);
+    await told({ securityType: 'ConfidentialVM', securityEncryption: 'VMGuestStateOnly' }, { securityType: 'ConfidentialVM_VMGuestStateOnlyEncryptedWithPlatformKey' },
+        [['preflight_warning', 'confidential_guest_state', /^$/]]);
+    await told({ power: 'running' }, { sku: 'UltraSSD_LRS' }, [['preflight_note', 'running', /deallocate/], ['preflight_note', 'slow_snapshot', /^$/]]);
+    assert.equal(azure.double.exchanges.findLast((x) => x.operation === 'Snapshots_CreateOrUpdate').body.properties.incremental, true);
+    await told({ power: 'running' }, { sku: 'PremiumV2_LRS' }, [['preflight_note', 'slow_snapshot', /^$/]]);
+});
+
 test('a token beside the SAS, whichever way the host asks for it', async () => {
     for (const challenge of [401, 403]) {
         azure.hosts.options.challenge = challenge;

@@ -269,28 +269,52 @@ static void test_snapshots(void **state)
     struct err err;
     const struct compute_snapshot_request q = {.id = AT "snapshots/s1", .source_id = SOURCE, .location = "westeurope", .job_id = "j1", .incremental = true};
     struct compute_disk *d = NULL;
+    bool found = true;
     SCRIPT(&server, "HTTP/1.1 404 Not Found\n\n", "HTTP/1.1 202 Accepted\nAzure-AsyncOperation: @/op\n\n" SNAPSHOT("Updating", "j1", SOURCE), OK_ "{\"status\":\"Succeeded\"}", OK_ SNAPSHOT("Succeeded", "j1", SOURCE));
-    ok(compute_snapshot_create(arm, &q, &d, &err));
-    assert_true(d->snapshot && d->incremental);
+    ok(compute_snapshot_create(arm, &q, &d, &found, &err));
+    assert_true(d->snapshot && d->incremental && !found);
     compute_disk_free(d);
     assert_string_equal(server.got[1].line, "PUT " AT "snapshots/s1?api-version=2023-10-02");
     assert_string_equal(server.got[1].body, "{\"location\":\"westeurope\",\"sku\":{\"name\":\"Standard_LRS\"},\"tags\":{\"vmrecover-job\":\"j1\"},\"properties\":{\"creationData\":{\"createOption\":\"Copy\","
                         "\"sourceResourceId\":\"" SOURCE "\"},\"incremental\":true}}");
     /* found again: not made twice, in whatever case the id comes */
     SCRIPT(&server, OK_ SNAPSHOT("Succeeded", "j1", SHOUTED));
-    ok(compute_snapshot_create(arm, &q, &d, &err));
+    ok(compute_snapshot_create(arm, &q, &d, &found, &err));
     compute_disk_free(d);
     assert_int_equal(server.n, 1);
+    assert_true(found);
     /* half made: asked for again */
     SCRIPT(&server, OK_ SNAPSHOT("Failed", "j1", SOURCE), OK_ SNAPSHOT("Succeeded", "j1", SOURCE));
-    ok(compute_snapshot_create(arm, &q, &d, &err));
+    ok(compute_snapshot_create(arm, &q, &d, &found, &err));
     compute_disk_free(d);
     assert_int_equal(server.n, 2);
+    assert_false(found);
+    /* as its owner guards the disk; what is Azure's default is not said */
+    json_t *guarded = json_of("{'id':'" SOURCE "','name':'d1','properties':{'networkAccessPolicy':'AllowPrivate','publicNetworkAccess':'Disabled','dataAccessAuthMode':'AzureActiveDirectory',"
+                              "'diskAccessId':'/subscriptions/x/diskAccesses/a'}}"), *open = json_of("{'id':'" SOURCE "','name':'d1','properties':{'networkAccessPolicy':'AllowAll',"
+                              "'publicNetworkAccess':'Enabled','dataAccessAuthMode':'None'}}");
+    static const char *const members[] = {"networkAccessPolicy", "publicNetworkAccess", "dataAccessAuthMode", "diskAccessId"};
+    for (int i = 0; i < 2; i++) {
+        struct compute_disk like;
+        struct compute_snapshot_request same = q;
+        ok(compute_parse_disk(i ? open : guarded, &like, &err));
+        same.like = &like;
+        SCRIPT(&server, GONE("ResourceNotFound"), OK_ SNAPSHOT("Succeeded", "j1", SOURCE));
+        ok(compute_snapshot_create(arm, &same, &d, NULL, &err));
+        json_t *body = json_loads(server.got[1].body, 0, NULL), *p = json_object_get(body, "properties");
+        for (size_t k = 0; k < ARRAY_LEN(members); k++)
+            assert_true(i ? !json_object_get(p, members[k]) : json_equal(json_object_get(p, members[k]), json_object_get(json_object_get(guarded, "properties"), members[k])));
+        json_decref(body);
+        compute_disk_free(d);
+        compute_disk_clear(&like);
+    }
+    json_decref(guarded);
+    json_decref(open);
     /* somebody else's is left alone */
     static const char *const others[] = {OK_ SNAPSHOT("Succeeded", "j2", SOURCE), OK_ SNAPSHOT("Succeeded", "j1", AT "disks/d2")};
     for (size_t i = 0; i < ARRAY_LEN(others); i++) {
         script_set(&server, &others[i], 1);
-        fails(compute_snapshot_create(arm, &q, &d, &err), ERR_WRONG_STATE);
+        fails(compute_snapshot_create(arm, &q, &d, &found, &err), ERR_WRONG_STATE);
         assert_int_equal(server.n, 1);
     }
     SCRIPT(&server, OK_ SNAPSHOT("Succeeded", "j2", SOURCE));

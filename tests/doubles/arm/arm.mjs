@@ -416,7 +416,7 @@ export class Arm {
         const snapshot = world.keep({ ...world.record('snapshots', { subscription: sub.id, group: group.name, name: x.route.name,
             location: x.body.location, tags: x.body.tags }),
             sku, sizeBytes: source.sizeBytes, os: source.os, generation: source.generation, networkAccessPolicy: p.networkAccessPolicy ?? 'AllowAll',
-            publicNetworkAccess: p.publicNetworkAccess ?? 'Enabled',
+            publicNetworkAccess: p.publicNetworkAccess ?? 'Enabled', diskAccessId: p.diskAccessId ?? null,
             dataAccessAuthMode: p.dataAccessAuthMode ?? source.dataAccessAuthMode, sectorSize: source.sectorSize, encryption: source.encryption,
             ade: source.ade, securityType: source.securityType,
             guestState: source.guestState, uniqueId: crypto.randomUUID(), createOption: 'Copy', sourceId: world.id(source),

@@ -262,6 +262,7 @@ export class World {
                     { diskEncryptionKey: { sourceVault: { id: `/subscriptions/${r.subscription}/resourceGroups/${r.group}/providers/Microsoft.KeyVault/vaults/kv` }, secretUrl: 'https://kv.vault.azure.net/secrets/x/1' } }] } } : {}),
                 ...(r.securityType ? { securityProfile: { securityType: r.securityType } } : {}),
                 ...(r.dataAccessAuthMode ? { dataAccessAuthMode: r.dataAccessAuthMode } : {}),
+                ...(r.diskAccessId ? { diskAccessId: r.diskAccessId } : {}),
                 networkAccessPolicy: r.networkAccessPolicy, publicNetworkAccess: r.publicNetworkAccess, timeCreated: r.created.toISOString(),
                 provisioningState: r.provisioning, diskState: this.state(r), uniqueId: r.uniqueId,
                 ...(percent === null ? {} : { completionPercent: percent }),
