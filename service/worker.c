@@ -95,9 +95,21 @@ static void finish(struct task_run *t, enum task_outcome o, const struct err *wh
     daemon_wake(t->d);
 }
 
+/* Did we want the run to end? What it saw last counts, even if the user has thought better of it since; the hypervisor hears of the daemon's
+ * end by itself, before the run does. */
+static bool is_ours(struct task_run *t)
+{
+    return t->stopping || t->flags.cancel || t->flags.pause || task_run_stop(t);
+}
+
 static void judge(struct task_run *t, int r, struct err *e)
 {
     const struct config *cfg = t->d->cfg;
+    if (r < 0 && e->code == ERR_CANCELLED && !is_ours(t)) {         /* a user stopped the VM: to begin again at once would undo that */
+        struct err why = *e;
+        err_set(e, ERR_VM, "what the task waited for was ended by somebody else: %s", why.msg);
+        err_hint(e, "Retry the job to go on; nothing is lost.");
+    }
     if (r == 0) {
         log_info("task succeeded", KI("bytes", t->progress.transferred));
         finish(t, OUTCOME_SUCCEEDED, NULL, 0);
