@@ -214,7 +214,7 @@ int qemu_screen_text(struct hv *hv, const char *id, char **ret, struct err *e);
 int qemu_keys(struct hv *hv, const char *id, const struct hv_chord *chord, struct err *e);
 int qemu_serial_read(struct hv *hv, const char *id, uint64_t offset, void *buf, size_t n, size_t *ret_n, uint64_t *ret_size, struct err *e);
 int qemu_serial_write(struct hv *hv, const char *id, const void *buf, size_t n, struct err *e);
-void qemu_serial_trim(struct qemu_vm *vm);             /* bounds what serial.log takes on the host's disk */
+void qemu_serial_trim(struct qemu_vm *vm);             /* bounds what serial.log and qemu.log take on the host's disk; any thread */
 int qemu_checkpoint_create(struct hv *hv, const char *id, const char *name, struct hv_checkpoint *ret, struct err *e);
 int qemu_checkpoint_list(struct hv *hv, const char *id, struct hv_checkpoint **ret, size_t *ret_n, struct err *e);
 int qemu_checkpoint_restore(struct hv *hv, const char *id, const char *checkpoint, struct err *e);

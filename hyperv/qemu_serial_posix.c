@@ -15,7 +15,7 @@
 #include "hyperv/qemu.h"
 
 #define STALL_MS 5000                                  /* a guest that takes no byte for so long has no reader on its port */
-#define KEEP_BYTES ((uint64_t)64 << 20)                /* of the log, on disk; older bytes read as zeros */
+#define KEEP_BYTES ((uint64_t)64 << 20)                /* of a log, on disk; older bytes read as zeros */
 #define BLOCK ((uint64_t)1 << 20)
 
 int qemu_serial_read(struct hv *hv, const char *id, uint64_t offset, void *buf, size_t n, size_t *ret_n, uint64_t *ret_size, struct err *e)
@@ -37,9 +37,9 @@ int qemu_serial_read(struct hv *hv, const char *id, uint64_t offset, void *buf, 
     return r;
 }
 
-void qemu_serial_trim(struct qemu_vm *vm)
+static void trim(int dirfd, const char *name)
 {
-    int fd = openat(vm->dirfd, "serial.log", O_WRONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    int fd = openat(dirfd, name, O_WRONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
     struct stat st;
     if (fd < 0)
         return;
@@ -50,6 +50,12 @@ void qemu_serial_trim(struct qemu_vm *vm)
         (void)!fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, (off_t)cut);
     }
     close(fd);
+}
+
+void qemu_serial_trim(struct qemu_vm *vm)
+{
+    trim(vm->dirfd, "serial.log");
+    trim(vm->dirfd, "qemu.log");                       /* a guest can make QEMU complain without end */
 }
 
 /* Throws away what the guest says meanwhile: it is in the log. False: the connection is closed. */

@@ -28,6 +28,7 @@ struct fake_hv {
     bool hold;                                       /* under lock: starts and keys wait until it is false */
     unsigned held;                                   /* under lock: how many do */
     pthread_cond_t changed;
+    unsigned tended;                                 /* under lock: how often */
     enum err_code fail;                              /* every call on a VM fails with it */
 };
 

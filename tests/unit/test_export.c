@@ -182,6 +182,7 @@ static void test_plain(void **state)
     assert_ask(s->f->path, "SELECT group_concat(kind || made || (proof IS NOT NULL)) FROM resource", "file11");
     delete_job(s, s->id, DELETE_KEEP_DISKS);
     assert_content(s->out, s->id);
+    assert_true(s->hv->tended > 0);                   /* by the cleaner, whose thread is gone */
 }
 
 /* The product of it all stays, also when the disks go. */
