@@ -58,6 +58,15 @@ int task_run_hypervisor(struct task_run *t, struct err *e)
     return -e->code;
 }
 
+int task_run_vm(struct task_run *t, int r, struct err *e)
+{
+    AUTO(hv_vm_free_ptr) struct hv_vm *vm = NULL;
+    struct err why;
+    if (r != -ERR_NOT_FOUND || hv_vm_get(t->d->hv, t->job->vm_id, &vm, &why) != -ERR_NOT_FOUND)
+        return r;
+    return err_set(e, ERR_VM_GONE, "the VM %s, which this job made, is not there any more", t->job->vm_id);
+}
+
 void task_run_event(struct task_run *t, const char *type, json_t *data)
 {
     struct err e;

@@ -371,6 +371,10 @@ static void test_failures(void **state)
     assert_false(there(s->folder) || there(s->out));
     assert_ask(s->f->path, "SELECT count(*) FROM resource", "0");
     s->hv->fail = ERR_OK;
+    char lost[UUID_LEN];
+    add_job(s, lost);
+    ok(hv_vm_delete(s->d.hv, lost, &err));
+    fails(run_export(s, lost, s->out, &err), ERR_VM_GONE);
     put(s->folder, "in the way");
     fails(run_export(s, s->id, s->out, &err), ERR_WRONG_STATE);
     delete_job(s, s->id, DELETE_ALL);

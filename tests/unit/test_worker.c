@@ -102,6 +102,19 @@ static void test_given_up_by_another(void **state)
     check_consistent(s->f->path);
 }
 
+/* Its VM was removed behind our back: a retry finds the same, so the error says what helps. */
+static void test_vm_gone(void **state)
+{
+    struct scene *s = *state;
+    struct err err;
+    ok(hv_vm_delete(s->d.hv, s->id, &err));
+    start(s);
+    assert_int_equal(wait_for(s, JOB_FAILED), JOB_FAILED);
+    stop(s);
+    assert_ask(s->f->path, "SELECT error ->> '$.code' FROM task WHERE kind = 'start_vm'", "vm_gone");
+    assert_ask(s->f->path, "SELECT error ->> '$.hint' LIKE '%file source%' FROM task WHERE kind = 'start_vm'", "1");
+}
+
 /* The same answer while the daemon stops means that the task goes on at the next start. */
 static void test_given_up_by_the_daemon(void **state)
 {
@@ -125,6 +138,6 @@ static void test_given_up_by_the_daemon(void **state)
 int main(void)
 {
 #define T(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
-    const struct CMUnitTest tests[] = {T(test_succeeds), T(test_given_up_by_another), T(test_given_up_by_the_daemon)};
+    const struct CMUnitTest tests[] = {T(test_succeeds), T(test_given_up_by_another), T(test_vm_gone), T(test_given_up_by_the_daemon)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
