@@ -156,6 +156,7 @@ static int adopt(void *arg, const char *name)
     if (!dir)
         return 0;
     struct qemu_def d = {0};
+    os_remove_unfinished(dir, &e);                     /* vm.json on its way, when the last daemon was killed */
     int r = qemu_def_load(dir, &d, &e);
     if (r == -ERR_NOT_FOUND)                           /* half made: vm_create makes it anew, vm_delete removes it */
         return 0;
