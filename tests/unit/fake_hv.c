@@ -130,6 +130,7 @@ static int fake_list(struct hv *hv, struct hv_vm ***ret, size_t *ret_n, struct e
 {
     struct fake_hv *f = of(hv);
     pthread_mutex_lock(&f->lock);
+    wait_held(f);
     *ret = calloc(f->n + 1, sizeof(struct hv_vm *));
     if (!*ret)
         return err_oom(e);
