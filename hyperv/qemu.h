@@ -179,6 +179,8 @@ int qemu_op_begin(struct qemu *q, const char *id, struct qemu_vm **ret, struct e
 void qemu_op_end(struct qemu_vm *vm);
 /* The same for who ends the VM: an operation that waits for a job of QEMU is given up first. */
 int qemu_op_begin_end(struct qemu *q, const char *id, struct qemu_vm **ret, struct err *e);
+/* An hv_stop_fn for what waits for a VM: somebody wants to end it, or the daemon stops. Any thread. */
+bool qemu_vm_given_up(void *vm);
 /* Under op: the control connection, whose waits end with the daemon and with the VM. */
 int qemu_vm_connect(struct qemu_vm *vm, unsigned timeout_ms, struct err *e);
 struct qemu_vm *qemu_vm_ref(struct qemu *q, const char *id);                 /* NULL: none */

@@ -14,6 +14,7 @@
 #include "common/clock.h"
 #include "hyperv/qemu.h"
 
+#define TYPING_MS (10 * 60 * 1000)                     /* for all of it: a guest may take a byte now and then for ever */
 #define STALL_MS 5000                                  /* a guest that takes no byte for so long has no reader on its port */
 #define KEEP_BYTES ((uint64_t)64 << 20)                /* of a log, on disk; older bytes read as zeros */
 #define BLOCK ((uint64_t)1 << 20)
@@ -75,13 +76,15 @@ static int closed(struct err *e)
 }
 
 /* Returns once the guest's port has taken all of it. Closing earlier would lose what is still in the socket. */
-static int feed(int fd, const char *buf, size_t n, struct err *e)
+static int feed(struct qemu_vm *vm, int fd, const char *buf, size_t n, struct err *e)
 {
     size_t sent = 0;
     int before = -1;
-    int64_t deadline = clock_mono_ms() + STALL_MS;
+    int64_t deadline = clock_mono_ms() + STALL_MS, end = clock_mono_ms() + TYPING_MS;
     for (;;) {
         int waiting = 0;
+        if (qemu_vm_given_up(vm))
+            return err_set(e, ERR_CANCELLED, "the typing was given up: the VM was stopped, or the daemon stops");
         if (!drain(fd))
             return closed(e);
         if (sent < n) {
@@ -100,6 +103,8 @@ static int feed(int fd, const char *buf, size_t n, struct err *e)
         if (waiting != before)
             deadline = clock_mono_ms() + STALL_MS;
         before = waiting;
+        if (clock_mono_ms() > end)
+            return err_set(e, ERR_TIMEOUT, "the guest did not read the %zu bytes within %d minutes", n, TYPING_MS / 60000);
         if (clock_mono_ms() > deadline) {
             err_set(e, ERR_TIMEOUT, "the guest reads nothing from its serial port");
             return err_hint(e, "The guest needs a console on its first serial port (Linux: console=ttyS0); the screen and keyboard may work."),
@@ -134,7 +139,7 @@ int qemu_serial_write(struct hv *hv, const char *id, const void *buf, size_t n, 
     if (fd < 0)
         r = err_os(e, ERR_VM, -fd, "cannot connect to the serial console");
     else
-        r = feed(fd, buf, n, e);
+        r = feed(keep, fd, buf, n, e);
     if (fd >= 0)
         close(fd);
     pthread_mutex_unlock(&keep->serial);
