@@ -17,7 +17,7 @@ const struct route routes[] = {
     {"GET", "/v1/jobs", jobs_get, 0, {"state", "limit", "cursor"}},
     {"GET", "/v1/jobs/{id}", job_get_one, 0, {0}},
     {"PATCH", "/v1/jobs/{id}", job_patch_one, ROUTE_JSON, {0}},
-    {"DELETE", "/v1/jobs/{id}", job_delete_one, 0, {"disks"}},
+    {"DELETE", "/v1/jobs/{id}", job_delete_one, ROUTE_SLOW, {"disks"}},
     {"POST", "/v1/jobs/{id}/pause", job_post_pause, 0, {0}},
     {"POST", "/v1/jobs/{id}/resume", job_post_resume, 0, {0}},
     {"POST", "/v1/jobs/{id}/cancel", job_post_cancel, 0, {0}},

@@ -78,6 +78,8 @@ int os_stat(const char *path, struct os_stat *ret, struct err *e);       /* a mi
 int os_read_file(const char *path, size_t max, char **ret, size_t *ret_len, struct err *e);
 /* Atomic: written beside, synced, renamed over. flags: OS_PRIVATE or 0. */
 int os_write_file(const char *path, const void *data, size_t n, unsigned flags, struct err *e);
+/* Removes from a folder what such writes left there that were killed on their way. Only while nobody else writes into it. */
+int os_remove_unfinished(const char *dir, struct err *e);
 int os_rename(const char *from, const char *to, struct err *e);          /* replaces `to`, open or not; durable when it returns */
 /* The same, but never replaces: ERR_WRONG_STATE when something is at `to`. Both on one volume. */
 int os_publish(const char *from, const char *to, struct err *e);

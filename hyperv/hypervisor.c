@@ -372,3 +372,9 @@ int hv_disk_export(struct hv *hv, const char *id, unsigned slot, enum hv_format 
     return hv->ops->disk_export ? hv->ops->disk_export(hv, id, slot, format, path, stop, progress, arg, e)
                                 : unsupported(hv, "export a disk", e);
 }
+
+void hv_tend(struct hv *hv)
+{
+    if (hv->ops->tend)
+        hv->ops->tend(hv);
+}

@@ -148,6 +148,8 @@ struct hv_ops {
      * there is something at path. The VM must be off, and cannot be started, changed or deleted meanwhile. */
     int (*disk_export)(struct hv *hv, const char *id, unsigned slot, enum hv_format format, const char *path,
                        hv_stop_fn *stop, hv_progress_fn *progress, void *arg, struct err *e);
+    /* Called some times a minute, whether anybody looks at VMs or not: bounds what their logs take on the host's disk. Waits for nobody. */
+    void (*tend)(struct hv *hv);
 };
 
 /* Every driver embeds this as its first member. */
@@ -186,6 +188,7 @@ int hv_checkpoint_restore(struct hv *hv, const char *id, const char *checkpoint,
 int hv_checkpoint_delete(struct hv *hv, const char *id, const char *checkpoint, struct err *e);
 int hv_disk_export(struct hv *hv, const char *id, unsigned slot, enum hv_format format, const char *path,
                    hv_stop_fn *stop, hv_progress_fn *progress, void *arg, struct err *e);
+void hv_tend(struct hv *hv);
 
 /* keys.c: is this a W3C code that a PC keyboard has, and how a text is typed on a US layout: the chord for one
  * character (ASCII; '\n' is Enter, '\t' Tab); false if it has none. */

@@ -30,6 +30,8 @@ void task_run_event(struct task_run *t, const char *type, json_t *data);
 
 /* The hypervisor is there; else why not. */
 int task_run_hypervisor(struct task_run *t, struct err *e);
+/* What a call on the job's VM gave, r with e: ERR_NOT_FOUND becomes ERR_VM_GONE when it is the VM that is not there any more. */
+int task_run_vm(struct task_run *t, int r, struct err *e);
 
 /* A task kind: 0 means succeeded. ERR_CANCELLED after task_run_stop() said true. Safe to run again after a crash at any instruction. */
 typedef int task_fn(struct task_run *t, struct err *e);
