@@ -129,6 +129,8 @@ bool os_is_admin(void);                              /* root, or an elevated adm
 const char *os_write_hint(void);
 /* The command that shows whether the service runs. */
 const char *os_status_command(void);
+/* How an administrator runs a command as the daemon's account, with a variable set (value NULL: none), for messages. Caller frees. */
+char *os_as_daemon(const char *command, const char *variable, const char *value);
 /* Where vmrecover.conf and the daemon's data usually are: /etc/vmrecover/vmrecover.conf and /var/lib/vmrecover;
  * vmrecover\vmrecover.conf and vmrecover in %ProgramData%. */
 const char *os_config_path(void);
@@ -141,9 +143,11 @@ struct os_exec {
     const char *cwd;                                 /* NULL: as the daemon */
     const char *log_path;                            /* stdout and stderr appended there; NULL: thrown away (os_spawn) */
     const char *run_as;                              /* user to become, when root; NULL: stay. ERR_UNSUPPORTED on Windows */
+    bool maybe_batch;                                /* on Windows argv[0], a bare name, may be a batch file in PATH (name.cmd) */
 };
 /* On Windows: ".exe" may be left out; other files than programs (.bat, .cmd) are ERR_UNSUPPORTED, since no quoting of their arguments is
- * safe; the program gets its arguments unchanged if it reads its command line as Microsoft's C runtime does. */
+ * safe; the program gets its arguments unchanged if it reads its command line as Microsoft's C runtime does. With maybe_batch a batch file is run
+ * where no program of that name is, and each argument must need no quoting (letters, digits, "-_./:"): ERR_UNSUPPORTED otherwise. */
 /* Runs to the end: at most timeout_ms, then the child is killed (ERR_TIMEOUT). *ret_out gets at most max bytes of
  * stdout with stderr behind it, NUL-terminated (caller frees; may be NULL to ignore). *ret_status is the exit code. `stop` may be
  * NULL; polled some 10 times a second: true kills the child (ERR_CANCELLED). The child ends with us; on Windows all
