@@ -118,6 +118,8 @@ int api_start(const struct api_config *cfg, struct api **ret, struct err *e)
     if (r == 0)
         r = openapi_document(VMR_VERSION, &api->openapi, &api->openapi_len, e);
     if (r == 0)
+        r = sessions_open(&api->sessions, e);
+    if (r == 0)
         r = dbpool_open(cfg->db_path, cfg->box, &api->pool, e);
     if (r == 0)
         r = events_open(api, &api->events, e);
@@ -139,6 +141,7 @@ int api_start(const struct api_config *cfg, struct api **ret, struct err *e)
             r = -(int)e->code;
         }
     }
+    snprintf(api->cookie, sizeof api->cookie, "vmrecover_%u", api->listeners[0].port);
     /* Ports first, for auth_check_host looks at all of them. */
     for (size_t i = 0; i < api->n_listeners && r == 0; i++)
         r = serve(api, &api->listeners[i], e);
@@ -193,6 +196,7 @@ void api_stop(struct api *api)
     hub_close(api->serials);
     dbpool_close(api->pool);
     free(api->openapi);
+    sessions_close(api->sessions);
     mem_free_secret(api->token);
     pthread_cond_destroy(&api->changed);
     pthread_mutex_destroy(&api->lock);
