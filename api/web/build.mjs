@@ -1,7 +1,7 @@
 // Builds the dashboard: build.mjs OUT. Bundles what the pages of src/ refer to, names each file by the hash of its content, compresses it, and writes
 // OUT/web_assets.h, the table by which api/assets.c embeds all of it. The same sources give the same files.
 //
-// src/*.html are the pages. What they name by a relative href or src is built: scripts (.mjs, which may import() the rest later) and style sheets with
+// src/*.html are the pages. What they name by a relative href or src is built: scripts (.js: ES modules, which may import() the rest later) and style sheets with
 // all that they import, other files as they are. In the page the name becomes /assets/NAME.HASH.EXT.
 import crypto from 'node:crypto';
 import fs from 'node:fs';
@@ -11,7 +11,7 @@ import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
 
 const types = {
-    '.html': 'text/html; charset=utf-8', '.mjs': 'text/javascript; charset=utf-8', '.css': 'text/css; charset=utf-8', '.svg': 'image/svg+xml',
+    '.html': 'text/html; charset=utf-8', '.js': 'text/javascript; charset=utf-8', '.css': 'text/css; charset=utf-8', '.svg': 'image/svg+xml',
     '.png': 'image/png', '.ico': 'image/x-icon', '.woff2': 'font/woff2', '.webmanifest': 'application/manifest+json', '.json': 'application/json',
 };
 const here = path.dirname(fileURLToPath(import.meta.url));
@@ -34,11 +34,11 @@ const named = new Set();
 for (const page of pages)
     for (const [, , name] of fs.readFileSync(path.join(src, page), 'utf8').matchAll(reference))
         named.add(path.normalize(name));
-const bundled = [...named].filter((f) => /\.(mjs|css)$/.test(f)).sort();
+const bundled = [...named].filter((f) => /\.(js|css)$/.test(f)).sort();
 const result = await build({
     absWorkingDir: src, entryPoints: bundled, outdir: 'assets', bundle: true, splitting: true, format: 'esm', target: 'es2022', minify: true,
     charset: 'utf8', legalComments: 'none', entryNames: '[name].[hash]', chunkNames: '[name].[hash]', assetNames: '[name].[hash]',
-    outExtension: { '.js': '.mjs' }, publicPath: '/assets', write: false, metafile: true, logLevel: 'warning',
+    publicPath: '/assets', write: false, metafile: true, logLevel: 'warning',
     loader: { '.svg': 'file', '.png': 'file', '.woff2': 'file' },
 });
 const built = new Map();                             // name in src -> name of the asset
