@@ -59,7 +59,8 @@ struct api {
 
     pthread_mutex_t lock;
     pthread_cond_t changed;                          /* stopping was set, a request or a slow thread ended */
-    unsigned n_requests, n_slow;                     /* under lock */
+    unsigned n_requests, n_slow, n_displays;         /* under lock */
+    struct display *displays;                        /* under lock: display.c */
 };
 
 enum route_flags {
@@ -103,6 +104,7 @@ struct request {
 
     uint64_t session;                                /* by whose cookie the request is allowed; 0: by the token */
     struct db *db;
+    struct display *display;                         /* a console that waits for its connection */
     struct turn *turn;                               /* ROUTE_IN_ORDER: the place in the queue of the VM */
     struct err refused;                              /* found before the body was read; code ERR_OK: go on */
     const char *allow;                               /* for 405; freed */
@@ -177,6 +179,10 @@ handler_fn asset_get;
 /* The page for somebody who is not signed in, where `why` says just that and the client is a browser; false: nothing was replied. */
 bool reply_signed_out(struct request *rq, const struct err *why);
 handler_fn dashboard_get, sign_in_get, sign_in_link_post, session_delete;
+
+/* ---- display.c: the console by WebSocket ---- */
+handler_fn display_get;
+void display_free(struct display *d);                /* NULL is a no-op */
 
 /* ---- turns.c ---- */
 /* Puts a request at the end of the queue of rq->id; cheap, on the pool thread, so that the order is that of arrival. */

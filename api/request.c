@@ -42,6 +42,7 @@ void request_end(struct request *rq)
     if (rq->body.data)
         mem_wipe(rq->body.data, rq->body.size);      /* may hold a SAS or a key */
     strbuf_free(&rq->body);
+    display_free(rq->display);
     json_decref(rq->json);
     free((char *)rq->allow);
     free(rq);

@@ -43,6 +43,7 @@ const struct route routes[] = {
     {"POST", "/v1/vms/{id}/stop", vm_post_stop, ROUTE_SLOW, {0}},
     {"POST", "/v1/vms/{id}/shutdown", vm_post_shutdown, ROUTE_SLOW, {0}},
     {"POST", "/v1/vms/{id}/reset", vm_post_reset, ROUTE_SLOW, {0}},
+    {"GET", "/v1/vms/{id}/console", display_get, ROUTE_SLOW, {0}},
     {"GET", "/v1/vms/{id}/screen", screen_get, ROUTE_SLOW, {"width"}},
     {"GET", "/v1/vms/{id}/serial", serial_get, ROUTE_SLOW, {"after"}},
     {"POST", "/v1/vms/{id}/serial", serial_post, ROUTE_SLOW | ROUTE_TEXT, {0}},

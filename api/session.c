@@ -127,13 +127,17 @@ uint64_t session_find(struct sessions *s, const char *cookie)
     return number;
 }
 
-bool session_alive(struct sessions *s, uint64_t number)
+bool session_alive(struct sessions *s, uint64_t number, bool used)
 {
     bool alive = false;
     int64_t now = clock_mono_ms();
     pthread_mutex_lock(&s->lock);
     for (size_t i = 0; i < SESSIONS_MAX; i++)
-        alive |= s->sessions[i].number == number && session_valid(&s->sessions[i], now);
+        if (s->sessions[i].number == number && session_valid(&s->sessions[i], now)) {
+            alive = true;
+            if (used)
+                s->sessions[i].used_ms = now;
+        }
     pthread_mutex_unlock(&s->lock);
     return alive;
 }

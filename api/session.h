@@ -24,7 +24,7 @@ int session_link(struct sessions *s, char ret[SESSION_SECRET_LEN], struct err *e
 int session_begin(struct sessions *s, const char *code, char ret[SESSION_SECRET_LEN], struct err *e);
 /* The number of the session whose cookie this is; 0: none. Counts as use. */
 uint64_t session_find(struct sessions *s, const char *cookie);
-bool session_alive(struct sessions *s, uint64_t number);
+bool session_alive(struct sessions *s, uint64_t number, bool used);     /* used: counts as use */
 void session_end(struct sessions *s, uint64_t number);
 
 #endif

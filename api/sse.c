@@ -181,7 +181,7 @@ static void serve(struct hub *hub, struct stream *s)
     bool more = false, end = false;
     struct strbuf text = {.max = OUT_MAX - OUT_FULL};
     struct err e = {0};
-    bool over = s->session && !session_alive(hub->api->sessions, s->session);
+    bool over = s->session && !session_alive(hub->api->sessions, s->session, false);
     if (over || (s->suspended && net_peer_gone(s->socket))) {
         s->ended = true;
         resume(s);                                   /* the write or the next read fails and closes it */
