@@ -67,7 +67,7 @@ static void put(struct sessions *s, struct ticket *table, size_t n, bool (*valid
     int64_t now = clock_mono_ms();
     struct ticket *at = table;
     for (size_t i = 0; i < n && valid(at, now); i++)
-        if (!valid(&table[i], now) || table[i].used_ms < at->used_ms)
+        if (!valid(&table[i], now) || table[i].used_ms < at->used_ms || (table[i].used_ms == at->used_ms && table[i].number < at->number))
             at = &table[i];
     *at = (struct ticket){.number = ++s->last, .made_ms = now, .used_ms = now};
     memcpy(at->hash, hash, SHA256_LEN);
