@@ -117,6 +117,7 @@ function jobView(first, job, signal) {
             setText(facts.transferred, bytes(sum('transferred_bytes')));
             setText(facts.skipped, bytes(sum('skipped_bytes')));
             if (!isFinal(now)) plot.add(s.speed);
+            else if (!plot.node.dataset.drawn) setHidden(plot.node, true);
             setHidden(limit.node, isFinal(now));
         },
     };

@@ -57,6 +57,8 @@ export function ratePlot(signal) {
         node: canvas,
         add(v) {
             const now = Date.now();
+            canvas.hidden = false;
+            canvas.dataset.drawn = 'yes';
             if (samples.length && now - samples.at(-1)[0] < STEP_MS) samples.at(-1)[1] = v;
             else samples.push([now, v]);
             while (samples.length && samples[0][0] < now - SPAN_MS) samples.shift();
