@@ -3,7 +3,7 @@
  * A VM is a folder, data_dir/vms/<id>:
  *   vm.json         definition, checkpoints, last start; written atomically; its presence makes the folder a VM
  *   disk<slot>.qcow2 overlay over the image of that slot    vars.qcow2   Gen 2: the firmware's variables
- *   qmp.sock serial.sock   control and serial console       qemu.pid     written and removed by QEMU itself
+ *   qmp.sock serial.sock vnc.sock   control, serial console, screen       qemu.pid     written and removed by QEMU itself
  *   qemu.log        what QEMU said                          serial.log   what the guest's serial port said
  * QEMU runs with this folder as its working directory and is given relative names: a UNIX socket's path has room for 107 bytes.
  *
@@ -212,6 +212,7 @@ void qemu_args_free(char **argv);
 
 /* qemu_screen_posix.c, qemu_serial_posix.c, qemu_checkpoint_posix.c: slots of hv_qemu. */
 int qemu_screen(struct hv *hv, const char *id, struct hv_image *ret, struct err *e);
+int qemu_display(struct hv *hv, const char *id, intptr_t *ret_socket, struct err *e);
 int qemu_screen_text(struct hv *hv, const char *id, char **ret, struct err *e);
 int qemu_keys(struct hv *hv, const char *id, const struct hv_chord *chord, struct err *e);
 int qemu_serial_read(struct hv *hv, const char *id, uint64_t offset, void *buf, size_t n, size_t *ret_n, uint64_t *ret_size, struct err *e);

@@ -766,6 +766,7 @@ const struct hv_ops hv_qemu = {
     .vm_shutdown = drv_vm_shutdown,
     .vm_reset = drv_vm_reset,
     .screen = qemu_screen,
+    .display = qemu_display,
     .screen_text = qemu_screen_text,
     .keys = qemu_keys,
     .serial_read = qemu_serial_read,

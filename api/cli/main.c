@@ -55,6 +55,7 @@ static const struct command {
     {"azure", "subscriptions [--credential NAME]\n"
      "                 | vms [--subscription ID [--resource-group G]] [--filter TEXT] [--credential NAME]", "what there is in Azure to recover", cmd_azure, NULL},
     {"credential", "list | set NAME --type T [OPTION...] | delete NAME | sign-in NAME", "keys, SAS and identities that sources need", cmd_credential, credential_options},
+    {"dashboard", "[--no-browser]", "print a link that signs a browser in to the dashboard, and open it where there is a browser", cmd_dashboard, NULL},
     {"host", "", "whether this host can recover VMs, and what is missing", cmd_host, NULL},
     {"events", "[JOB] [--after N] [--limit N] [--follow]", "what happened", cmd_events, NULL},
 };
