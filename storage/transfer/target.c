@@ -94,6 +94,15 @@ int target_open(const char *path, const struct target_form *form, struct target 
     return 0;
 }
 
+int target_of_file(struct os_file *file, uint64_t bytes, struct target **ret, struct err *e)
+{
+    const struct target_form form = {.bytes = bytes};
+    int r = target_new(os_file_name(file), &form, ret, e);
+    if (r == 0)
+        (*ret)->file = file;
+    return r;
+}
+
 static int write_all(struct target *t, const char *p, size_t n, uint64_t offset, struct err *e)
 {
     return t->image ? image_writer_write(t->image, p, n, offset, e) : os_file_pwrite(t->file, p, n, offset, e);

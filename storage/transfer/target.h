@@ -17,6 +17,8 @@ int target_claim(const char *path, const struct target_form *form, struct target
 int target_make(struct target *t, struct err *e);    /* empty from now on, and durable so, whatever was there; reads as zeros */
 /* Goes on with what target_make made at path. ERR_IMAGE_DAMAGED: what is there is not it. ERR_LOCKED. */
 int target_open(const char *path, const struct target_form *form, struct target **ret, struct err *e);
+/* Byte for byte into a file that is open and locked; the target's when this returns 0. */
+int target_of_file(struct os_file *file, uint64_t bytes, struct target **ret, struct err *e);
 void target_close(struct target *t);                 /* NULL is a no-op */
 DEFINE_AUTO(struct target, target_close)
 
