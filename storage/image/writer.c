@@ -33,6 +33,12 @@ int image_layout_check(const struct image_layout *l, struct err *e)
     return 0;
 }
 
+uint32_t image_layout_block_bytes(const struct image_layout *l)
+{
+    const struct writer_format *f = formats[l->format];
+    return f->block_bytes ? f->block_bytes(l) : 0;
+}
+
 static void pending_clear(struct writer_pending *p)
 {
     memset(p->slot, 0, sizeof p->slot);

@@ -34,6 +34,9 @@ struct image_layout {
 /* Could such a disk be written? ERR_UNSUPPORTED or ERR_VALUE with the reason. */
 int image_layout_check(const struct image_layout *l, struct err *e);
 
+/* Bytes of the blocks in which it stores what was written, with the default filled in; 0: every byte has its place. */
+uint32_t image_layout_block_bytes(const struct image_layout *l);
+
 struct image_writer;
 /* A new file; ERR_IO if something is at path. Durable when it returns, the name too as far as the caller syncs the folder. The file is locked
  * (os_file_lock) until the writer is closed. */
