@@ -584,8 +584,9 @@ static void test_transfers(void **state)
     fails(transfer_put(f->db, no_such_id, 0, &row, &err), ERR_NOT_FOUND);
 }
 
-static int add_listed(void *arg, const char *path, uint64_t listed, uint64_t length)
+static int add_listed(void *arg, const char *path, enum disk_format format, uint64_t listed, uint64_t length)
 {
+    assert_int_equal(format, FORMAT_VHD);
     assert_int_equal(length, 100);
     *(uint64_t *)arg += listed;
     return str_starts(path, "/stop") ? 42 : 0;
