@@ -19,6 +19,7 @@ const struct route routes[] = {
     {"GET", "/metrics", metrics_get, 0, {0}},
     {"GET", "/v1/openapi.json", openapi_get, 0, {0}},
     {"GET", "/v1/host", host_get, ROUTE_SLOW, {0}},
+    {"POST", "/v1/host/enable-hyperv", host_post_enable_hyperv, ROUTE_SLOW | ROUTE_JSON | ROUTE_EMPTY, {0}},
     {"POST", "/v1/jobs", jobs_post, ROUTE_JSON, {0}},
     {"GET", "/v1/jobs", jobs_get, 0, {"state", "limit", "cursor"}},
     {"GET", "/v1/jobs/{id}", job_get_one, 0, {0}},

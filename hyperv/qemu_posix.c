@@ -273,8 +273,9 @@ static enum hv_format drv_preferred_format(struct hv *hv, unsigned generation)
     return HV_VHD;
 }
 
-static size_t drv_report(struct hv *hv, struct hv_check *rows, size_t max)
+static size_t drv_report(struct hv *hv, struct hv_check *rows, size_t max, struct hv_role *ret_role)
 {
+    (void)ret_role;                                    /* a program, no role */
     return qemu_probe_report(self(hv), rows, max);
 }
 

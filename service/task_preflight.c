@@ -20,7 +20,7 @@ static int check_hypervisor(struct task_run *t, struct err *e)
         return 0;
     }
     struct hv_check rows[32];
-    size_t n = hv_report(t->d->hv, rows, ARRAY_LEN(rows));
+    size_t n = hv_report(t->d->hv, rows, ARRAY_LEN(rows), NULL);
     for (size_t i = 0; i < n; i++) {
         if (rows[i].status == HV_CHECK_FAILED && !strcmp(rows[i].check, "hypervisor") && needed) {
             err_set(e, ERR_HYPERVISOR, "%s", rows[i].detail);

@@ -29,6 +29,8 @@ struct fake_hv {
     unsigned held;                                   /* under lock: how many do */
     pthread_cond_t changed;
     unsigned tended;                                 /* under lock: how often */
+    struct hv_role role;                             /* under lock; enabled by the next call, unless it is being enabled */
+    bool forced;                                     /* under lock: the last call said so */
     enum err_code fail;                              /* every call on a VM fails with it */
 };
 

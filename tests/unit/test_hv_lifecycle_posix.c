@@ -587,7 +587,7 @@ static void report(void **state)
     struct hvt *f = *state;
     struct err e;
     struct hv_check rows[16];
-    size_t n = hv_report(f->hv, rows, ARRAY_LEN(rows));
+    size_t n = hv_report(f->hv, rows, ARRAY_LEN(rows), NULL);
     assert_int_equal(row(rows, n, "hypervisor")->status, HV_OK);
     assert_non_null(strstr(row(rows, n, "hypervisor")->detail, "QEMU emulator version"));
     assert_int_equal(row(rows, n, "acceleration")->status, HV_WARNING);
@@ -595,7 +595,7 @@ static void report(void **state)
     assert_int_equal(row(rows, n, "nat")->status, HV_OK);
     row(rows, n, "firmware_gen2");
     row(rows, n, "scope");
-    assert_int_equal(hv_report(f->hv, rows, 1), 1);
+    assert_int_equal(hv_report(f->hv, rows, 1, NULL), 1);
 
     /* no QEMU: the driver opens, says so, and its VMs cannot be made */
     struct hv *hv = NULL;
@@ -603,7 +603,7 @@ static void report(void **state)
     guest_raw(disk, "x");
     struct hv_config cfg = {.data_dir = data, .program = "/nonexistent/qemu-system-x86_64", .accel = "auto"};
     OK(hv_open(&hv_qemu, &cfg, &hv, &e));
-    n = hv_report(hv, rows, ARRAY_LEN(rows));
+    n = hv_report(hv, rows, ARRAY_LEN(rows), NULL);
     assert_int_equal(row(rows, n, "hypervisor")->status, HV_CHECK_FAILED);
     assert_non_null(strstr(row(rows, n, "hypervisor")->remedy, "apt install"));
     struct hv_vm_spec s = hvt_spec(f, (const char *const[]){disk, NULL});
