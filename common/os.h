@@ -139,7 +139,9 @@ struct os_exec {
     const char *cwd;                                 /* NULL: as the daemon */
     const char *log_path;                            /* stdout and stderr appended there; NULL: thrown away (os_spawn) */
     const char *run_as;                              /* user to become, when root; NULL: stay. ERR_UNSUPPORTED on Windows */
+    const char *input;                               /* what it reads from stdin, at most OS_INPUT_MAX bytes; NULL: nothing (os_run) */
 };
+#define OS_INPUT_MAX 4096                            /* fits into any pipe, so that writing it never waits for the reader */
 /* On Windows: ".exe" may be left out; other files than programs (.bat, .cmd) are ERR_UNSUPPORTED, since no quoting of their arguments is
  * safe; the program gets its arguments unchanged if it reads its command line as Microsoft's C runtime does. */
 /* Runs to the end: at most timeout_ms, then the child is killed (ERR_TIMEOUT). *ret_out gets at most max bytes of
