@@ -31,6 +31,8 @@ const struct route routes[] = {
     {"POST", "/v1/credentials/{name}/sign_in", credential_sign_in, ROUTE_SLOW, {"shown"}},
     {"GET", "/v1/azure/subscriptions", azure_subscriptions_get, ROUTE_SLOW, {"credential"}},
     {"GET", "/v1/azure/vms", azure_vms_get, ROUTE_SLOW, {"credential", "subscription", "resource_group", "filter"}},
+    {"GET", "/v1/disks", disks_get, ROUTE_SLOW, {0}},
+    {"GET", "/v1/volumes", volumes_get, ROUTE_SLOW, {0}},
     {"GET", "/v1/vms", vms_get, ROUTE_SLOW, {0}},
     {"GET", "/v1/vms/{id}", vm_get_one, ROUTE_SLOW, {0}},
     {"POST", "/v1/vms/{id}/start", vm_post_start, ROUTE_SLOW, {0}},

@@ -465,3 +465,13 @@ int job_with_image(struct db *db, const char *path, const char *except_id, char 
         sql_copy(q, 0, ret, UUID_LEN);
     return 0;
 }
+
+int job_each_path(struct db *db, int (*fn)(void *arg, const char *job_id, const char *path), void *arg, struct err *e)
+{
+    AUTO_STMT sqlite3_stmt *q = NULL;
+    int r = sql_query(db, &q, e, "SELECT job.id, disk.path FROM disk JOIN job ON job.seq = disk.job WHERE disk.path IS NOT NULL ORDER BY job.seq, disk.disk");
+    while (r >= 0 && (r = sql_step(db, q, e)) > 0)
+        if ((r = fn(arg, sql_text(q, 0), sql_text(q, 1))) != 0)
+            return r;
+    return r < 0 ? r : 0;
+}

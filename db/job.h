@@ -96,6 +96,8 @@ int job_delete(struct db *db, const char *id, enum job_delete how, struct err *e
 int job_set_disk(struct db *db, const char *id, unsigned disk, const char *path, enum disk_format format, uint64_t virtual_size, struct err *e);
 /* Another job that names the file as a disk, downloaded or given: its id, or "". */
 int job_with_image(struct db *db, const char *path, const char *except_id, char ret[UUID_LEN], struct err *e);
+/* Every disk of every job whose path is known; fn returns non-zero to stop, which is then returned. */
+int job_each_path(struct db *db, int (*fn)(void *arg, const char *job_id, const char *path), void *arg, struct err *e);
 int job_set_vm(struct db *db, const char *id, const char *vm_id, unsigned generation, struct err *e);   /* vm_id NULL: no VM any more */
 /* What preflight found for the entries of a request that are in Azure: one target or more for each such entry, in the order of the entries. The
  * first of an entry becomes the entry's disk, each further one a disk of its own, with tasks, behind those that there are. May be done again

@@ -56,6 +56,8 @@ static const struct command {
      "                 | vms [--subscription ID [--resource-group G]] [--filter TEXT] [--credential NAME]", "what there is in Azure to recover", cmd_azure, NULL},
     {"credential", "list | set NAME --type T [OPTION...] | delete NAME | sign-in NAME", "keys, SAS and identities that sources need", cmd_credential, credential_options},
     {"host", "", "whether this host can recover VMs, and what is missing", cmd_host, NULL},
+    {"disks", "", "the disks of this host, and for each why no volume is made of it", cmd_disks, NULL},
+    {"volumes", "", "the volumes of this host, and how much is free on them", cmd_volumes, NULL},
     {"events", "[JOB] [--after N] [--limit N] [--follow]", "what happened", cmd_events, NULL},
 };
 
