@@ -33,6 +33,7 @@ const struct route routes[] = {
     {"GET", "/v1/azure/vms", azure_vms_get, ROUTE_SLOW, {"credential", "subscription", "resource_group", "filter"}},
     {"GET", "/v1/disks", disks_get, ROUTE_SLOW, {0}},
     {"GET", "/v1/volumes", volumes_get, ROUTE_SLOW, {0}},
+    {"POST", "/v1/volumes", volumes_post, ROUTE_JSON | ROUTE_EMPTY, {0}},
     {"GET", "/v1/vms", vms_get, ROUTE_SLOW, {0}},
     {"GET", "/v1/vms/{id}", vm_get_one, ROUTE_SLOW, {0}},
     {"POST", "/v1/vms/{id}/start", vm_post_start, ROUTE_SLOW, {0}},

@@ -3,12 +3,6 @@
 
 #include "service/volumes.h"
 
-int volumes_open(struct daemon *d, bool (*stop)(void *arg), void *arg, struct volume_host **ret, struct err *e)
-{
-    struct volume_config c = {.data_dir = d->data_dir, .loop_devices = !strcmp(d->cfg->loop_devices, "true"), .stop = stop, .arg = arg};
-    return volume_open(&c, ret, e);
-}
-
 int volumes_view_disks(struct daemon *d, bool (*stop)(void *arg), void *arg, json_t **ret, struct err *e)
 {
     AUTO(volume_close_ptr) struct volume_host *h = NULL;
