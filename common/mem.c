@@ -5,6 +5,12 @@
 #include <stdio.h>
 #include <string.h>
 
+bool mem_is_zero(const void *p, size_t n)
+{
+    const char *c = p;
+    return !n || (!c[0] && !memcmp(c, c + 1, n - 1));
+}
+
 void mem_wipe(void *p, size_t n)
 {
     if (!p)

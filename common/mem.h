@@ -26,6 +26,8 @@ static inline void mem_free_ptr(void *p)
     *pp = NULL;
 }
 
+/* Nothing but zeros? n of 0: yes. */
+bool mem_is_zero(const void *p, size_t n);
 /* Overwrites n bytes in a way that the compiler keeps; for secrets. NULL with n = 0 is fine. */
 void mem_wipe(void *p, size_t n);
 /* free() of a string after wiping it. NULL is a no-op. */

@@ -97,12 +97,13 @@ int graph_replace(struct db *db, int64_t seq, const struct spec *s, const struct
     int r;
     size_t n = lay_out(s, disks, n_disks, nodes);
     if ((r = sql_int(db, &preflight, e, "SELECT id FROM task WHERE job = ?1 AND kind = 'preflight' AND state = 'running'", SI(seq))) < 0 ||
-        (r = sql_int(db, &started, e, "SELECT count(*) FROM task WHERE job = ?1 AND kind NOT IN ('preflight', 'export_vm', 'verify') AND started_at_ms > 0",
+        (r = sql_int(db, &started, e, "SELECT count(*) FROM task WHERE job = ?1 AND kind <> 'preflight'"
+                     " AND kind NOT IN " KINDS_ASKED_LATER " AND started_at_ms > 0",
                      SI(seq))) < 0)
         return r;
     if (!preflight || started)
         return err_set(e, ERR_INTERNAL, "the disks of a job can be changed by its preflight alone");
-    if ((r = sql_run(db, e, "DELETE FROM task WHERE job = ?1 AND kind NOT IN ('preflight', 'export_vm', 'verify')", SI(seq))) < 0)
+    if ((r = sql_run(db, e, "DELETE FROM task WHERE job = ?1 AND kind <> 'preflight' AND kind NOT IN " KINDS_ASKED_LATER, SI(seq))) < 0)
         return r;
     nodes[0].id = preflight;
     return insert_nodes(db, seq, nodes, n, e);

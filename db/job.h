@@ -76,13 +76,14 @@ int job_counts(struct db *db, uint64_t ret[JOB_STATES], struct err *e);
 /* The source URL with its SAS. Caller frees with mem_free_secret. */
 int job_disk_url(struct db *db, const char *job_id, unsigned disk, char **ret, struct err *e);
 
+/* Any state but being deleted; running transfers see it with their next heartbeat. Event "job_changed". All: ERR_NOT_FOUND. */
+#define JOB_RATE_MAX 1000000000000ll                 /* bytes per second */
+int job_set_rate(struct db *db, const char *id, uint64_t bytes_per_second, struct err *e);
+
 /* pause: ERR_WRONG_STATE when finished (pausing a paused job is fine). resume: ERR_WRONG_STATE when not paused. cancel: ERR_WRONG_STATE when succeeded or cancelled
  * already; pending tasks become CANCELLED at once, running ones see the flag. retry: ERR_WRONG_STATE unless failed or
  * cancelled; FAILED and CANCELLED tasks become PENDING with attempts 0. delete: any state; cancels first; the service's cleaner does
  * the rest; asking again may only go from KEEP to ALL. All: ERR_NOT_FOUND. */
-/* Any state but being deleted; running transfers see it with their next heartbeat. Event "job_changed". */
-#define JOB_RATE_MAX 1000000000000ll                 /* bytes per second */
-int job_set_rate(struct db *db, const char *id, uint64_t bytes_per_second, struct err *e);
 int job_pause(struct db *db, const char *id, struct err *e);
 int job_resume(struct db *db, const char *id, struct err *e);
 int job_cancel(struct db *db, const char *id, struct err *e);

@@ -90,8 +90,9 @@ static int counts_get(struct db *db, int64_t seq, struct counts *ret, struct err
 {
     AUTO_STMT sqlite3_stmt *q = NULL;
     int r = sql_query(db, &q, e,
-                      "SELECT total(state = 'running'), total(state = 'pending'), total(state = 'pending' AND kind NOT IN ('export_vm', 'verify')),"
-                      " total(state = 'failed' AND kind NOT IN ('export_vm', 'verify')), total(state = 'cancelled' AND kind NOT IN ('export_vm', 'verify')), total(started_at_ms > 0)"
+                      "SELECT total(state = 'running'), total(state = 'pending'), total(state = 'pending' AND kind NOT IN " KINDS_ASKED_LATER "),"
+                      " total(state = 'failed' AND kind NOT IN " KINDS_ASKED_LATER "),"
+                      " total(state = 'cancelled' AND kind NOT IN " KINDS_ASKED_LATER "), total(started_at_ms > 0)"
                       " FROM task WHERE job = ?1", SI(seq));
     if (r < 0 || (r = sql_step(db, q, e)) < 0)
         return r;
@@ -134,8 +135,8 @@ int job_settle(struct db *db, int64_t seq, int64_t now_ms, struct err *e)
                      SS(state_words[to]), SI(f.paused), SI(f.cancel), SI(now_ms))) < 0)
         return r;
     int held = (f.paused ? HELD_PAUSE : 0) | (f.cancel ? HELD_CANCEL : 0) | (f.del ? HELD_DELETE : 0);
-    r = sql_run(db, e, "UPDATE task SET held = iif(kind IN ('export_vm', 'verify'), ?2, ?3) WHERE job = ?1 AND held <> iif(kind IN ('export_vm', 'verify'), ?2, ?3)", SI(seq),
-                SI(held), SI(held | (c.graph_failed ? HELD_FAILED : 0)));
+    r = sql_run(db, e, "UPDATE task SET held = iif(kind IN " KINDS_ASKED_LATER ", ?2, ?3)"
+                " WHERE job = ?1 AND held <> iif(kind IN " KINDS_ASKED_LATER ", ?2, ?3)", SI(seq), SI(held), SI(held | (c.graph_failed ? HELD_FAILED : 0)));
     if (r < 0 || to == f.state)
         return r < 0 ? r : 0;
     static const char *const events[] = {"job_queued", "job_running", "job_paused", "job_succeeded", "job_failed", "job_cancelled"};

@@ -8,6 +8,9 @@
 /* Bits of task.held: why a task may not be claimed. Heartbeats tell the first two to the worker. */
 enum { HELD_PAUSE = 1, HELD_CANCEL = 2, HELD_DELETE = 4, HELD_FAILED = 8 };
 
+/* Tasks that are asked for after the recovery and are not of the graph: they count apart. For SQL. */
+#define KINDS_ASKED_LATER "('export_vm', 'verify')"
+
 /* job_state.c */
 int job_seq(struct db *db, const char *id, int64_t *ret, struct err *e);             /* ERR_NOT_FOUND */
 /* After any change of the tasks or flags of a job: cancels what is pending when the job is to be cancelled, derives and

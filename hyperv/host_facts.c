@@ -1,40 +1,17 @@
 #include "hyperv/host_facts.h"
 
-#include <stdarg.h>
-#include <stdio.h>
-#include <string.h>
-
-#include "common/mem.h"
-
-struct table { struct hv_check *rows; size_t n, max; };
-
-static void row(struct table *t, const char *check, enum hv_check_status status, const char *remedy, const char *fmt, ...) PRINTF_LIKE(5, 6);
-static void row(struct table *t, const char *check, enum hv_check_status status, const char *remedy, const char *fmt, ...)
-{
-    if (t->n >= t->max)
-        return;
-    struct hv_check *c = &t->rows[t->n++];
-    va_list ap;
-    memset(c, 0, sizeof *c);
-    c->status = status;
-    snprintf(c->check, sizeof c->check, "%s", check);
-    snprintf(c->remedy, sizeof c->remedy, "%s", remedy ? remedy : "");
-    va_start(ap, fmt);
-    vsnprintf(c->detail, sizeof c->detail, fmt, ap);
-    va_end(ap);
-}
-
-static void judge_windows(const struct host_facts *f, struct table *t)
+static void judge_windows(const struct host_facts *f, struct hv_rows *t)
 {
     if (!f->build)
         return;
     const char *kind = f->client ? "Windows" : "Windows Server";
     if (f->build < HOST_OLDEST_BUILD)
-        row(t, "windows", HV_CHECK_FAILED, "Use Windows Server 2016 or later.", "%s, build %u, is too old", kind, f->build);
+        hv_rows_add(t, "windows", HV_CHECK_FAILED, "Use Windows Server 2016 or later.", "%s, build %u, is too old", kind, f->build);
     else if (f->home)
-        row(t, "windows", HV_CHECK_FAILED, "Use Windows Server, or a Pro, Enterprise or Education edition.", "this edition of Windows (build %u) has no Hyper-V", f->build);
+        hv_rows_add(t, "windows", HV_CHECK_FAILED, "Use Windows Server, or a Pro, Enterprise or Education edition.",
+                    "this edition of Windows (build %u) has no Hyper-V", f->build);
     else
-        row(t, "windows", HV_OK, NULL, "%s, build %u", kind, f->build);
+        hv_rows_add(t, "windows", HV_OK, NULL, "%s, build %u", kind, f->build);
 }
 
 /* Without VMX or SVM the role would install and no VM would start: said before anybody installs it. */
@@ -43,19 +20,20 @@ static bool can_run(const struct host_facts *f)
     return !f->cpu_known || f->root || f->nested;
 }
 
-static void judge_role(const struct host_facts *f, struct table *t)
+static void judge_role(const struct host_facts *f, struct hv_rows *t)
 {
     const char *how = f->client ? "Turn on the Windows feature Hyper-V (dism /online /enable-feature /all /featurename:Microsoft-Hyper-V-All), then restart."
                                 : "Install the role Hyper-V (dism /online /enable-feature /all /featurename:Microsoft-Hyper-V), then restart.";
     switch (f->feature) {
     case HOST_FEATURE_ENABLED:
-        row(t, "hyperv_role", HV_OK, NULL, "the feature Hyper-V is enabled");
+        hv_rows_add(t, "hyperv_role", HV_OK, NULL, "the feature Hyper-V is enabled");
         break;
     case HOST_FEATURE_DISABLED:
-        row(t, "hyperv_role", HV_CHECK_FAILED, can_run(f) ? how : "See nested_virtualization first: here the feature would be of no use.", "the feature Hyper-V is not enabled");
+        hv_rows_add(t, "hyperv_role", HV_CHECK_FAILED, can_run(f) ? how : "See nested_virtualization first: here the feature would be of no use.",
+                    "the feature Hyper-V is not enabled");
         break;
     case HOST_FEATURE_ABSENT:
-        row(t, "hyperv_role", HV_CHECK_FAILED,
+        hv_rows_add(t, "hyperv_role", HV_CHECK_FAILED,
             f->home ? "Use an edition of Windows that has Hyper-V." : "Its files were removed from this Windows: install it with a source (dism /source:…).",
             "the feature Hyper-V is not there");
         break;
@@ -63,15 +41,15 @@ static void judge_role(const struct host_facts *f, struct table *t)
     }
 }
 
-static void judge_processor(const struct host_facts *f, struct table *t)
+static void judge_processor(const struct host_facts *f, struct hv_rows *t)
 {
     if (!f->cpu_known)
         return;
     bool guest = f->hypervisor && !f->root;
     if (f->root)
-        row(t, "acceleration", HV_OK, NULL, "the hypervisor runs");
+        hv_rows_add(t, "acceleration", HV_OK, NULL, "the hypervisor runs");
     else
-        row(t, "acceleration", HV_CHECK_FAILED,
+        hv_rows_add(t, "acceleration", HV_CHECK_FAILED,
             !f->nested                                ? "See nested_virtualization."
             : f->reboot_pending                       ? "Restart the host."
             : f->feature != HOST_FEATURE_ENABLED      ? "Install the role Hyper-V, then restart the host."
@@ -80,25 +58,28 @@ static void judge_processor(const struct host_facts *f, struct table *t)
     if (f->root)
         return;                                        /* it has what it needs */
     if (f->nested)
-        row(t, "nested_virtualization", HV_OK, NULL, guest ? "this host is a virtual machine, and may run virtual machines itself" : "the processor's virtualization is on");
+        hv_rows_add(t, "nested_virtualization", HV_OK, NULL,
+                    guest ? "this host is a virtual machine, and may run virtual machines itself" : "the processor's virtualization is on");
     else if (guest)
-        row(t, "nested_virtualization", HV_CHECK_FAILED,
+        hv_rows_add(t, "nested_virtualization", HV_CHECK_FAILED,
             "In Azure: resize this VM to a size with nested virtualization (Dv3, Ev3 and most later D and E sizes), security type Standard, not Trusted launch. "
             "Elsewhere: let the host expose it to this VM.",
             "this host is a virtual machine (%s) without nested virtualization", *f->vendor ? f->vendor : "unknown hypervisor");
     else
-        row(t, "nested_virtualization", HV_CHECK_FAILED, "Turn on VT-x or AMD-V in the firmware.", "the processor's virtualization is off or missing");
+        hv_rows_add(t, "nested_virtualization", HV_CHECK_FAILED, "Turn on VT-x or AMD-V in the firmware.",
+                    "the processor's virtualization is off or missing");
 }
 
 size_t host_facts_judge(const struct host_facts *f, struct hv_check *rows, size_t max)
 {
-    struct table t = {rows, 0, max};
+    struct hv_rows t = {rows, 0, max};
     judge_windows(f, &t);
     judge_role(f, &t);
     judge_processor(f, &t);
     if (f->reboot_known && f->reboot_pending)
-        row(&t, "reboot", f->root ? HV_WARNING : HV_CHECK_FAILED, "Restart the host; running virtual machines stop with it.", "Windows waits for a restart to finish an installation");
+        hv_rows_add(&t, "reboot", f->root ? HV_WARNING : HV_CHECK_FAILED, "Restart the host; running virtual machines stop with it.",
+                    "Windows waits for a restart to finish an installation");
     else if (f->reboot_known)
-        row(&t, "reboot", HV_OK, NULL, "no restart is pending");
+        hv_rows_add(&t, "reboot", HV_OK, NULL, "no restart is pending");
     return t.n;
 }

@@ -8,43 +8,24 @@
 #define LITTLE_MIB 1024u
 #define FEATURE_MS 15000
 
-struct report { struct hv_check *rows; size_t n, max; };
-
-static void row(struct report *t, const char *check, enum hv_check_status status, const char *remedy, const char *fmt, ...)
-    PRINTF_LIKE(5, 6);
-static void row(struct report *t, const char *check, enum hv_check_status status, const char *remedy, const char *fmt, ...)
-{
-    if (t->n >= t->max)
-        return;
-    struct hv_check *c = &t->rows[t->n++];
-    va_list ap;
-    memset(c, 0, sizeof *c);
-    c->status = status;
-    snprintf(c->check, sizeof c->check, "%s", check);
-    snprintf(c->remedy, sizeof c->remedy, "%s", remedy ? remedy : "");
-    va_start(ap, fmt);
-    vsnprintf(c->detail, sizeof c->detail, fmt, ap);
-    va_end(ap);
-}
-
 /* The newest configuration version that Hyper-V here makes stands for its release. */
-static bool report_hypervisor(struct hyperv *h, struct report *t, const struct wmi_wait *w, bool *ret_enabled)
+static bool report_hypervisor(struct hyperv *h, struct hv_rows *t, const struct wmi_wait *w, bool *ret_enabled)
 {
     const char *service;
     struct err e;
     int r = hyperv_service(h, HYPERV_VMS, w, &service, &e);
     *ret_enabled = r == 0 || r == -ERR_PERMISSION;
     if (r == -ERR_PERMISSION) {
-        row(t, "hypervisor", HV_OK, NULL, "Hyper-V is installed");
-        row(t, "rights", HV_CHECK_FAILED, err_hint_text(&e), "%.200s", e.msg);
+        hv_rows_add(t, "hypervisor", HV_OK, NULL, "Hyper-V is installed");
+        hv_rows_add(t, "rights", HV_CHECK_FAILED, err_hint_text(&e), "%.200s", e.msg);
         return false;
     }
     if (r < 0) {
-        row(t, "hypervisor", HV_CHECK_FAILED, err_hint_text(&e), "%.200s", e.msg);
+        hv_rows_add(t, "hypervisor", HV_CHECK_FAILED, err_hint_text(&e), "%.200s", e.msg);
         return false;
     }
-    row(t, "hypervisor", HV_OK, NULL, "Hyper-V is installed");
-    row(t, "rights", HV_OK, NULL, "this account may manage Hyper-V");
+    hv_rows_add(t, "hypervisor", HV_OK, NULL, "Hyper-V is installed");
+    hv_rows_add(t, "rights", HV_OK, NULL, "this account may manage Hyper-V");
     return true;
 }
 
@@ -77,7 +58,7 @@ static void read_windows(struct hyperv *h, bool enabled, struct host_facts *f)
     f->feature = state == 1 ? HOST_FEATURE_ENABLED : state == 2 ? HOST_FEATURE_DISABLED : state == 3 ? HOST_FEATURE_ABSENT : HOST_FEATURE_UNKNOWN;
 }
 
-static void report_facts(struct hyperv *h, struct report *t, bool enabled)
+static void report_facts(struct hyperv *h, struct hv_rows *t, bool enabled)
 {
     struct host_facts f = {.cpu_known = true};
     f.root = h->p.host->hypervisor_runs(h->p.host_arg);
@@ -88,23 +69,23 @@ static void report_facts(struct hyperv *h, struct report *t, bool enabled)
     t->n += host_facts_judge(&f, t->rows + t->n, t->max - t->n);
 }
 
-static void report_size(struct hyperv *h, struct report *t)
+static void report_size(struct hyperv *h, struct hv_rows *t)
 {
     uint64_t total = 0, available = 0;
     unsigned cpus = 0;
     h->p.host->size(h->p.host_arg, &total, &available, &cpus);
     bool little = available / MIB < LITTLE_MIB;
-    row(t, "memory", little ? HV_WARNING : HV_OK, little ? "Stop other virtual machines or programs." : NULL,
+    hv_rows_add(t, "memory", little ? HV_WARNING : HV_OK, little ? "Stop other virtual machines or programs." : NULL,
         "%llu MiB of %llu MiB are free; %u processors", (unsigned long long)(available / MIB), (unsigned long long)(total / MIB), cpus);
 }
 
-static void report_switches(struct hyperv *h, struct report *t, const struct wmi_wait *w)
+static void report_switches(struct hyperv *h, struct hv_rows *t, const struct wmi_wait *w)
 {
     struct wmi_rows rows = {0};
     struct err e;
     AUTO_STRBUF struct strbuf names = {.max = 180};
     if (hyperv_query(h, w, &rows, &e, "SELECT * FROM Msvm_VirtualEthernetSwitch") < 0) {
-        row(t, "switches", HV_WARNING, err_hint_text(&e), "%.200s", e.msg);
+        hv_rows_add(t, "switches", HV_WARNING, err_hint_text(&e), "%.200s", e.msg);
         return;
     }
     for (size_t i = 0; i < rows.n; i++) {
@@ -112,19 +93,20 @@ static void report_switches(struct hyperv *h, struct report *t, const struct wmi
         if (name)
             strbuf_addf(&names, "%s%s", names.len ? ", " : "", name);
     }
-    row(t, "switches", HV_OK, NULL, rows.n ? "switch:<name> can be: %s%s" : "there is no virtual switch%s%s", names.data ? names.data : "",
+    hv_rows_add(t, "switches", HV_OK, NULL, rows.n ? "switch:<name> can be: %s%s" : "there is no virtual switch%s%s", names.data ? names.data : "",
         names.failed ? ", …" : "");
     wmi_rows_clear(&rows);
     char prefix[32];
     if (hyperv_nat_prefix(h, prefix, sizeof prefix))
-        row(t, "nat", HV_OK, NULL, "the network 'nat' is %s; guests get no address by themselves: give them one of it, with its first as gateway", prefix);
+        hv_rows_add(t, "nat", HV_OK, NULL,
+                    "the network 'nat' is %s; guests get no address by themselves: give them one of it, with its first as gateway", prefix);
 }
 
 size_t hyperv_report(struct hv *hv, struct hv_check *rows, size_t max)
 {
     struct hyperv *h = (struct hyperv *)hv;
     struct wmi_wait w = hyperv_wait(h, HYPERV_GLANCE_MS, true);
-    struct report t = {rows, 0, max};
+    struct hv_rows t = {rows, 0, max};
     bool enabled = false, usable = report_hypervisor(h, &t, &w, &enabled);
     report_facts(h, &t, enabled);
     report_size(h, &t);

@@ -1,6 +1,8 @@
 /* The wrappers around a driver: arguments and capabilities are checked here, once for every driver. */
 #include "hyperv/hypervisor.h"
 
+#include <stdarg.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "common/crypto.h"
@@ -95,6 +97,21 @@ enum hv_format hv_preferred_format(struct hv *hv, unsigned generation)
 size_t hv_report(struct hv *hv, struct hv_check *rows, size_t max)
 {
     return hv->ops->report(hv, rows, max);
+}
+
+void hv_rows_add(struct hv_rows *t, const char *check, enum hv_check_status status, const char *remedy, const char *fmt, ...)
+{
+    if (t->n >= t->max)
+        return;
+    struct hv_check *c = &t->rows[t->n++];
+    va_list ap;
+    memset(c, 0, sizeof *c);
+    c->status = status;
+    snprintf(c->check, sizeof c->check, "%s", check);
+    snprintf(c->remedy, sizeof c->remedy, "%s", status != HV_OK && remedy ? remedy : "");
+    va_start(ap, fmt);
+    vsnprintf(c->detail, sizeof c->detail, fmt, ap);
+    va_end(ap);
 }
 
 static int unsupported(struct hv *hv, const char *what, struct err *e)

@@ -89,6 +89,10 @@ struct hv_check {                                      /* a row of the host repo
     char detail[256], remedy[256];
 };
 
+/* Rows as they are collected: at most max of them. A text that is too long is cut; a row that is HV_OK has no remedy (NULL: none). */
+struct hv_rows { struct hv_check *rows; size_t n, max; };
+void hv_rows_add(struct hv_rows *t, const char *check, enum hv_check_status status, const char *remedy, const char *fmt, ...) PRINTF_LIKE(5, 6);
+
 /* A key event: W3C UI Events `code` value ("KeyA", "F8", "ControlLeft"), pressed and released together. */
 struct hv_chord { const char *codes[8]; size_t n; };
 

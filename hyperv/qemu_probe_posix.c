@@ -241,25 +241,14 @@ unsigned qemu_probe_capabilities(struct qemu *q)
     return (code ? HV_CAP_GEN2 : 0u) | net | HV_CAP_SCREEN_TEXT | HV_CAP_SERIAL | HV_CAP_CHECKPOINT | HV_CAP_ATTACH | HV_CAP_EXPORT;
 }
 
-struct rows {
-    struct hv_check *rows;
-    size_t n, max;
-};
-
-static void row(struct rows *t, const char *check, enum hv_check_status status, const char *detail, const char *remedy)
+static void row(struct hv_rows *t, const char *check, enum hv_check_status status, const char *detail, const char *remedy)
 {
-    if (t->n >= t->max)
-        return;
-    struct hv_check *c = &t->rows[t->n++];
-    *c = (struct hv_check){.status = status};
-    snprintf(c->check, sizeof c->check, "%s", check);
-    snprintf(c->detail, sizeof c->detail, "%s", detail);
-    snprintf(c->remedy, sizeof c->remedy, "%s", status == HV_OK ? "" : remedy);
+    hv_rows_add(t, check, status, remedy, "%s", detail);
 }
 
 size_t qemu_probe_report(struct qemu *q, struct hv_check *rows, size_t max)
 {
-    struct rows t = {.rows = rows, .max = max};
+    struct hv_rows t = {.rows = rows, .max = max};
     struct err e;
     const char *code, *vars;
     bool kvm = false;

@@ -58,8 +58,9 @@ bool command_source_format(const char *path, const char *word, int *ret)
 
 int command_fail(const struct err *e)
 {
-    fprintf(stderr, "vmrecoverd: %s\n  %s\n", e->msg, err_hint_text(e));
-    return 1;
+    const char *hint = e->code == ERR_NOT_FOUND && !e->hint[0] ? "Look at the path." : err_hint_text(e);       /* the table's is for the API's objects */
+    fprintf(stderr, "vmrecoverd: %s\n%s%s%s", e->msg, *hint ? "  " : "", hint, *hint ? "\n" : "");
+    return e->code == ERR_CONFIG ? 2 : 1;
 }
 
 const char *command_size(uint64_t bytes, char buf[32])

@@ -5,7 +5,6 @@
 #include "api/api.h"
 #include "common/log.h"
 #include "service/azure.h"
-#include "service/check_host.h"
 #include "service/commands.h"
 #include "service/config.h"
 #include "service/daemon.h"
@@ -188,7 +187,7 @@ static const struct {
     const char *word;
     int (*fn)(int argc, char **argv);                 /* what follows the word */
 } commands[] = {
-    {"run", run}, {"install", setup_install}, {"uninstall", setup_uninstall}, {"check-host", check_host}, {"inspect", command_inspect},
+    {"run", run}, {"install", setup_install}, {"uninstall", setup_uninstall}, {"check-host", command_check_host}, {"inspect", command_inspect},
     {"convert", command_convert}, {"--help", help}, {"help", help}, {"--version", version},
 };
 

@@ -158,17 +158,12 @@ static int go_on(struct conversion *v, struct err *e)
 
 /* ---- copy ---- */
 
-static bool is_zero(const uint8_t *p, size_t n)
-{
-    return !p[0] && !memcmp(p, p + 1, n - 1);
-}
-
 static int write_used(struct conversion *v, const uint8_t *buf, size_t n, uint64_t offset, struct err *e)
 {
     for (size_t at = 0, end; at < n; at = end) {
         bool zero = true;
         for (end = at; end < n; end += n - end < GRAIN_BYTES ? n - end : GRAIN_BYTES) {
-            bool z = is_zero(buf + end, n - end < GRAIN_BYTES ? n - end : GRAIN_BYTES);
+            bool z = mem_is_zero(buf + end, n - end < GRAIN_BYTES ? n - end : GRAIN_BYTES);
             if (end > at && z != zero)
                 break;
             zero = z;

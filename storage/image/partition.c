@@ -22,13 +22,6 @@ static const uint8_t guid_efi_system[16] = {0x28, 0x73, 0x2a, 0xc1, 0x1f, 0xf8, 
 static const uint8_t guid_bios_boot[16] = "Hah!IdontNeedEFI";
 static const uint8_t guid_freebsd_boot[16] = {0x9d, 0x6b, 0xbd, 0x83, 0x41, 0x7f, 0xdc, 0x11, 0xbe, 0x0b, 0x00, 0x15, 0x60, 0xb8, 0x4f, 0x0f};
 
-static bool all_zero(const uint8_t *p, size_t n)
-{
-    while (n && !*p)
-        p++, n--;
-    return !n;
-}
-
 /* What one table says. */
 struct table {
     unsigned partitions;
@@ -190,7 +183,7 @@ static int entries_read(const struct image_source *disk, uint32_t sector_size, c
         crc = crypto_crc32(crc, buf, bytes);
         for (uint32_t i = 0; i < n; i++) {
             const uint8_t *p = buf + (size_t)i * g->entry_bytes;
-            if (all_zero(p, 16))
+            if (mem_is_zero(p, 16))
                 continue;
             t.efi_system = t.efi_system || !memcmp(p, guid_efi_system, 16);
             t.bios_boot = t.bios_boot || !memcmp(p, guid_bios_boot, 16) || !memcmp(p, guid_freebsd_boot, 16);
@@ -270,7 +263,7 @@ int partition_list(const struct image_source *disk, struct image_info *info, uin
         bool mbr = mbr_recognise(s), protective = false;
         for (int i = 0; mbr && i < 4; i++)
             protective = protective || MBR_ENTRY(s, i)[4] == 0xee;
-        info->boot_code = mbr && !all_zero(s, 440);
+        info->boot_code = mbr && !mem_is_zero(s, 440);
         if (mbr && !protective) {
             info->table = TABLE_MBR;
             r = mbr_read(disk, ss, s, &t, &broken, e);

@@ -35,11 +35,6 @@ static void note(struct check *c, uint64_t start, uint64_t end)
         o->list[o->n++] = (struct blob_range){start, end};
 }
 
-static bool is_zero(const char *p, size_t n)
-{
-    return !p[0] && !memcmp(p, p + 1, n - 1);
-}
-
 /* Not what another piece has said already. */
 static int piece(struct check *c, const struct sum *s, struct err *e)
 {
@@ -73,7 +68,7 @@ static int hole(struct check *c, uint64_t end, bool partial, struct err *e)
         size_t n = stop - c->at < BUFFER_BYTES ? (size_t)(stop - c->at) : BUFFER_BYTES;
         if ((r = os_file_pread(c->file, c->buffer, n, c->at, e)) < 0)
             return r;
-        if (!is_zero(c->buffer, n)) {
+        if (!mem_is_zero(c->buffer, n)) {
             if (partial)
                 c->out->unknown_bytes += n;
             else

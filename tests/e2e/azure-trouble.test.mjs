@@ -71,23 +71,25 @@ const trail = () => azure.double.exchanges.slice(-30).map((x) => `${x.n} ${x.ser
 
 // ---- access taken back ----
 
-test('access to the disk is taken back at five random points: once renewed each time, and hardly a byte twice', async () => {
-    const rand = random(seed);
+test('access to the disk is taken back at five random points: once renewed each time, and hardly a byte twice', async (t) => {
+    const rand = random(seed), disk = path.join(dir, 'taken.vhd'), used = makeVhd(disk, 160 * MIB, { seed: 7, used: 0.5 });
     for (const power of ['deallocated', 'running']) {
-        const vm = await newVm({ power, disks: [{ file: large }] });
-        const points = Array.from({ length: 5 }, () => Math.floor((0.05 + 0.9 * rand()) * largeUsed)).sort((a, b) => a - b);
+        const vm = await newVm({ power, disks: [{ file: disk }] });
+        const points = Array.from({ length: 5 }, () => Math.floor((0.05 + 0.9 * rand()) * used)).sort((a, b) => a - b);
         azure.hosts.counts.bytes = 0;
         if (power === 'deallocated') azure.hosts.endAt(vm.disks[0].record, ...points);
         else for (const p of points) azure.faults.add({ on: 'disk', operation: (x) => x.operation === 'Disk_Get' && azure.hosts.counts.bytes >= p, revoke: true });
         const { id } = await submit(vm);
         const job = await api.waitJob(id, 'succeeded');
         azure.faults.clear();
-        await good(job, large);
+        await good(job, disk);
         const renewed = (await events(id, 'access_renewed')).length;
         assert.ok(renewed >= 1 && renewed <= 5, `renewed ${renewed} times at ${points}`);
-        const task = job.tasks.find((t) => t.kind === 'download');
+        const task = job.tasks.find((x) => x.kind === 'download');
         assert.equal(task.attempts, 1);
-        assert.ok(azure.hosts.counts.bytes < largeUsed * 1.02 + 300_000, `${azure.hosts.counts.bytes} bytes for ${largeUsed}`);
+        const twice = azure.hosts.counts.bytes - used;
+        t.diagnostic(`${power}: ${twice} of ${used} bytes twice (${(twice / used * 100).toFixed(2)} %), what was looked at before the download included`);
+        assert.ok(twice < used * 0.02, `${azure.hosts.counts.bytes} bytes for ${used}`);
         assert.equal((await events(id, 'download_restarted')).length, 0);
         await nothingLeft();
         await api.deleteJob(id);
@@ -240,6 +242,7 @@ test('a copy by Azure: its progress is told; access that dies under it is renewe
     const via = { via_storage_account: { url: `${azure.account.base}/recovery`, credential: 'key' } };
     const copying = (id) => api.waitTask(id, 'export', (t) => t.state === 'running' && t.progress.transferred_bytes > MIB);
     const calls = () => azure.double.calls.Storage_AbortCopy ?? 0;
+    const copies = azure.account.counts.copies ?? 0;     // of the tests before
     azure.account.options.rate = 2 * MIB;                // slow enough to be met on the way
     const vm = await newVm({ power: 'running', disks: [{ file: large }] });
     const { id } = await submit(vm, via);
@@ -247,14 +250,14 @@ test('a copy by Azure: its progress is told; access that dies under it is renewe
     const { progress } = tasks.find((t) => t.kind === 'export');
     assert.ok(progress.total_bytes >= largeSize && progress.bytes_per_second > 0 && progress.eta_seconds !== null, JSON.stringify(progress));
     azure.world.end(ours()[0]);                          // Azure's own copy fails then
-    await waitFor('the copy is begun again', () => azure.account.counts.copies === 2);
+    await waitFor('the copy is begun again', () => azure.account.counts.copies === copies + 2);
     await copying(id);
     await daemon.kill9();                                // the copy goes on without us, and is found again
     await daemon.restart();
     api = daemon.api;
     azure.account.options.rate = 0;
     await good(await api.waitJob(id, 'succeeded'), large);
-    assert.equal(azure.account.counts.copies, 2);
+    assert.equal(azure.account.counts.copies, copies + 2);
     await nothingLeft();
     await api.deleteJob(id);
     azure.account.options.rate = 2 * MIB;

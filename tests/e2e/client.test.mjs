@@ -93,13 +93,13 @@ test('submit, list, show, delete', async () => {
 test('all options of submit reach the API', async () => {
     await ok(['credential', 'set', 'c1', '--type', 'sas'], { input: 'sv=1&sig=x\n' });
     const made = JSON.parse(await ok(['--json', 'submit', '--url', 'http://127.0.0.1:9/v/a.vhd', '--credential', 'c1', '--format', 'raw', '--skip-free-space', 'no', '--blank', '3G',
-        '--name', 'all', '--generation', '2', '--memory', '512', '--cpus', '3', '--network', 'nat', '--no-start', '--dvd', path.join(dir, 'x.iso'), '--until', 'preflight',
+        '--name', 'all', '--generation', '2', '--memory', '512', '--cpus', '3', '--nested', '--network', 'nat', '--no-start', '--dvd', path.join(dir, 'x.iso'), '--until', 'preflight',
         '--max-rate', '5M', '--allow-cross-region']));
     assert.deepEqual(made.request, {
         name: 'all', until: 'preflight', allow_cross_region: true, max_bytes_per_second: 5 * MIB,
         disks: [{ source: { type: 'blob', url: 'http://127.0.0.1:9/v/a.vhd', credential: 'c1' }, format: 'raw', skip_free_space: false },
             { source: { type: 'blank', size: 3 * 1024 * MIB }, format: 'auto', skip_free_space: true }],
-        vm: { generation: 2, memory_mib: 512, cpus: 3, network: 'nat', start: false, dvd: native(path.join(dir, 'x.iso')) },
+        vm: { generation: 2, memory_mib: 512, cpus: 3, nested: true, network: 'nat', start: false, dvd: native(path.join(dir, 'x.iso')) },
     });
     await ok(['delete', made.id]);
     await ok(['credential', 'delete', 'c1']);

@@ -19,7 +19,8 @@ test(`${kills} deaths in one job`, async (t) => {
     const source = path.join(tempDir('crash'), 'disk.vhd');
     const used = makeVhd(source, SIZE, { used: 0.25, seed: 6 });
     // Two thirds of the deaths fall into the download, which is slowed down to last as long; the others into what comes after it.
-    const inDownload = Math.ceil(kills * 2 / 3);
+    // A double of a hypervisor does not outlive the daemon that loads it: there all fall into the download.
+    const inDownload = guests ? Math.ceil(kills * 2 / 3) : kills;
     const server = await BlobServer.start('--file', source);
     const daemon = await Daemon.start({ backoff_ms: 100 });
     const instants = [];
@@ -27,7 +28,7 @@ test(`${kills} deaths in one job`, async (t) => {
         const mean = 1500 * slow;                    // between two deaths, in ms
         const rate = Math.max(4 * MIB, Math.round(used / (inDownload * mean / 1000)));
         const { id } = await daemon.api.submit({ disks: [{ source: { type: 'blob', url: server.url } }], max_bytes_per_second: rate,
-            vm: { memory_mib: 64, cpus: 1 }, until: 'start_vm' });
+            vm: { memory_mib: 64, cpus: 1 }, until: guests ? 'start_vm' : 'download' });
         const look = async () => (await daemon.api.job(id)).tasks.find((x) => x.state === 'running' || x.state === 'pending') ?? { kind: 'over' };
         for (let i = 0; i < kills; i++) {
             if (i < inDownload) {
@@ -48,11 +49,13 @@ test(`${kills} deaths in one job`, async (t) => {
         t.diagnostic(`image ${SIZE}, in use ${used}, sent ${sent}, twice ${again} (${(again / kills / SIZE * 100).toFixed(2)} % of the image per death)`);
         assert.ok(again / kills < 0.05 * SIZE, `${again} bytes transferred twice`);
         assert.ok(await identical(rawImage(local(job.disks[0].path), SIZE), rawImage(source, SIZE)));
-        assert.deepEqual((await daemon.api.get('/v1/vms')).vms.map((v) => [v.id, v.job_id]), [[job.vm_id, id]]);
-        if (guests) assert.equal(daemon.vmProcesses().length, 1, 'one process');
-        assert.deepEqual(fs.readdirSync(path.join(daemon.dir, 'vms')), [job.vm_id], 'one folder');
+        if (guests) {
+            assert.deepEqual((await daemon.api.get('/v1/vms')).vms.map((v) => [v.id, v.job_id]), [[job.vm_id, id]]);
+            assert.equal(daemon.vmProcesses().length, 1, 'one process');
+            assert.deepEqual(fs.readdirSync(path.join(daemon.dir, 'vms')), [job.vm_id], 'one folder');
+        }
         assert.ok(job.tasks.every((x) => x.attempts <= 1), 'a death uses up no attempt');
-        assert.ok(instants.includes('download') && instants.some((k) => k !== 'download'), String(instants));
+        assert.ok(instants.includes('download') && (!guests || instants.some((k) => k !== 'download')), String(instants));
         await daemon.api.deleteJob(id);
         assert.deepEqual([...daemon.files('disks'), ...daemon.files('vms'), ...daemon.vmProcesses()], []);
     } finally {

@@ -104,7 +104,7 @@ Done. The daemon and the repaired VM go on running. Look further:
   ${client} show ${job.id}
   ${client} screen ${vm} --text
   ${client} keys ${vm} root --enter
-  curl -H "Authorization: Bearer $(cat build/demo/data/token)" $VMRECOVER_URL/v1/vms
+  curl -H @<(printf 'Authorization: Bearer '; cat build/demo/data/token) $VMRECOVER_URL/v1/vms
   node tests/e2e/demo.mjs stop        # ends and removes all of it
 `);
 }

@@ -1,12 +1,13 @@
 // What the disk's file systems do not use is not fetched: a disk on which every page was written once, with ext4 and NTFS in it. The
 // copy is as good to their own tools as the original, the event has every rule, a killed daemon goes on, and it can be turned off.
-import test, { before, after } from 'node:test';
+import { before, after } from 'node:test';
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import path from 'node:path';
 import { Daemon } from './lib/daemon.mjs';
 import { Azurite } from './lib/azurite.mjs';
 import { vhdFooter } from './lib/image.mjs';
+import { local, test } from './lib/platform.mjs';
 import { du, identical, must, rawImage, tempDir } from './lib/util.mjs';
 
 const MIB = 1 << 20, SIZE = 128 * MIB;
@@ -15,7 +16,7 @@ let daemon, azurite, dir, disk, url;
 
 const sh = (line) => must('bash', ['-ec', `export PATH=$PATH:/usr/sbin:/sbin; ${line}`], { cwd: dir });
 // The two file systems of a disk as files of their own
-const parts = (file, name) => sh(`dd if='${file}' of=${name}.ext bs=1M skip=1 count=64; dd if='${file}' of=${name}.ntfs bs=1M skip=65 count=32`);
+const parts = (file, name) => sh(`dd if='${local(file)}' of=${name}.ext bs=1M skip=1 count=64; dd if='${local(file)}' of=${name}.ntfs bs=1M skip=65 count=32`);
 const judge = async (name) => {
     await sh(`e2fsck -fn ${name}.ext; ntfsfix -n ${name}.ntfs`);
     return sh(`rm -rf out; mkdir out; debugfs -R 'rdump / out' ${name}.ext; cd out; find . -type f | sort | xargs sha256sum; cd ..; ` +
@@ -100,7 +101,7 @@ test('a download is checked against its record, and damage is found', async () =
     const good = await verify();
     assert.equal(good.state, 'succeeded', JSON.stringify(good.error));
     assert.equal(good.progress.done_bytes, good.progress.total_bytes);
-    const fd = fs.openSync(job.disks[0].path, 'r+'), byte = Buffer.alloc(1);
+    const fd = fs.openSync(local(job.disks[0].path), 'r+'), byte = Buffer.alloc(1);
     fs.readSync(fd, byte, 0, 1, 4096);
     byte[0] ^= 1;
     fs.writeSync(fd, byte, 0, 1, 4096);
@@ -114,7 +115,7 @@ test('a download is checked against its record, and damage is found', async () =
     assert.equal(events.filter((x) => x.type === 'disk_verified').length, 1);
     assert.equal((await daemon.api.get(`/v1/jobs/${job.id}`)).state, 'succeeded');
     await daemon.api.deleteJob(job.id);
-    assert.ok(!fs.existsSync(path.dirname(job.disks[0].path)) || !fs.readdirSync(path.dirname(job.disks[0].path)).some((f) => f.endsWith('.sums')));
+    assert.ok(!fs.existsSync(path.dirname(local(job.disks[0].path))) || !fs.readdirSync(path.dirname(local(job.disks[0].path))).some((f) => f.endsWith('.sums')));
 });
 
 test('the limit of a job is changed while it downloads', async () => {

@@ -1,9 +1,11 @@
 #include "tests/unit/image_util.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "common/os.h"
+#include "storage/image/open.h"
 #include "tests/unit/tmp.h"
 
 static char *scratch, *before;
@@ -132,4 +134,43 @@ void assert_refused(struct mem_image *m, int expect, enum err_code code, const c
     int r = mem_probe(m, expect, &info, &e);
     if (r != -(int)code || e.code != (int)code || (text && !strstr(e.msg, text)))
         fail_msg("%s with \"%s\" is expected, not %s: %s", err_info((int)code)->word, text ? text : "", err_info(r)->word, r ? e.msg : "no error");
+}
+
+struct err err_;
+static uint64_t seed = 88172645463325252u;
+
+void dice_from(uint64_t from)
+{
+    seed = from;
+}
+
+uint64_t dice(uint64_t n)                            /* xorshift64 */
+{
+    seed ^= seed << 13;
+    seed ^= seed >> 7;
+    seed ^= seed << 17;
+    return seed % n;
+}
+
+void assert_reads(const char *path, int expect, const uint8_t *model, uint64_t size)
+{
+    AUTO(image_close_ptr) struct image *i = NULL;
+    OK(image_open(path, expect, &i, &err_));
+    const struct image_source *d = image_disk(i);
+    assert_true(d->size == size);
+    static uint8_t buf[300001];                      /* no multiple of anything */
+    for (uint64_t at = 0, n; at < size; at += n) {
+        n = size - at < sizeof buf ? size - at : sizeof buf;
+        OK(d->read(d->arg, buf, (size_t)n, at, &err_));
+        for (uint64_t k = 0; memcmp(buf, model + at, (size_t)n) && k < n; k++)
+            if (buf[k] != model[at + k])
+                fail_msg("%s: byte %" PRIu64 " is %u, %u is expected", path, at + k, buf[k], model[at + k]);
+    }
+    for (uint64_t from = 0, start, end; from < size; from = end) {
+        OK(image_next_data(d, from, size, &start, &end, &err_));
+        assert_true(start >= from && (end > start || start == size));
+        for (uint64_t k = from; k < start; k++)
+            if (model[k])
+                fail_msg("%s: byte %" PRIu64 " is called empty", path, k);
+    }
 }

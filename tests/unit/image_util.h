@@ -11,6 +11,15 @@
 
 #include "storage/image/image.h"
 
+#define MIB (UINT64_C(1) << 20)
+/* What must not fail; the error is in err_. */
+#define OK(expr) do { struct err *e_ = &err_; if ((expr) < 0) fail_msg("%s: %s", #expr, e_->msg); } while (0)
+extern struct err err_;
+
+/* 0..n-1, the same at every run; dice_from begins anew, from anything but 0. */
+uint64_t dice(uint64_t n);
+void dice_from(uint64_t seed);
+
 /* cmocka group set-up and tear-down: a scratch folder, current while the tests run. */
 int scratch_enter(void **state);
 int scratch_leave(void **state);
@@ -29,6 +38,9 @@ struct mem_image mem_zeros(size_t size);
 struct mem_image mem_copy(const struct mem_image *m, size_t size);               /* cut to size */
 void mem_drop(struct mem_image *m);
 int mem_probe(struct mem_image *m, int expect, struct image_info *ret, struct err *e);
+
+/* The image at path says the same as the model, and what it calls empty holds zeros. */
+void assert_reads(const char *path, int expect, const uint8_t *model, uint64_t size);
 
 int file_probe(const char *path, int expect, struct image_info *ret, struct err *e);
 void put_be32(uint8_t *p, uint32_t v);

@@ -341,9 +341,24 @@ static void test_log(void **state)
     log_set_sink(NULL);
 }
 
+static void test_is_zero(void **state)
+{
+    (void)state;
+    uint8_t buf[70] = {0};
+    for (size_t n = 0; n <= sizeof buf; n++)
+        assert_true(mem_is_zero(buf, n));
+    for (size_t at = 0; at < sizeof buf; at++) {
+        buf[at] = 1;
+        for (size_t n = 0; n <= sizeof buf; n++)
+            assert_int_equal(mem_is_zero(buf, n), n <= at);
+        buf[at] = 0;
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_is_zero),
         cmocka_unit_test(test_error), cmocka_unit_test(test_strings), cmocka_unit_test(test_clock), cmocka_unit_test(test_crypto),
         cmocka_unit_test(test_secret), cmocka_unit_test(test_cond), cmocka_unit_test(test_json), cmocka_unit_test(test_problem_round_trip), cmocka_unit_test(test_url),
         cmocka_unit_test(test_log),

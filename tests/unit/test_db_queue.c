@@ -251,7 +251,7 @@ static int by_value(const void *a, const void *b)
 
 struct cost { int64_t claim_us, list_us, counts_us; };
 
-/* Medians: the machine may be busy with other things. */
+/* The shortest of many: what else the machine is busy with is not ours. */
 static struct cost measure(struct db *db)
 {
     enum { ROUNDS = 151 };
@@ -279,7 +279,7 @@ static struct cost measure(struct db *db)
     qsort(claims, ROUNDS, sizeof *claims, by_value);
     qsort(lists, ROUNDS, sizeof *lists, by_value);
     qsort(counts_us, ROUNDS, sizeof *counts_us, by_value);
-    return (struct cost){claims[ROUNDS / 2], lists[ROUNDS / 2], counts_us[ROUNDS / 2]};
+    return (struct cost){claims[0], lists[0], counts_us[0]};
 }
 
 static void test_claim_cost(void **state)

@@ -7,7 +7,6 @@
 #include "common/os.h"
 #include "tests/unit/tmp.h"
 
-#define MIB (UINT64_C(1) << 20)
 #define GIB (UINT64_C(1) << 30)
 
 static void is_sparse_and_of_the_right_size(void **state)

@@ -11,44 +11,7 @@
 #include "tests/doubles/wmi/core.h"
 #include "tests/unit/tmp.h"
 
-#define MIB (UINT64_C(1) << 20)
 #define DISK (21 * MIB + 512 * 3)
-#define OK(expr) do { struct err *e_ = &err_; if ((expr) < 0) fail_msg("%s: %s", #expr, e_->msg); } while (0)
-
-static struct err err_;
-static uint64_t seed_ = 88172645463325252u;
-
-static uint64_t dice(uint64_t n)                     /* xorshift: the same at every run */
-{
-    seed_ ^= seed_ << 13;
-    seed_ ^= seed_ >> 7;
-    seed_ ^= seed_ << 17;
-    return seed_ % n;
-}
-
-static void assert_reads(const char *path, int expect, const uint8_t *model, uint64_t size)
-{
-    AUTO(image_close_ptr) struct image *i = NULL;
-    OK(image_open(path, expect, &i, &err_));
-    const struct image_source *d = image_disk(i);
-    assert_true(d->size == size);
-    static uint8_t buf[70001];
-    for (uint64_t at = 0, n; at < size; at += n) {
-        n = size - at < sizeof buf ? size - at : sizeof buf;
-        OK(d->read(d->arg, buf, (size_t)n, at, &err_));
-        for (uint64_t k = 0; k < n; k++)
-            if (buf[k] != model[at + k])
-                fail_msg("%s: byte %" PRIu64 " is %u, %u is expected", path, at + k, buf[k], model[at + k]);
-    }
-    /* what is called empty holds zeros */
-    for (uint64_t from = 0, start, end; from < size; from = end) {
-        OK(image_next_data(d, from, size, &start, &end, &err_));
-        assert_true(start >= from && (end > start || start == size));
-        for (uint64_t k = from; k < start; k++)
-            if (model[k])
-                fail_msg("%s: byte %" PRIu64 " is called empty", path, k);
-    }
-}
 
 /* ---- chains ---- */
 

@@ -13,20 +13,6 @@
 #include "storage/image/writer.h"
 #include "tests/unit/tmp.h"
 
-#define MIB (UINT64_C(1) << 20)
-#define OK(expr) do { struct err *e_ = &err_; if ((expr) < 0) fail_msg("%s: %s", #expr, e_->msg); } while (0)
-
-static struct err err_;
-static uint64_t seed_;
-
-static uint64_t dice(uint64_t n)                     /* xorshift: the same at every run */
-{
-    seed_ ^= seed_ << 13;
-    seed_ ^= seed_ >> 7;
-    seed_ ^= seed_ << 17;
-    return seed_ % n;
-}
-
 /* Where a wrong byte means something: offset, length, and the structure whose checksum covers it (0: none), with the checksum's place in it. */
 struct place { uint64_t at, n, sealed, sealed_n, field; };
 static const struct place in_vhd[] = {
@@ -104,7 +90,7 @@ static void differ(enum image_format format, const struct place *places, size_t 
     AUTO_FREE char *soak = os_getenv("SOAK"), *cwd = tmp_cwd();
     unsigned rounds = soak && *soak ? 2000 : 120, ours = 0, both = 0;
     bool vhd = format == IMAGE_VHD_DYNAMIC;
-    seed_ = 88172645463325252u + (uint64_t)format;
+    dice_from(88172645463325252u + (uint64_t)format);
     struct mem_image good = make(format);
     for (unsigned round = 0; round < rounds; round++) {
         struct mem_image m = mem_copy(&good, good.size);

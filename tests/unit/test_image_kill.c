@@ -11,21 +11,8 @@
 #include "storage/image/open.h"
 #include "storage/image/writer.h"
 
-#define MIB (UINT64_C(1) << 20)
 #define DISK (150 * MIB + 512)                       /* a VHD grows by 128 MiB at a time */
 #define RANGES 60
-#define OK(expr) do { struct err *e_ = &err_; if ((expr) < 0) fail_msg("%s: %s", #expr, e_->msg); } while (0)
-
-static struct err err_;
-static uint64_t seed_ = 88172645463325252u;
-
-static uint64_t dice(uint64_t n)                     /* xorshift: the same at every run */
-{
-    seed_ ^= seed_ << 13;
-    seed_ ^= seed_ >> 7;
-    seed_ ^= seed_ << 17;
-    return seed_ % n;
-}
 
 /* ---- the recorder, between the writer and the file (the linker's --wrap) ---- */
 

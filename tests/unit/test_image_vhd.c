@@ -4,7 +4,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#define MIB (UINT64_C(1) << 20)
 #define GIB (UINT64_C(1) << 30)
 
 static const uint64_t sizes[] = {MIB, 5 * MIB, 40 * MIB, 127 * GIB, 2040 * GIB};

@@ -4,7 +4,6 @@
 #include <string.h>
 
 #define KIB 1024
-#define MIB (UINT64_C(1) << 20)
 #define GIB (UINT64_C(1) << 30)
 
 static uint32_t crc32c(const uint8_t *p, size_t n)

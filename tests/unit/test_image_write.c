@@ -8,21 +8,8 @@
 #include "storage/image/open.h"
 #include "storage/image/writer.h"
 
-#define MIB (UINT64_C(1) << 20)
 #define GIB (UINT64_C(1) << 30)
 #define TIB (UINT64_C(1) << 40)
-#define OK(expr) do { struct err *e_ = &err_; if ((expr) < 0) fail_msg("%s: %s", #expr, e_->msg); } while (0)
-
-static struct err err_;
-static uint64_t seed_;
-
-static uint64_t dice(uint64_t n)                     /* xorshift: the same at every run */
-{
-    seed_ ^= seed_ << 13;
-    seed_ ^= seed_ >> 7;
-    seed_ ^= seed_ << 17;
-    return seed_ % n;
-}
 
 static const struct shape { const char *name; struct image_layout layout; const char *judge; } shapes[] = {
     {"raw", {.format = IMAGE_RAW}, "driver=raw,file.filename=w"},
@@ -34,22 +21,6 @@ static const struct shape { const char *name; struct image_layout layout; const 
     {"vhdx_fixed 4M", {.format = IMAGE_VHDX, .fixed = true, .block_bytes = 4 << 20}, "driver=vhdx,file.filename=w"},
 };
 
-/* The image says the same as the model, through our reader. */
-static void assert_reads(const char *path, int expect, const uint8_t *model, uint64_t size)
-{
-    AUTO(image_close_ptr) struct image *i = NULL;
-    OK(image_open(path, expect, &i, &err_));
-    const struct image_source *d = image_disk(i);
-    assert_true(d->size == size);
-    static uint8_t buf[300001];                      /* no multiple of anything */
-    for (uint64_t at = 0, n; at < size; at += n) {
-        n = size - at < sizeof buf ? size - at : sizeof buf;
-        OK(d->read(d->arg, buf, (size_t)n, at, &err_));
-        if (memcmp(buf, model + at, (size_t)n))
-            fail_msg("%s differs between %" PRIu64 " and %" PRIu64, path, at, at + n);
-    }
-}
-
 /* Ranges of any size in any order, commits in between, the file left and opened again: in the end all of it is there. */
 static void holds_ranges_in_any_order(void **state)
 {
@@ -59,7 +30,7 @@ static void holds_ranges_in_any_order(void **state)
         for (size_t k = 0; k < ARRAY_LEN(sizes); k++) {
             struct image_layout l = shapes[s].layout;
             l.virtual_size = sizes[k];
-            seed_ = 88172645463325252u + s * 100 + k;
+            dice_from(88172645463325252u + s * 100 + k);
             uint8_t *model = calloc(1, sizes[k]), *data = malloc(3 * MIB);
             assert_true(model && data);
             for (size_t i = 0; i < 3 * MIB; i++)

@@ -222,7 +222,7 @@ static void test_serial(void **state)
     AUTO_FREE char *s = kit_define(k, 2, "serial"), *guid = kit_guid(k, s), *port = kit_device(k, s, "Serial Port", 0);
     struct wmi_object *o = NULL;
     assert_int_equal(wmi_get(k->hv, port, &k->wait, &o, &k->e), 0);
-    AUTO_FREE char *id = wmi_str(o, "InstanceID"), *pipe_name = str_printf("\\\\.\\pipe\\vmr-test-%s", guid);
+    AUTO_FREE char *id = wmi_str(o, "InstanceID"), *pipe_name = str_printf("\\\\.\\pipe\\%s", strrchr(k->tmp, '/') + 1);
     wmi_object_free(o);
     assert_int_equal(kit_modify(k, "Msvm_SerialPortSettingData", (const char *const[]){"InstanceID", id, "Connection", "/dev/ttyS0", NULL}), 32773);
     assert_int_equal(kit_modify(k, "Msvm_SerialPortSettingData", (const char *const[]){"InstanceID", id, "Connection", pipe_name, NULL}), 0);

@@ -82,8 +82,8 @@ static void test_attributes(void **state)
     dbl_file_set(k->d, parent, (struct dbl_file){.sparse = true});
     assert_int_equal(kit_attach(k, s, IDE, 0, "0", child), 0xC03A001Au);
     dbl_file_set(k->d, parent, (struct dbl_file){0});
-    dbl_file_set(k->d, k->tmp, (struct dbl_file){.compressed = true});
     AUTO_FREE char *inside = kit_vhd(k, "i.vhdx", VHDX, DYNAMIC, 16 * MIB, NULL);
+    dbl_file_set(k->d, k->tmp, (struct dbl_file){.compressed = true});
     assert_int_equal(kit_attach(k, s, IDE, 0, "0", inside), 0xC03A001Au);
     assert_int_equal(dbl_host_ops.uncompressed_folder(k->d, k->tmp, &k->e), 0);
     assert_int_equal(kit_attach(k, s, IDE, 0, "0", inside), 0);

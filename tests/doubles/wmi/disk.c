@@ -463,15 +463,6 @@ static uint32_t write_bat(struct disk *k, uint64_t block, uint64_t where)
     return wr(k, k->bat + 8 * (block + block / k->chunk), e, 8);
 }
 
-static bool all_zero(const uint8_t *p, size_t n)
-{
-    while (n && !*p) {
-        p++;
-        n--;
-    }
-    return !n;
-}
-
 #define STEP ((size_t)1 << 20)
 
 /* A new block at the end of the file, with what was to be read there before; zeros are left to the file system. */
@@ -498,7 +489,7 @@ static uint32_t add_block(struct disk *k, uint64_t block, uint64_t *ret)
     for (uint64_t at = start; !h && at < end; at += STEP) {
         size_t part = end - at < STEP ? (size_t)(end - at) : STEP;
         h = read_at(k, at, buf, part);
-        if (!h && !all_zero(buf, part))
+        if (!h && !mem_is_zero(buf, part))
             h = wr(k, data + at - start, buf, part);
     }
     free(buf);
@@ -786,7 +777,7 @@ static uint32_t copy(struct disk *from, struct disk *to)
     for (uint64_t at = 0; !h && at < from->info.size; at += STEP) {
         size_t n = from->info.size - at < STEP ? (size_t)(from->info.size - at) : STEP;
         h = read_at(from, at, buf, n);
-        if (!h && !all_zero(buf, n))
+        if (!h && !mem_is_zero(buf, n))
             h = write_at(to, at, buf, n);
     }
     free(buf);

@@ -1,4 +1,4 @@
-#include "service/check_host.h"
+#include "service/commands.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -12,13 +12,6 @@
 #define FOLDER "check-host"                            /* in the data folder; setup.c knows it */
 #define DISK_BYTES ((uint64_t)16 << 20)
 #define ISO_SECTORS 18
-
-static int fail(const struct err *e)
-{
-    const char *hint = err_hint_text(e);
-    fprintf(stderr, "vmrecoverd: %s\n%s%s%s", e->msg, *hint ? "  " : "", hint, *hint ? "\n" : "");
-    return e->code == ERR_CONFIG ? 2 : 1;
-}
 
 static void say(void *arg, const char *line)
 {
@@ -53,7 +46,7 @@ static int compare(const char *expected_path, const char *found_path)
     json_decref(expected);
     json_decref(found);
     if (r < 0)
-        return fail(&e);
+        return command_fail(&e);
     fputs(out.data ? out.data : "", stdout);
     printf("%zu differences\n", n);
     return n ? 1 : 0;
@@ -121,7 +114,7 @@ static int check(const struct config *cfg, const char *output, bool nat)
     if (r == 0 && (r = os_file_lock(lock, &e)) == -ERR_LOCKED)
         err_prefix(&e, "another check-host runs");
     if (r < 0)
-        return fail(&e);
+        return command_fail(&e);
     r = check_in(dir, nat, &record, &failed, &e);
     os_file_close(STEAL(lock));
     if (r == 0)
@@ -133,12 +126,12 @@ static int check(const struct config *cfg, const char *output, bool nat)
     else
         clean_up(dir, &ignored);
     if (r < 0)
-        return fail(&e);
+        return command_fail(&e);
     printf("%s%zu steps failed; the record is %s\n", failed ? "NOT as expected: " : "As expected: ", failed, output);
     return failed ? 1 : 0;
 }
 
-int check_host(int argc, char **argv)
+int command_check_host(int argc, char **argv)
 {
     const char *output = "check-host.json";
     bool nat = true;
@@ -162,5 +155,5 @@ int check_host(int argc, char **argv)
     }
     struct err e;
     AUTO(config_free_ptr) struct config *cfg = NULL;
-    return config_load_args(argc, argv, &cfg, &e) < 0 ? fail(&e) : check(cfg, output, nat);
+    return config_load_args(argc, argv, &cfg, &e) < 0 ? command_fail(&e) : check(cfg, output, nat);
 }
