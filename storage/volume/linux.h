@@ -34,6 +34,8 @@ int content_of(const struct linux_host *h, const char *device, struct hostdisk_c
 /* ---- rawdisk_posix.c ---- */
 /* Somebody holds the disk for himself: .claimed; who has it open: .user; it cannot be opened: .unreadable. Leaves other disks alone. */
 int rawdisk_probe(const struct linux_host *h, struct hostdisks *l, struct err *e);
+/* .user alone. */
+int rawdisk_users(const struct linux_host *h, struct hostdisks *l, struct err *e);
 /* ERR_BUSY: somebody holds it, or a partition of it. */
 int rawdisk_free(const char *device, struct err *e);
 /* hostdisk_look (between: hostdisk_look_between) through the disk's device, past the cache. */

@@ -99,9 +99,9 @@ static void add_own(struct line *l, char *word)
     add(l, word);
 }
 
-static void unit_name(const struct tool_rights *rights, char ret[64])
+static void unit_name(const char *volume, char ret[64])
 {
-    snprintf(ret, 64, "vmrecover-volume-%.36s.service", rights->volume);
+    snprintf(ret, 64, "vmrecover-volume-%.36s.service", volume);
 }
 
 /* The program in a service that may do what it must: its devices, its folder, nothing else. */
@@ -139,6 +139,13 @@ static void end_service(const char *unit)
     os_run(&(struct os_exec){.argv = (const char *const[]){"systemctl", "--quiet", "stop", unit, NULL}}, SYSTEMCTL_MS, 0, NULL, NULL, NULL, &status, &ignored);
 }
 
+void tool_end(const struct volume_plan *p)
+{
+    char unit[64];
+    unit_name(p->id, unit);
+    end_service(unit);
+}
+
 int tool_change(const struct linux_host *h, const struct tool_rights *rights, const char *const *argv, const char *input, unsigned timeout_ms, char **ret_out,
                 struct err *e)
 {
@@ -147,7 +154,7 @@ int tool_change(const struct linux_host *h, const struct tool_rights *rights, co
     char unit[64];
     int status = 0;
     bool systemd = tool_systemd();
-    unit_name(rights, unit);
+    unit_name(rights->volume, unit);
     if (systemd) {
         service(&line, unit, rights, argv);
         if (line.failed)

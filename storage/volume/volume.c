@@ -200,10 +200,18 @@ static int write_mark(const struct volume_plan *p, struct err *e)
     return path && text ? os_write_file(path, text, strlen(text), 0, e) : err_oom(e);
 }
 
+/* Before anything is judged: what is judged must not change any more. */
+static int settle(struct volume_host *h, const struct volume_plan *p, struct err *e)
+{
+    return h->ops->settle ? h->ops->settle(h, p, e) : 0;
+}
+
 int volume_make(struct volume_host *h, struct volume_plan *p, const struct volume_watch *w, struct err *e)
 {
     const struct volume_ops *ops = h->ops;
-    int r = 0;
+    int r = p->done < VOLUME_MOUNTED ? settle(h, p, e) : 0;
+    if (r < 0)
+        return r;
     if (p->done < VOLUME_DISKS) {
         if ((r = take_disks(h, p, w, e)) < 0)
             return r;
@@ -308,7 +316,9 @@ int volume_undo(struct volume_host *h, struct volume_plan *p, const struct volum
         any |= p->disks[i].begun;
     if (!any)
         return 0;
-    int r = members(h, p, &l, d, e);
+    int r = settle(h, p, e);
+    if (r == 0)
+        r = members(h, p, &l, d, e);
     for (unsigned i = 0; i < p->n_disks && r == 0; i++)
         if (p->disks[i].begun)
             r = h->ops->mine(h, p, i, d[i], &mine[i], e);

@@ -48,9 +48,17 @@ export class Loop {
         attached.delete(this);
     }
 
+    mounts() { return fs.readFileSync('/proc/self/mountinfo', 'utf8').split('\n').filter((m) => new RegExp(` ${this.device}(p\\d+)? `).test(m)).map((m) => m.split(' ')[4]); }
+
+    // Empty, whatever was done with it.
+    async reset() {
+        for (const m of this.mounts().reverse()) await must('umount', [m]);
+        await run('partx', ['--delete', this.device]);
+        await must('blkdiscard', ['--force', this.device]);
+    }
+
     detachNow() {
-        const mounts = fs.readFileSync('/proc/self/mountinfo', 'utf8').split('\n').filter((m) => m.includes(` ${this.device}`)).map((m) => m.split(' ')[4]);
-        for (const m of mounts.reverse()) spawnSync('umount', [m]);
+        for (const m of this.mounts().reverse()) spawnSync('umount', [m]);
         spawnSync('swapoff', [this.device]);
         spawnSync('partx', ['--delete', this.device]);
         spawnSync('losetup', ['--detach', this.device]);
