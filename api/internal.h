@@ -199,6 +199,7 @@ int reply_task(struct request *rq, struct db *db, const char *job_id, int64_t ta
 handler_fn events_get, job_events_get;
 handler_fn credentials_get, credential_put_one, credential_delete_one, credential_sign_in;
 handler_fn azure_subscriptions_get, azure_vms_get;
+handler_fn disks_get, volumes_get, volumes_post;
 handler_fn vms_get, vm_get_one, vm_post_start, vm_post_stop, vm_post_shutdown, vm_post_reset, vm_put_dvd, vm_delete_dvd;
 handler_fn vm_put_disk, vm_delete_disk, vm_post_export;
 handler_fn checkpoints_get, checkpoints_post, checkpoint_restore, checkpoint_delete;

@@ -144,7 +144,9 @@ struct os_exec {
     const char *log_path;                            /* stdout and stderr appended there; NULL: thrown away (os_spawn) */
     const char *run_as;                              /* user to become, when root; NULL: stay. ERR_UNSUPPORTED on Windows */
     bool maybe_batch;                                /* on Windows argv[0], a bare name, may be a batch file in PATH (name.cmd) */
+    const char *input;                               /* what it reads from stdin, at most OS_INPUT_MAX bytes; NULL: nothing (os_run) */
 };
+#define OS_INPUT_MAX 4096                            /* fits into any pipe, so that writing it never waits for the reader */
 /* On Windows: ".exe" may be left out; other files than programs (.bat, .cmd) are ERR_UNSUPPORTED, since no quoting of their arguments is
  * safe; the program gets its arguments unchanged if it reads its command line as Microsoft's C runtime does. With maybe_batch a batch file is run
  * where no program of that name is, and each argument must need no quoting (letters, digits, "-_./:"): ERR_UNSUPPORTED otherwise. */

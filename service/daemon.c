@@ -177,7 +177,7 @@ static void watch(struct daemon *d)
 
 int daemon_run(const struct config *cfg, const struct daemon_front *front, struct err *e)
 {
-    struct daemon d = {.cfg = cfg, .lock = PTHREAD_MUTEX_INITIALIZER};
+    struct daemon d = {.cfg = cfg, .lock = PTHREAD_MUTEX_INITIALIZER, .volumes = PTHREAD_MUTEX_INITIALIZER};
     cond_init(&d.bell);
 
     AUTO(os_file_close_ptr) struct os_file *lock = NULL;
@@ -221,6 +221,7 @@ int daemon_run(const struct config *cfg, const struct daemon_front *front, struc
     close_parts(&d);
     pthread_cond_destroy(&d.bell);
     pthread_mutex_destroy(&d.lock);
+    pthread_mutex_destroy(&d.volumes);
     if (r == 0)
         logs_event(EVENTLOG_STOPPED, NULL, LOG_LEVEL_INFO, "stopped", (const struct log_kv[]){{0}});
     return r;

@@ -12,8 +12,8 @@
 #define IDLE_MS 30000                                 /* a look at the queue at least so often, doorbell or not */
 
 static task_fn *const kinds[TASK_KINDS] = {
-    [TASK_PREFLIGHT] = task_preflight, [TASK_EXPORT] = task_export, [TASK_DOWNLOAD] = task_download, [TASK_CREATE_VM] = task_create_vm,
-    [TASK_START_VM] = task_start_vm, [TASK_EXPORT_VM] = task_export_vm, [TASK_VERIFY] = task_verify,
+    [TASK_PREFLIGHT] = task_preflight, [TASK_EXPORT] = task_export, [TASK_VOLUME] = task_volume, [TASK_DOWNLOAD] = task_download,
+    [TASK_CREATE_VM] = task_create_vm, [TASK_START_VM] = task_start_vm, [TASK_EXPORT_VM] = task_export_vm, [TASK_VERIFY] = task_verify,
 };
 
 bool task_run_stop(void *run)

@@ -306,7 +306,7 @@ static void test_claim_cost(void **state)
         "CREATE TEMP TABLE k (k INTEGER); WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 99) INSERT INTO k SELECT i FROM n;"
         "BEGIN;"
         "INSERT INTO job SELECT seq + k * 1000, substr(id, 1, 30) || printf('%06d', seq + k * 1000), spec, state, paused, cancel_requested,"
-        " delete_requested, created_at_ms, updated_at_ms, vm_id, generation, NULL, NULL FROM job, k;"
+        " delete_requested, created_at_ms, updated_at_ms, vm_id, generation, NULL, NULL, volume FROM job, k;"
         "INSERT INTO disk SELECT job + k * 1000, disk, credential, url, sealed_url, path, format, virtual_size, origin, target, access,"
         " storage_credential FROM disk, k;"
         "CREATE TEMP TABLE t AS SELECT * FROM task; UPDATE t SET id = id + 100000, job = job + 1000;"

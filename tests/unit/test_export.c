@@ -51,6 +51,8 @@ static int setup(void **state)
     s->f = f;
     s->hv = fake_hv_new();
     s->cfg.event_days = 1;
+    static char no_loops[] = "false";
+    s->cfg.loop_devices = no_loops;
     s->d = (struct daemon){.cfg = &s->cfg, .data_dir = s->f->dir, .disks_dir = tmp_path(s->f->dir, "disks"), .db_path = s->f->path, .box = s->f->box,
                            .hv = &s->hv->hv, .lock = PTHREAD_MUTEX_INITIALIZER};
     cond_init(&s->d.bell);
