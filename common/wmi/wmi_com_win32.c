@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "common/clock.h"
-#include "hyperv/wmi_com_win32.h"
+#include "common/wmi/wmi_com_win32.h"
 
 #define BATCH 16                                       /* rows of one round trip */
 
