@@ -131,6 +131,7 @@ endif
 	@$(MAKE) --no-print-directory check-e2e
 ifeq ($(SAN),)
 	@BUILD=$(BUILD) tests/systemd/run.sh
+	+@$(MAKE) --no-print-directory check-windows
 endif
 
 soak:
