@@ -266,6 +266,23 @@ static int open_null(DWORD access, HANDLE *ret, struct err *e)
     return *ret == INVALID_HANDLE_VALUE ? err_os(e, ERR_INTERNAL, (long)GetLastError(), "cannot open NUL") : 0;
 }
 
+/* What the child reads from: a pipe that holds all of `text` and has no writer any more, or nothing. */
+static int open_input(const char *text, HANDLE *ret, struct err *e)
+{
+    size_t n = text ? strlen(text) : 0;
+    if (n > OS_INPUT_MAX)
+        return err_set(e, ERR_INTERNAL, "%zu bytes are too many for the input of a program", n);
+    if (!text)
+        return open_null(GENERIC_READ, ret, e);
+    SECURITY_ATTRIBUTES sa = inherited();
+    AUTO_HANDLE HANDLE ours = NULL;
+    DWORD written = 0;
+    if (!CreatePipe(ret, &ours, &sa, PIPE_BYTES) || !SetHandleInformation(ours, HANDLE_FLAG_INHERIT, 0) ||
+        !WriteFile(ours, text, (DWORD)n, &written, NULL) || written != n)
+        return err_os(e, ERR_INTERNAL, (long)GetLastError(), "cannot fill a pipe");
+    return 0;
+}
+
 /* ---- os_run ---- */
 
 /* Our end can be waited for together with the process, which anonymous pipes cannot. */
@@ -374,7 +391,7 @@ int os_run(const struct os_exec *x, unsigned timeout_ms, size_t max, bool (*stop
     AUTO_HANDLE HANDLE in = NULL;
     AUTO_HANDLE HANDLE out = NULL;
     AUTO(child_close) struct child c = {0};
-    int r = open_null(GENERIC_READ, &in, e);
+    int r = open_input(x->input, &in, e);
     if (r < 0 || (r = make_pipe(&rd.pipe, &out, e)) < 0)
         return r;
     if (!(rd.event = CreateEventW(NULL, TRUE, FALSE, NULL)))

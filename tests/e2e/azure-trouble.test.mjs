@@ -7,7 +7,7 @@ import path from 'node:path';
 import { Azure } from './lib/azure.mjs';
 import { Daemon } from './lib/daemon.mjs';
 import { makeVhd } from './lib/image.mjs';
-import { identical, random, rawImage, seed, sleep, slow, soak, tempDir, waitFor } from './lib/util.mjs';
+import { diskImage, identical, random, rawImage, seed, sleep, slow, soak, tempDir, waitFor } from './lib/util.mjs';
 
 const MIB = 1 << 20;
 const SIZE = 8 * MIB;                                // most disks here
@@ -65,7 +65,7 @@ const nothingLeft = (timeout = 60_000) => {
 };
 const good = async (job, ...contents) => {
     for (const [i, file] of contents.entries())
-        assert.ok(await identical(rawImage(job.disks[i].path, fs.statSync(file).size - 512), rawImage(file, fs.statSync(file).size - 512)), `disk ${i} is the disk`);
+        assert.ok(await identical(diskImage(job.disks[i]), rawImage(file, fs.statSync(file).size - 512)), `disk ${i} is the disk`);
 };
 const trail = () => azure.double.exchanges.slice(-30).map((x) => `${x.n} ${x.service} ${x.operation} ${x.status}${x.injected ? ` (${x.injected})` : ''}`).join('\n');
 

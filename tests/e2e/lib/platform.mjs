@@ -16,6 +16,7 @@ import { finish, buildDir, root, run, slow, start, tempDir } from './util.mjs';
 export const wine = process.env.PLATFORM === 'wine';
 export const guests = !wine;                         // whether something runs in virtual machines: under Wine the hypervisor is a double
 export const sparse = !wine;                         // whether space counts when it is written (Hyper-V refuses sparse files)
+export const usual = wine ? 'vhdx' : 'vhd';         // the form of a disk when the request does not name one
 const DRIVE = 'Z:';                                  // is / in every prefix
 
 export const native = (file) => (wine ? DRIVE + file.replaceAll('/', '\\') : file);
