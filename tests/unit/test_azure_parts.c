@@ -10,6 +10,7 @@
 #include "storage/azure/budget.h"
 #include "storage/azure/cloud.h"
 #include "storage/azure/rest.h"
+#include "storage/azure/token.h"
 #include "tests/unit/db_util.h"
 
 #define SUB "0aa1bb22-1111-2222-3333-444455556666"
@@ -39,6 +40,13 @@ static void test_clouds(void **state)
         assert_string_equal(c->blob_suffix, rows[i].blob);
         assert_string_equal(c->disk_sas_suffix, rows[i].disk);
         assert_string_equal(c->imds, "http://169.254.169.254");
+        /* tokens are for the Azure Resource Manager of that cloud; data is asked for under one name everywhere */
+        AUTO(tokens_close_ptr) struct tokens *t = NULL;
+        AUTO_FREE char *resource = str_printf("%s/", rows[i].arm);
+        ok(tokens_open(&(struct tokens_config){.cloud = c}, &t, &err));
+        assert_string_equal(tokens_resource(t, TOKEN_FOR_ARM), resource);
+        assert_string_equal(tokens_resource(t, TOKEN_FOR_DISK), "https://disk.azure.com/");
+        assert_string_equal(tokens_resource(t, TOKEN_FOR_STORAGE), "https://storage.azure.com/");
     }
     static const struct { struct cloud_options o; const char *says; } bad[] = {
         {{.cloud = "germany"}, "cloud must be"},
@@ -99,11 +107,20 @@ static void test_storage_hosts(void **state)
 {
     (void)state;
     struct err err;
-    AUTO(cloud_close_ptr) struct cloud *public = NULL, *custom = NULL;
+    AUTO(cloud_close_ptr) struct cloud *public = NULL, *custom = NULL, *china = NULL, *usgov = NULL;
     ok(cloud_open(&(struct cloud_options){0}, &public, &err));
     ok(cloud_open(&(struct cloud_options){.cloud = "custom", .arm_endpoint = "http://127.0.0.1:1", .login_endpoint = "http://127.0.0.1:2", .blob_suffix = "127.0.0.1", .disk_sas_suffix = "disks.example"},
                   &custom, &err));
+    ok(cloud_open(&(struct cloud_options){.cloud = "china"}, &china, &err));
+    ok(cloud_open(&(struct cloud_options){.cloud = "usgov"}, &usgov, &err));
     const struct { const struct cloud *c; const char *url; bool disk, blob; } rows[] = {
+        {china, "https://md-x.z1.blob.storage.azure.cn/x/abcd?sig=PLANTED", true, false},
+        {china, "https://md-x.z1.blob.storage.azure.net/x/abcd?sig=PLANTED", false, false},
+        {china, "https://acct.blob.core.chinacloudapi.cn/vhds/x.vhd", false, true},
+        {china, "https://acct.blob.core.windows.net/vhds/x.vhd", false, false},
+        {usgov, "https://md-x.z1.blob.storage.usgovcloudapi.net/x/abcd?sig=PLANTED", true, false},
+        {usgov, "https://md-x.z1.blob.storage.azure.net/x/abcd?sig=PLANTED", false, false},
+        {usgov, "https://acct.blob.core.usgovcloudapi.net/vhds/x.vhd", false, true},
         {public, "https://md-ggrfnlb0cczz.z47.blob.storage.azure.net/v42/abcd?sv=2018-03-28&sr=b&si=x&sig=PLANTED", true, false},
         {public, "https://md-hdd-qk42btdgt4zs.z12.blob.storage.azure.net/x/abcd?sig=PLANTED", true, false},
         {public, "https://MD-x.z1.BLOB.storage.azure.net/x/abcd?sig=PLANTED", true, false},
