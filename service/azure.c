@@ -74,6 +74,14 @@ static void on_code(void *run, const struct token_code *code)
                                                     "verification_url", code->verification_url, "message", code->message, "expires_at", until));
 }
 
+/* Azure has the daemon wait: a task that stands still says why. */
+static void on_pause(void *run, unsigned ms, const struct err *why)
+{
+    const char *reason = why->code ? why->msg : "Azure lets only so many requests pass in a time, and few are left";
+    log_info("waiting for Azure", KI("seconds", ms / 1000), KS("reason", reason));
+    task_run_event(run, "waiting_for_azure", json_pack("{s:i, s:s}", "seconds", (int)(ms / 1000), "reason", reason));
+}
+
 struct token_wait task_token_wait(struct task_run *t)
 {
     return (struct token_wait){.stop = task_run_stop, .show_code = on_code, .arg = t};
@@ -85,7 +93,7 @@ int task_arm_open(struct task_run *t, const char *credential, struct arm **ret, 
     int r = azure_credential(t->db, credential, &c, e);
     if (r < 0)
         return r;
-    struct arm_config ac = {.azure = t->d->azure, .identity = azure_identity(c), .wait = task_token_wait(t)};
+    struct arm_config ac = {.azure = t->d->azure, .identity = azure_identity(c), .wait = task_token_wait(t), .on_pause = on_pause};
     return arm_open(&ac, ret, e);
 }
 

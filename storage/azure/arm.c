@@ -23,6 +23,7 @@ int arm_open(const struct arm_config *cfg, struct arm **ret, struct err *e)
     a->wait = cfg->wait;
     a->max_tries = cfg->max_tries ? cfg->max_tries : TRIES;
     a->max_pause_ms = cfg->max_pause_ms;
+    a->on_pause = cfg->on_pause;
     a->identity = (struct token_identity){
         .method = id->method, .revision = id->revision, .name = str_dup(id->name ? id->name : ""), .tenant_id = str_dup(id->tenant_id),
         .client_id = str_dup(id->client_id), .secret = str_dup(id->secret), .password = str_dup(id->password), .token_file = str_dup(id->token_file)};
@@ -121,6 +122,8 @@ static int pause_for(struct arm *a, unsigned ms, struct err *e)
         e->retry_after_ms = ms;
         return -ERR_THROTTLED;
     }
+    if (a->on_pause && ms >= ARM_TOLD_MS)
+        a->on_pause(a->wait.arg, ms, e);
     return rest_pause(ms, a->wait.stop, a->wait.arg) ? 0 : err_set(e, ERR_CANCELLED, "stopped while Azure was asked");
 }
 

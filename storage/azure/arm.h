@@ -26,6 +26,7 @@
 #define ARM_ITEMS_MAX 50000
 #define ARM_BODY_MAX ((size_t)16 << 20)              /* of one answer */
 #define ARM_URL_MAX 16384                            /* of a poll or page URL */
+#define ARM_TOLD_MS 10000                            /* arm_config.on_pause */
 
 struct arm;
 struct arm_config {
@@ -34,6 +35,9 @@ struct arm_config {
     struct token_wait wait;                          /* stop ends every wait, request and poll with ERR_CANCELLED */
     unsigned max_tries;                              /* of one request; 0: 5 */
     unsigned max_pause_ms;                           /* a longer pause that Azure asks for is an error instead (ERR_THROTTLED); 0: none is too long */
+    /* A pause of ARM_TOLD_MS or more begins, in the caller's thread, with wait.arg. why: what was refused; ERR_OK: a budget runs out. NULL: nobody
+     * needs to know. */
+    void (*on_pause)(void *arg, unsigned ms, const struct err *why);
 };
 int arm_open(const struct arm_config *cfg, struct arm **ret, struct err *e);
 void arm_close(struct arm *a);                       /* NULL is a no-op */

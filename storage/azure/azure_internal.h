@@ -23,6 +23,7 @@ struct arm {
     struct token_identity identity;                  /* its strings are ours */
     struct token_wait wait;
     unsigned max_tries, max_pause_ms;
+    void (*on_pause)(void *arg, unsigned ms, const struct err *why);
     CURL *h;
 };
 

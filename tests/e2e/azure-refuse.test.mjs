@@ -169,6 +169,17 @@ test('a private disk, from outside: refused by preflight or by its host, never l
     await api.deleteJob(id);
 });
 
+test('Azure that asks for patience: the job says so, waits, and goes on', async () => {
+    azure.faults.add({ on: 'arm', operation: 'Disks_GrantAccess', status: 429, retryAfter: 11 });
+    const { id } = await submit(ofVm(await newVm()));
+    const said = await waitFor('it is said', async () => (await events(id, 'waiting_for_azure'))[0]);
+    assert.deepEqual([said.data.seconds, /too many requests/.test(said.data.reason)], [11, true], JSON.stringify(said));
+    const { tasks } = await api.waitJob(id);
+    assert.equal(tasks.find((t) => t.kind === 'export').attempts, 1);
+    azure.double.assertPatient();
+    await api.deleteJob(id);
+});
+
 test('a snapshot is guarded as the disk that it is of', async () => {
     azure.hosts.options.privateNetwork = true;           // this host is part of it
     const diskAccessId = `/subscriptions/${azure.subscription.id}/resourceGroups/rg-prod/providers/Microsoft.Compute/diskAccesses/link`;

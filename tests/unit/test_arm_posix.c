@@ -412,6 +412,45 @@ static void test_operation(void **state)
     assert_in_range(clock_mono_ms() - began, 690, 1500);
 }
 
+/* ---- long pauses ---- */
+
+static struct { unsigned n, ms; struct err why; } told;
+
+static void on_pause(void *arg, unsigned ms, const struct err *why)
+{
+    (void)arg;
+    told.n++;
+    told.ms = ms;
+    told.why = *why;
+    atomic_store(&stop, true);                       /* nobody waits for so long here */
+}
+
+static void test_pauses_are_told(void **state)
+{
+    (void)state;
+    struct err err;
+    json_t *o = NULL;
+    AUTO(arm_close_ptr) struct arm *a = NULL;
+    struct arm_config ac = {.azure = azure, .identity = {.method = TOKEN_MANAGED_IDENTITY, .name = "prod"}, .wait = {.stop = on_stop}, .max_tries = 3, .on_pause = on_pause};
+    ok(arm_open(&ac, &a, &err));
+    SCRIPT(&arm_server, "HTTP/1.1 503 X\n\n", OK_ "{}");
+    ok(arm_get(a, "/quick", &o, &err));
+    json_decref(o);
+    assert_int_equal(told.n, 0);
+    SCRIPT(&arm_server, "HTTP/1.1 429 Too Many Requests\nRetry-After: 60\n\n{\"error\":{\"code\":\"TooManyRequests\",\"message\":\"so many\"}}");
+    fails(arm_get(a, "/slow", &o, &err), ERR_CANCELLED);
+    assert_int_equal(told.n, 1);
+    assert_int_equal(told.ms, 60000);
+    assert_int_equal(told.why.code, ERR_THROTTLED);
+    assert_non_null(strstr(told.why.msg, "so many"));
+    /* the next request of this kind waits from the start */
+    atomic_store(&stop, false);
+    fails(arm_get(a, "/slow", &o, &err), ERR_CANCELLED);
+    assert_int_equal(told.n, 2);
+    assert_in_range(told.ms, 50000, 60000);
+    assert_int_equal(told.why.code, ERR_OK);
+}
+
 static void *stop_soon(void *arg)
 {
     (void)arg;
@@ -450,7 +489,7 @@ static void test_stop(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        T(test_errors), T(test_request), T(test_retries), T(test_new_token_once), T(test_pages), T(test_state_machine), T(test_operation), T(test_stop),
+        T(test_errors), T(test_request), T(test_retries), T(test_new_token_once), T(test_pages), T(test_state_machine), T(test_operation), T(test_stop), T(test_pauses_are_told),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

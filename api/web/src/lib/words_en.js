@@ -27,7 +27,7 @@ export default {
     'event.borrowed': 'Borrowed in Azure', 'event.given_back': 'Given back', 'event.give_back_failed': 'Giving back failed', 'event.access_renewed': 'Access renewed',
     'event.preflight_estimate': 'Estimate', 'event.preflight_note': 'Note', 'event.preflight_warning': 'Warning', 'event.preflight_done': 'Preflight done',
     'event.sign_in_needed': 'Sign-in needed', 'event.download_restarted': 'Download begins again', 'event.disk_damaged': 'Disk damaged', 'event.disk_verified': 'Disk verified',
-    'event.exported': 'Exported', 'event.snapshot_filling': 'Snapshot fills', 'event.vm_deallocating': 'VM is being deallocated', 'event.vm_deallocated': 'VM deallocated',
+    'event.exported': 'Exported', 'event.snapshot_filling': 'Snapshot fills', 'event.waiting_for_azure': 'Waits for Azure', 'event.vm_deallocating': 'VM is being deallocated', 'event.vm_deallocated': 'VM deallocated',
 
     'jobs.name': 'Name', 'jobs.state': 'State', 'jobs.stage': 'Stage', 'jobs.progress': 'Progress', 'jobs.speed': 'Speed', 'jobs.eta': 'Time left', 'jobs.created': 'Submitted',
     'jobs.actions': 'Actions', 'jobs.all': 'All states', 'jobs.filter': 'State', 'jobs.search': 'Search by name or id', 'jobs.more': 'Show more', 'jobs.count': '{n} jobs',

@@ -27,7 +27,7 @@ export default {
     'event.borrowed': 'Azure で借用', 'event.given_back': '返却', 'event.give_back_failed': '返却に失敗', 'event.access_renewed': 'アクセスを更新',
     'event.preflight_estimate': '見積もり', 'event.preflight_note': '注記', 'event.preflight_warning': '警告', 'event.preflight_done': '事前確認完了',
     'event.sign_in_needed': 'サインインが必要', 'event.download_restarted': 'ダウンロードをやり直し', 'event.disk_damaged': 'ディスク破損', 'event.disk_verified': 'ディスク検証済み',
-    'event.exported': '出力済み', 'event.snapshot_filling': 'スナップショット作成中', 'event.vm_deallocating': 'VM の割り当て解除中', 'event.vm_deallocated': 'VM の割り当て解除済み',
+    'event.exported': '出力済み', 'event.snapshot_filling': 'スナップショット作成中', 'event.waiting_for_azure': 'Azure を待機中', 'event.vm_deallocating': 'VM の割り当て解除中', 'event.vm_deallocated': 'VM の割り当て解除済み',
 
     'jobs.name': '名前', 'jobs.state': '状態', 'jobs.stage': '段階', 'jobs.progress': '進行状況', 'jobs.speed': '速度', 'jobs.eta': '残り時間', 'jobs.created': '登録日時',
     'jobs.actions': '操作', 'jobs.all': 'すべての状態', 'jobs.filter': '状態', 'jobs.search': '名前または ID で検索', 'jobs.more': 'さらに表示', 'jobs.count': '{n} 件のジョブ',
