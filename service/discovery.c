@@ -288,11 +288,17 @@ static int list_all(struct listing *l, struct err *e)
 {
     struct compute_subscription *list = NULL;
     size_t n = 0;
+    size_t asked = 0;
     int r = compute_subscriptions(l->a, &list, &n, e);
-    for (size_t i = 0; i < n && i < SUBSCRIPTIONS_MAX && r == 0; i++) {
+    for (size_t i = 0; i < n && r == 0; i++) {
         if (*list[i].state && !str_ieq(list[i].state, "Enabled") && !str_ieq(list[i].state, "Warned") && !str_ieq(list[i].state, "PastDue"))
             continue;                                /* disabled: nothing can be read */
-        r = list_subscription(l, list[i].id, e);
+        if (asked++ < SUBSCRIPTIONS_MAX) {
+            r = list_subscription(l, list[i].id, e);
+        } else {
+            r = err_set(e, ERR_UPSTREAM_FINAL, "it was not asked: the credential sees more than %d subscriptions", SUBSCRIPTIONS_MAX);
+            err_hint(e, "Name the subscription.");
+        }
         if (r < 0 && (e->code == ERR_CREDENTIAL || e->code == ERR_NOT_FOUND || e->code == ERR_UPSTREAM_FINAL)) {
             struct err why = *e;
             r = note_unreadable(l, list[i].id, &why, e);

@@ -153,6 +153,24 @@ test('what the query has wrong', async () => {
     assert.match(missing.json.upstream.request_id, /^[0-9a-f-]{36}$/);
 });
 
+test('more subscriptions than are asked at once: the others are named', async () => {
+    const many = await Azure.start({ storage: false });
+    const other = await Daemon.start(many.config());
+    try {
+        for (let i = 0; i < 503; i++) many.world.addSubscription({ name: `S${i}`, tenant: many.tenant, state: i % 100 ? 'Enabled' : 'Disabled' });
+        await other.api.put('/v1/credentials/mi', { type: 'managed_identity' }, 201);
+        const list = await other.api.get('/v1/azure/vms');
+        assert.deepEqual([list.unreadable.length, /more than 500/.test(list.unreadable[0]?.error.detail), list.unreadable[0]?.error.hint], [0, false, undefined]);
+        for (let i = 0; i < 5; i++) many.world.addSubscription({ name: `T${i}`, tenant: many.tenant });
+        const more = await other.api.get('/v1/azure/vms');
+        assert.deepEqual([more.unreadable.length, /more than 500/.test(more.unreadable[0].error.detail), more.unreadable[0].error.hint], [3, true, 'Name the subscription.']);
+        await many.double.assertClean();
+    } finally {
+        await other.stop();
+        await many.stop();
+    }
+});
+
 test('without the right to look', async () => {
     azure.arm.deny('host', /virtualMachines\/read/);
     const all = await vms();
