@@ -83,7 +83,7 @@ int job_set_rate(struct db *db, const char *id, uint64_t bytes_per_second, struc
 /* pause: ERR_WRONG_STATE when finished (pausing a paused job is fine). resume: ERR_WRONG_STATE when not paused. cancel: ERR_WRONG_STATE when succeeded or cancelled
  * already; pending tasks become CANCELLED at once, running ones see the flag. retry: ERR_WRONG_STATE unless failed or
  * cancelled; FAILED and CANCELLED tasks become PENDING with attempts 0. delete: any state; cancels first; the service's cleaner does
- * the rest; asking again may only go from KEEP to ALL. All: ERR_NOT_FOUND. */
+ * the rest; asking again with another word decides of what is left. All: ERR_NOT_FOUND. */
 int job_pause(struct db *db, const char *id, struct err *e);
 int job_resume(struct db *db, const char *id, struct err *e);
 int job_cancel(struct db *db, const char *id, struct err *e);

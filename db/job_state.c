@@ -266,8 +266,6 @@ int job_delete(struct db *db, const char *id, enum job_delete how, struct err *e
         return r;
     if (how == DELETE_NO)
         return err_set(e, ERR_INTERNAL, "a job cannot be deleted in no way");
-    if (how < f.del)
-        return err_set(e, ERR_WRONG_STATE, "the job %s is being deleted with its disks already", id);
     if (how == f.del)
         return 0;
     f.del = how;

@@ -15,6 +15,7 @@
 #include "storage/transfer/share.h"
 
 #define WORKERS_MAX (LANES * 64)
+#define LOCK_MS 3000
 
 void daemon_wake(struct daemon *d)
 {
@@ -82,6 +83,16 @@ static bool on_hv_stop(void *d)
     return daemon_stopping(d);
 }
 
+/* A daemon that was just killed may have left a child between fork and exec, which has its lock for a moment longer. */
+static int take_lock(struct os_file *lock, struct err *e)
+{
+    for (int64_t until = clock_mono_ms() + LOCK_MS;; clock_sleep_ms(50)) {
+        int r = os_file_lock(lock, e);
+        if (r != -ERR_LOCKED || clock_mono_ms() >= until || host_stop_requested())
+            return r;
+    }
+}
+
 /* What needs no thread: folders, lock, key, database, hypervisor. */
 static int open_parts(struct daemon *d, struct os_file **ret_lock, struct err *e)
 {
@@ -96,7 +107,7 @@ static int open_parts(struct daemon *d, struct os_file **ret_lock, struct err *e
         return err_oom(e);
     if ((r = os_mkdirs(d->disks_dir, 0, e)) < 0 || (r = os_file_open(lock, OS_WRITE | OS_CREATE | OS_PRIVATE, ret_lock, e)) < 0)
         return r;
-    if ((r = os_file_lock(*ret_lock, e)) < 0)
+    if ((r = take_lock(*ret_lock, e)) < 0)
         return r == -ERR_LOCKED ? err_prefix(e, "another vmrecoverd uses the data folder %s", d->data_dir) : r;
     struct err why;
     if (os_remove_unfinished(d->data_dir, &why) < 0)

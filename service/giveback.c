@@ -235,6 +235,15 @@ static void forget_look(struct keeper *k, const struct resource *r)
         }
 }
 
+/* Until when this job is left alone: longer each time. */
+static unsigned postpone(struct trouble *x, unsigned asked_ms)
+{
+    x->pause_ms = !x->pause_ms ? PAUSE_MIN_MS : x->pause_ms * 2 < PAUSE_MAX_MS ? x->pause_ms * 2 : PAUSE_MAX_MS;
+    unsigned pause = asked_ms > x->pause_ms ? asked_ms : x->pause_ms;
+    x->next_ms = clock_mono_ms() + pause;
+    return pause;
+}
+
 static void remember(struct keeper *k, struct giver *g, const struct resource *r, const struct err *why)
 {
     struct trouble *x = trouble_of(k, g->job->id, true);
@@ -242,9 +251,7 @@ static void remember(struct keeper *k, struct giver *g, const struct resource *r
     log_err(LOG_LEVEL_WARNING, "not given back yet, it is tried again", why);
     if (!x)
         return;
-    x->pause_ms = !x->pause_ms ? PAUSE_MIN_MS : x->pause_ms * 2 < PAUSE_MAX_MS ? x->pause_ms * 2 : PAUSE_MAX_MS;
-    unsigned pause = why->retry_after_ms > x->pause_ms ? why->retry_after_ms : x->pause_ms;
-    x->next_ms = now + pause;
+    unsigned pause = postpone(x, why->retry_after_ms);
     if (x->told != why->code || now - x->told_ms >= TELL_AGAIN_MS) {
         tell(g, "give_back_failed", r, why, pause);
         x->told = why->code;
@@ -268,7 +275,10 @@ static void give_back_job(struct keeper *k, const char *id, unsigned *ret_wait)
     struct err e;
     bool failed = false, returned = false;
     if (job_get(k->db, id, &job, &e) < 0 || resource_list_idle(k->db, id, &list, &n, &e) < 0) {
+        struct trouble *x = trouble_of(k, id, true);
         log_err(LOG_LEVEL_WARNING, "what was borrowed is not known now", &e);
+        if (x)
+            postpone(x, 0);
         return;
     }
     g.job = job;

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "common/json.h"
 #include "common/log.h"
 #include "db/event.h"
 #include "db/resource.h"
@@ -262,27 +263,38 @@ static int hint_of_keeping(struct err *e)
     return err_hint(e, "%.250s To leave the volume as it is, delete the job with disks=keep.", hint);
 }
 
-static int take_apart(struct daemon *d, struct db *db, const struct job *job, struct volume_plan *p, struct err *e)
+/* The job's own events go with it. One of holds and error is NULL. */
+static void tell_kept(struct db *db, const struct job *job, const struct volume_plan *p, const char *holds, const struct err *error)
+{
+    struct err why;
+    json_t *data = json_pack("{s:s, s:s, s:s?}", "id", job->id, "volume", p->id, "holds", holds);
+    if (data && error)
+        json_object_set_new(data, "error", json_from_err(error));
+    if (data && event_add(db, NULL, "volume_kept", data, &why) < 0)
+        log_err(LOG_LEVEL_WARNING, "event not written", &why);
+    json_decref(data);
+}
+
+static int take_apart(struct daemon *d, struct db *db, const struct job *job, struct volume_plan *p, bool keep, struct err *e)
 {
     AUTO(volume_close_ptr) struct volume_host *h = NULL;
     AUTO_FREE char *kept = NULL;
     struct undo u = {db, job->id};
     const struct volume_watch w = {.save = save_undo, .arg = &u};
-    struct err why;
     int r = volumes_open(d, on_stop, d, &h, e);
     if (r == 0)
         r = volume_undo(h, p, &w, &kept, e);
-    if (r < 0)
+    if (r < 0 && (!keep || r == -ERR_CANCELLED))
         return hint_of_keeping(e);
-    if (!kept) {
+    if (r < 0) {                                      /* half made: its disk may be gone for good, or somebody else's by now */
+        log_err(LOG_LEVEL_WARNING, "what was begun of a volume stays as it is", e);
+        tell_kept(db, job, p, NULL, e);
+    } else if (kept) {
+        log_warning("a volume stays, since it holds something else", KS("volume", p->id), KS("what", kept));
+        tell_kept(db, job, p, kept, NULL);
+    } else {
         log_info("volume removed, its disks are empty again", KS("volume", p->id));
-        return 0;
     }
-    log_warning("a volume stays, since it holds something else", KS("volume", p->id), KS("what", kept));
-    json_t *data = json_pack("{s:s, s:s, s:s}", "id", job->id, "volume", p->id, "holds", kept);
-    if (data && event_add(db, NULL, "volume_kept", data, &why) < 0)
-        log_err(LOG_LEVEL_WARNING, "event not written", &why);
-    json_decref(data);
     return 0;
 }
 
@@ -323,5 +335,5 @@ int volumes_undo(struct daemon *d, struct db *db, const struct job *job, bool ke
         return r;
     }
     pthread_mutex_unlock(&d->volumes);
-    return r < 0 ? r : take_apart(d, db, job, &p, e);
+    return r < 0 ? r : take_apart(d, db, job, &p, keep, e);
 }

@@ -40,9 +40,11 @@ struct opt_iter {
     int i;
     bool words_only;
     char *value;                                     /* of the option, or the word; points into argv */
+    const char **word;                               /* where the one word goes that is no option; a second is ERR_VALUE. NULL: words are given too */
 };
 /* The id of the next option, OPT_WORD, OPT_END, or -ERR_VALUE for an unknown option or a missing value. */
 int opt_next(struct opt_iter *it, struct err *e);
+int opt_too_many(const char *word, struct err *e);   /* the error for a word that nothing is left for */
 /* Reads words only, exactly min..max of them, into ret. */
 int opt_words(int argc, char **argv, size_t min, size_t max, char **ret, size_t *ret_n, struct err *e);
 /* A number with K, M, G or T (powers of 1024; "KiB" and "KB" are taken too). */

@@ -58,7 +58,7 @@ static int subscriptions(struct cli *cli, int argc, char **argv, struct err *e)
         if (o < 0)
             return o;
         if (o == OPT_WORD)
-            return err_set(e, ERR_VALUE, "'%s' is one word too many", it.value);
+            return opt_too_many(it.value, e);
         credential = it.value;
     }
     AUTO_FREE char *query = query_of(cli, keys, &credential, 1);
@@ -126,7 +126,7 @@ static int vms(struct cli *cli, int argc, char **argv, struct err *e)
         if (o < 0)
             return o;
         if (o == OPT_WORD)
-            return err_set(e, ERR_VALUE, "'%s' is one word too many", it.value);
+            return opt_too_many(it.value, e);
         values[(size_t)o - 1] = it.value;
     }
     AUTO_FREE char *query = query_of(cli, keys, values, ARRAY_LEN(keys));

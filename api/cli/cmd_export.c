@@ -14,7 +14,7 @@ static int parse(int argc, char **argv, struct request *q, struct err *e)
     enum { SLOT = 1, FORMAT, OUTPUT, NO_WAIT };
     static const struct opt_spec spec[] = {{"slot", SLOT, true}, {"format", FORMAT, true}, {"o", OUTPUT, true}, {"output", OUTPUT, true},
                                            {"no-wait", NO_WAIT, false}, {0}};
-    struct opt_iter it = {.spec = spec, .argc = argc, .argv = argv};
+    struct opt_iter it = {.spec = spec, .argc = argc, .argv = argv, .word = &q->vm};
     int r;
     for (int o; (o = opt_next(&it, e)) != OPT_END;) {
         if (o < 0)
@@ -27,10 +27,6 @@ static int parse(int argc, char **argv, struct request *q, struct err *e)
             q->path = it.value;
         else if (o == NO_WAIT)
             q->no_wait = true;
-        else if (o == OPT_WORD && q->vm)
-            return err_set(e, ERR_VALUE, "'%s' is one word too many", it.value);
-        else if (o == OPT_WORD)
-            q->vm = it.value;
     }
     return q->vm ? 0 : err_set(e, ERR_VALUE, "name the VM");
 }

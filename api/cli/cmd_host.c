@@ -90,7 +90,7 @@ int cmd_enable_hyperv(struct cli *cli, int argc, char **argv, struct err *e)
         if (o < 0)
             return o;
         if (o == OPT_WORD)
-            return err_set(e, ERR_VALUE, "'%s' is one word too many", it.value);
+            return opt_too_many(it.value, e);
         force = force || o == FORCE;
         no_wait = no_wait || o == NO_WAIT;
     }
@@ -166,8 +166,8 @@ int cmd_events(struct cli *cli, int argc, char **argv, struct err *e)
 {
     enum { AFTER = 1, LIMIT, FOLLOW };
     static const struct opt_spec spec[] = {{"after", AFTER, true}, {"limit", LIMIT, true}, {"follow", FOLLOW, false}, {0}};
-    struct opt_iter it = {.spec = spec, .argc = argc, .argv = argv};
     const char *given = NULL, *after = NULL;
+    struct opt_iter it = {.spec = spec, .argc = argc, .argv = argv, .word = &given};
     uint64_t n, limit = 0;
     bool stream = false;
     int r;
@@ -182,10 +182,6 @@ int cmd_events(struct cli *cli, int argc, char **argv, struct err *e)
             after = it.value;
         else if (o == FOLLOW)
             stream = true;
-        else if (o == OPT_WORD && given)
-            return err_set(e, ERR_VALUE, "'%s' is one word too many", it.value);
-        else if (o == OPT_WORD)
-            given = it.value;
     }
     AUTO_FREE char *id = NULL;
     if (given && (r = name_job(cli, given, &id, e)) < 0)

@@ -33,7 +33,7 @@ int cmd_list(struct cli *cli, int argc, char **argv, struct err *e)
         else if (o == LIMIT && (r = opt_number("--limit", it.value, 1, INT32_MAX, &limit, e)) < 0)
             return r;
         else if (o == OPT_WORD)
-            return err_set(e, ERR_VALUE, "'%s' is one word too many", it.value);
+            return opt_too_many(it.value, e);
     }
     AUTO_FREE char *state_arg = state ? client_escape(cli->client, state) : NULL;
     AUTO_FREE char *cursor_arg = cursor ? client_escape(cli->client, cursor) : NULL;
@@ -192,8 +192,8 @@ int cmd_retry(struct cli *cli, int argc, char **argv, struct err *e)
 {
     enum { URL_FILE = 1, DISK };
     static const struct opt_spec spec[] = {{"url-file", URL_FILE, true}, {"disk", DISK, true}, {0}};
-    struct opt_iter it = {.spec = spec, .argc = argc, .argv = argv};
     const char *given = NULL, *file = NULL;
+    struct opt_iter it = {.spec = spec, .argc = argc, .argv = argv, .word = &given};
     uint64_t disk = 0;
     int o, r = 0;
     while ((o = opt_next(&it, e)) != OPT_END) {
@@ -203,10 +203,6 @@ int cmd_retry(struct cli *cli, int argc, char **argv, struct err *e)
             file = it.value;
         else if (o == DISK && (r = opt_number("--disk", it.value, 0, 3, &disk, e)) < 0)
             return r;
-        else if (o == OPT_WORD && given)
-            return err_set(e, ERR_VALUE, "'%s' is one word too many", it.value);
-        else if (o == OPT_WORD)
-            given = it.value;
     }
     if (!given)
         return err_set(e, ERR_VALUE, "name the job");
@@ -257,8 +253,8 @@ int cmd_delete(struct cli *cli, int argc, char **argv, struct err *e)
 {
     enum { DISKS = 1, NO_WAIT };
     static const struct opt_spec spec[] = {{"disks", DISKS, true}, {"no-wait", NO_WAIT, false}, {0}};
-    struct opt_iter it = {.spec = spec, .argc = argc, .argv = argv};
     const char *given = NULL, *disks = "keep";
+    struct opt_iter it = {.spec = spec, .argc = argc, .argv = argv, .word = &given};
     bool wait = true;
     for (int o; (o = opt_next(&it, e)) != OPT_END;) {
         if (o < 0)
@@ -267,10 +263,6 @@ int cmd_delete(struct cli *cli, int argc, char **argv, struct err *e)
             wait = false;
         else if (o == DISKS)
             disks = it.value;
-        else if (given)
-            return err_set(e, ERR_VALUE, "'%s' is one word too many", it.value);
-        else
-            given = it.value;
     }
     if (!given)
         return err_set(e, ERR_VALUE, "name the job to delete");

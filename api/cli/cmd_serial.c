@@ -15,7 +15,7 @@ static int parse(int argc, char **argv, struct request *q, struct err *e)
 {
     enum { AFTER = 1, FOLLOW, SEND, SEND_FILE };
     static const struct opt_spec spec[] = {{"after", AFTER, true}, {"follow", FOLLOW, false}, {"send", SEND, true}, {"send-file", SEND_FILE, true}, {0}};
-    struct opt_iter it = {.spec = spec, .argc = argc, .argv = argv};
+    struct opt_iter it = {.spec = spec, .argc = argc, .argv = argv, .word = &q->vm};
     int r;
     for (int o; (o = opt_next(&it, e)) != OPT_END;) {
         if (o < 0)
@@ -28,10 +28,6 @@ static int parse(int argc, char **argv, struct request *q, struct err *e)
             q->send = it.value;
         else if (o == SEND_FILE)
             q->send_file = it.value;
-        else if (o == OPT_WORD && q->vm)
-            return err_set(e, ERR_VALUE, "'%s' is one word too many", it.value);
-        else if (o == OPT_WORD)
-            q->vm = it.value;
     }
     return q->vm ? 0 : err_set(e, ERR_VALUE, "name the VM");
 }

@@ -7,18 +7,14 @@ int cmd_verify(struct cli *cli, int argc, char **argv, struct err *e)
 {
     enum { NO_WAIT = 1 };
     static const struct opt_spec spec[] = {{"no-wait", NO_WAIT, false}, {0}};
-    struct opt_iter it = {.spec = spec, .argc = argc, .argv = argv};
     const char *job = NULL;
+    struct opt_iter it = {.spec = spec, .argc = argc, .argv = argv, .word = &job};
     bool no_wait = false;
     for (int o; (o = opt_next(&it, e)) != OPT_END;) {
         if (o < 0)
             return o;
         if (o == NO_WAIT)
             no_wait = true;
-        else if (o == OPT_WORD && job)
-            return err_set(e, ERR_VALUE, "'%s' is one word too many", it.value);
-        else if (o == OPT_WORD)
-            job = it.value;
     }
     AUTO_FREE char *id = NULL;
     int r = job ? name_job(cli, job, &id, e) : err_set(e, ERR_VALUE, "name the job");

@@ -128,7 +128,7 @@ static int vm_dvd(struct cli *cli, int argc, char **argv, struct err *e)
         else if (!iso)
             iso = it.value;
         else
-            return err_set(e, ERR_VALUE, "'%s' is one word too many", it.value);
+            return opt_too_many(it.value, e);
     }
     if (!given || eject == (iso != NULL))
         return err_set(e, ERR_VALUE, "give the VM and either the path of an ISO on the host or --eject");
@@ -160,7 +160,7 @@ static int vm_attach(struct cli *cli, int argc, char **argv, struct err *e)
         if (o == FORMAT)
             format = it.value;
         else if (n == ARRAY_LEN(w))
-            return err_set(e, ERR_VALUE, "'%s' is one word too many", it.value);
+            return opt_too_many(it.value, e);
         else
             w[n++] = it.value;
     }
@@ -238,8 +238,8 @@ int cmd_screen(struct cli *cli, int argc, char **argv, struct err *e)
 {
     enum { TEXT = 1, OUTPUT, WIDTH };
     static const struct opt_spec spec[] = {{"text", TEXT, false}, {"o", OUTPUT, true}, {"output", OUTPUT, true}, {"width", WIDTH, true}, {0}};
-    struct opt_iter it = {.spec = spec, .argc = argc, .argv = argv};
     const char *given = NULL, *file = NULL;
+    struct opt_iter it = {.spec = spec, .argc = argc, .argv = argv, .word = &given};
     bool text = false;
     uint64_t width = 0;
     int r;
@@ -252,10 +252,6 @@ int cmd_screen(struct cli *cli, int argc, char **argv, struct err *e)
             file = it.value;
         else if (o == WIDTH && (r = opt_number("--width", it.value, 1, 16384, &width, e)) < 0)
             return r;
-        else if (o == OPT_WORD && given)
-            return err_set(e, ERR_VALUE, "'%s' is one word too many", it.value);
-        else if (o == OPT_WORD)
-            given = it.value;
     }
     if (!given)
         return err_set(e, ERR_VALUE, "name the VM");

@@ -4,6 +4,11 @@
 
 #include "common/os.h"
 
+int opt_too_many(const char *word, struct err *e)
+{
+    return err_set(e, ERR_VALUE, "'%s' is one word too many", word);
+}
+
 int opt_next(struct opt_iter *it, struct err *e)
 {
     if (it->i >= it->argc)
@@ -15,7 +20,12 @@ int opt_next(struct opt_iter *it, struct err *e)
     }
     if (it->words_only || arg[0] != '-' || !arg[1]) {
         it->value = arg;
-        return OPT_WORD;
+        if (!it->word)
+            return OPT_WORD;
+        if (*it->word)
+            return opt_too_many(arg, e);
+        *it->word = arg;
+        return opt_next(it, e);
     }
     bool two_dashes = arg[1] == '-';
     char *name = arg + (two_dashes ? 2 : 1);
@@ -42,7 +52,7 @@ int opt_words(int argc, char **argv, size_t min, size_t max, char **ret, size_t 
         if (o < 0)
             return o;
         if (n == max)
-            return err_set(e, ERR_VALUE, "'%s' is one word too many", it.value);
+            return opt_too_many(it.value, e);
         ret[n++] = it.value;
     }
     if (n < min)

@@ -255,6 +255,25 @@ static int on_tick(void *arg, curl_off_t dt, curl_off_t dn, curl_off_t ut, curl_
     return b->stop && b->stop(b->stop_arg);
 }
 
+CURLcode blob_perform(CURL *h, struct curl_slist *lines, struct http_headers *headers, const struct blob_body *body, char detail[CURL_ERROR_SIZE])
+{
+    http_headers_reset(headers);
+    curl_easy_setopt(h, CURLOPT_HTTPHEADER, lines);
+    curl_easy_setopt(h, CURLOPT_HEADERFUNCTION, http_collect_header);
+    curl_easy_setopt(h, CURLOPT_HEADERDATA, headers);
+    curl_easy_setopt(h, CURLOPT_WRITEFUNCTION, body->take);
+    curl_easy_setopt(h, CURLOPT_WRITEDATA, body->arg);
+    curl_easy_setopt(h, CURLOPT_NOPROGRESS, 0L);
+    curl_easy_setopt(h, CURLOPT_XFERINFOFUNCTION, body->tick);
+    curl_easy_setopt(h, CURLOPT_XFERINFODATA, body->tick_arg);
+    curl_easy_setopt(h, CURLOPT_ERRORBUFFER, detail);
+    CURLcode c = curl_easy_perform(h);
+    curl_easy_setopt(h, CURLOPT_HTTPHEADER, NULL);
+    curl_easy_setopt(h, CURLOPT_ERRORBUFFER, NULL);
+    blob_headers_free(lines);
+    return c;
+}
+
 /* One request, no retry. 0: an answer came (whatever its status). */
 static int perform(struct blob *b, CURL *h, const char *verb, const char *range, bool azure, const char *if_match,
                    struct answer *a, struct err *e)
@@ -264,25 +283,12 @@ static int perform(struct blob *b, CURL *h, const char *verb, const char *range,
     if (r < 0)
         return r;
     char detail[CURL_ERROR_SIZE] = "";
-    http_headers_reset(&a->headers);
     a->got = 0;
     strbuf_reset(&a->error);
-    curl_easy_setopt(h, CURLOPT_HTTPHEADER, list);
     curl_easy_setopt(h, CURLOPT_NOBODY, !strcmp(verb, "HEAD") ? 1L : 0L);
     if (strcmp(verb, "HEAD"))
         curl_easy_setopt(h, CURLOPT_HTTPGET, 1L);
-    curl_easy_setopt(h, CURLOPT_HEADERFUNCTION, http_collect_header);
-    curl_easy_setopt(h, CURLOPT_HEADERDATA, &a->headers);
-    curl_easy_setopt(h, CURLOPT_WRITEFUNCTION, on_body);
-    curl_easy_setopt(h, CURLOPT_WRITEDATA, a);
-    curl_easy_setopt(h, CURLOPT_NOPROGRESS, 0L);
-    curl_easy_setopt(h, CURLOPT_XFERINFOFUNCTION, on_tick);
-    curl_easy_setopt(h, CURLOPT_XFERINFODATA, b);
-    curl_easy_setopt(h, CURLOPT_ERRORBUFFER, detail);
-    CURLcode c = curl_easy_perform(h);
-    curl_easy_setopt(h, CURLOPT_HTTPHEADER, NULL);
-    curl_easy_setopt(h, CURLOPT_ERRORBUFFER, NULL);
-    blob_headers_free(list);
+    CURLcode c = blob_perform(h, list, &a->headers, &(struct blob_body){on_body, a, on_tick, b}, detail);
     if (c == CURLE_ABORTED_BY_CALLBACK && !http_refused(c, detail))
         return err_set(e, ERR_CANCELLED, "stopped while %s was asked", b->name);
     /* Once a status is known the headers judge: an error's body may be cut, a body that is too long was refused. */
@@ -338,7 +344,7 @@ static int head_by_get(struct blob *b, CURL *h, struct answer *a, struct blob_in
     return 0;
 }
 
-static int head_once(struct blob *b, CURL *h, struct answer *a, struct blob_info *ret, struct err *e)
+static int head_once(struct blob *b, CURL *h, struct answer *a, void *ret, struct err *e)
 {
     int r = perform(b, h, "HEAD", NULL, true, NULL, a, e);
     if (r < 0)
@@ -367,17 +373,19 @@ bool blob_may_retry(struct blob *b, unsigned attempt, bool *renewed, const struc
     return attempt < TRIES && blob_error_is_transient(e);
 }
 
-int blob_head(struct blob *b, struct blob_info *ret, struct err *e)
+typedef int once_fn(struct blob *b, CURL *h, struct answer *a, void *arg, struct err *e);
+
+/* A small request until it is answered, fails for good or is stopped. into: as in struct answer. */
+static int persist(struct blob *b, uint8_t *into, size_t n, once_fn *once, void *arg, struct err *e)
 {
     CURL *h = http_handle(&b->http, b->url);
     if (!h)
         return err_oom(e);
-    uint8_t byte;
-    struct answer a = {.into = &byte, .n = 1, .error = {.max = BLOB_ERROR_BODY_MAX}};
+    struct answer a = {.into = into, .n = n, .error = {.max = BLOB_ERROR_BODY_MAX}};
     bool renewed = false;
     int r;
     for (unsigned attempt = 1;; attempt++) {
-        r = head_once(b, h, &a, ret, e);
+        r = once(b, h, &a, arg, e);
         if (r == 0 || !blob_may_retry(b, attempt, &renewed, e))
             break;
         if (!blob_backoff(attempt, BACKOFF_MAX_MS, e, b->stop, b->stop_arg)) {
@@ -388,6 +396,12 @@ int blob_head(struct blob *b, struct blob_info *ret, struct err *e)
     strbuf_free(&a.error);
     curl_easy_cleanup(h);
     return r;
+}
+
+int blob_head(struct blob *b, struct blob_info *ret, struct err *e)
+{
+    uint8_t byte;
+    return persist(b, &byte, 1, head_once, ret, e);
 }
 
 int blob_prepare_get(struct blob *b, const struct blob_info *info, CURL *h, uint64_t start, uint64_t end, enum blob_check check,
@@ -474,14 +488,17 @@ int blob_check_get(struct blob *b, const struct blob_info *info, uint64_t start,
     return 0;
 }
 
-static int read_once(struct blob *b, const struct blob_info *info, CURL *h, struct answer *a, uint64_t offset, struct err *e)
+struct read { const struct blob_info *info; uint64_t offset; };
+
+static int read_once(struct blob *b, CURL *h, struct answer *a, void *arg, struct err *e)
 {
+    const struct read *read = arg;
     char range[64];
-    uint64_t end = offset + a->n;
-    snprintf(range, sizeof range, "bytes=%" PRIu64 "-%" PRIu64, offset, end - 1);
-    int r = perform(b, h, "GET", range, info->azure, blob_if_match(b, info), a, e);
+    uint64_t end = read->offset + a->n;
+    snprintf(range, sizeof range, "bytes=%" PRIu64 "-%" PRIu64, read->offset, end - 1);
+    int r = perform(b, h, "GET", range, read->info->azure, blob_if_match(b, read->info), a, e);
     if (r == 0)
-        r = blob_check_get(b, info, offset, end, &a->headers, a->error.data, e);
+        r = blob_check_get(b, read->info, read->offset, end, &a->headers, a->error.data, e);
     if (r == 0 && a->got != a->n)
         r = err_set(e, ERR_UNREACHABLE, "%s ended its answer after %zu of %zu bytes", b->name, a->got, a->n);
     return r;
@@ -494,22 +511,5 @@ int blob_read(struct blob *b, const struct blob_info *info, void *buf, size_t n,
     if (n > BLOB_READ_MAX || offset > info->length || n > info->length - offset)
         return err_set(e, ERR_INTERNAL, "a read of %zu bytes at %" PRIu64 " does not fit %s (%" PRIu64 " bytes)", n, offset,
                        b->name, info->length);
-    CURL *h = http_handle(&b->http, b->url);
-    if (!h)
-        return err_oom(e);
-    struct answer a = {.into = buf, .n = n, .error = {.max = BLOB_ERROR_BODY_MAX}};
-    bool renewed = false;
-    int r;
-    for (unsigned attempt = 1;; attempt++) {
-        r = read_once(b, info, h, &a, offset, e);
-        if (r == 0 || !blob_may_retry(b, attempt, &renewed, e))
-            break;
-        if (!blob_backoff(attempt, BACKOFF_MAX_MS, e, b->stop, b->stop_arg)) {
-            r = err_set(e, ERR_CANCELLED, "stopped while %s was asked", b->name);
-            break;
-        }
-    }
-    strbuf_free(&a.error);
-    curl_easy_cleanup(h);
-    return r;
+    return persist(b, buf, n, read_once, &(struct read){info, offset}, e);
 }

@@ -28,6 +28,10 @@ struct blob {
  * NULL; more: further lines "x-ms-…: value", NULL at the end, or NULL. */
 int blob_headers(struct blob *b, const char *verb, const char *url, const char *range, bool azure, const char *if_match, const char *const *more,
                  struct curl_slist **ret, struct err *e);
+/* One blocking request with the handle, which has its URL and verb; `lines` is freed. The answer's body goes to `take`; `tick` is called about once a
+ * second, also while nothing arrives. *detail is what libcurl says of a failure. */
+struct blob_body { curl_write_callback take; void *arg; curl_xferinfo_callback tick; void *tick_arg; };
+CURLcode blob_perform(CURL *h, struct curl_slist *lines, struct http_headers *headers, const struct blob_body *body, char detail[CURL_ERROR_SIZE]);
 /* Whether a small request is worth try number `attempt` + 1: what failed may pass, or a new token may do (asked for once: *renewed). */
 bool blob_may_retry(struct blob *b, unsigned attempt, bool *renewed, const struct err *e);
 /* The ETag for If-Match, or NULL when there is none that may be sent (a weak one never matches). */

@@ -234,22 +234,9 @@ static int send_request(struct blob *b, const struct blob_info *info, CURL *h, s
     if (r < 0)
         return r;
     a->marker[0] = 0;
-    http_headers_reset(&a->headers);
     curl_easy_setopt(h, CURLOPT_URL, url);
     curl_easy_setopt(h, CURLOPT_HTTPGET, 1L);
-    curl_easy_setopt(h, CURLOPT_HTTPHEADER, list);
-    curl_easy_setopt(h, CURLOPT_HEADERFUNCTION, http_collect_header);
-    curl_easy_setopt(h, CURLOPT_HEADERDATA, &a->headers);
-    curl_easy_setopt(h, CURLOPT_WRITEFUNCTION, on_body);
-    curl_easy_setopt(h, CURLOPT_WRITEDATA, a);
-    curl_easy_setopt(h, CURLOPT_NOPROGRESS, 0L);
-    curl_easy_setopt(h, CURLOPT_XFERINFOFUNCTION, on_progress);
-    curl_easy_setopt(h, CURLOPT_XFERINFODATA, a);
-    curl_easy_setopt(h, CURLOPT_ERRORBUFFER, detail);
-    CURLcode c = curl_easy_perform(h);
-    curl_easy_setopt(h, CURLOPT_HTTPHEADER, NULL);
-    curl_easy_setopt(h, CURLOPT_ERRORBUFFER, NULL);
-    blob_headers_free(list);
+    CURLcode c = blob_perform(h, list, &a->headers, &(struct blob_body){on_body, a, on_progress, a}, detail);
     if (c == CURLE_ABORTED_BY_CALLBACK && !http_refused(c, detail))
         return err_set(e, ERR_CANCELLED, "stopped while the page list was read");
     if (a->oom)

@@ -368,6 +368,26 @@ test('what is not to be removed now is removed later', { skip }, async () => {
         await empty(disk);
     }
 });
+// A temporary disk of a cloud comes back empty, or not at all: what lay on it cannot be removed, and must not keep its job for ever.
+test('a disk that is gone: deleting with the disks waits, deleting without them does not', { skip }, async () => {
+    tools.fail('mount');
+    const half = (await failed()).id;
+    tools.reset();
+    const whole = await made({ volume: volume({ disks: [other.id], label: `${LABEL}x` }) });
+    for (const [d, id] of [[disk, half], [other, whole.id]]) {
+        for (const m of d.mounts()) await must('umount', [m]);
+        await d.detach();
+        await api.del(`/v1/jobs/${id}?disks=delete`, 202);
+        await waitFor('the delay is told', async () => (await events(id, 'job_delete_delayed')).length > 0);
+        const { error } = (await events(id, 'job_delete_delayed'))[0].data;
+        assert.match(error.hint, /disks=keep/);
+        await gone(id, 'keep');
+        await d.attach();
+    }
+    const kept = (await api.get('/v1/events?after=0&limit=500')).events.filter((e) => e.type === 'volume_kept').at(-1);
+    assert.deepEqual([kept.data.id, kept.data.holds], [half, null]);
+    assert.match(kept.data.error.detail, /is not there any more/);
+});
 test('cancelled and paused while it is made', { skip }, async () => {
     for (const word of ['cancel', 'pause']) {
         tools.hold('mkfs.xfs');

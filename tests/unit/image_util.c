@@ -174,3 +174,17 @@ void assert_reads(const char *path, int expect, const uint8_t *model, uint64_t s
                 fail_msg("%s: byte %" PRIu64 " is called empty", path, k);
     }
 }
+
+void assert_read_errors_passed_on(struct mem_image *m, int least)
+{
+    struct image_info info;
+    struct err e;
+    m->fail_at = m->reads = 0;
+    assert_int_equal(mem_probe(m, -1, &info, &e), 0);
+    int reads = m->reads;
+    assert_true(reads >= least);
+    for (m->fail_at = 1; m->fail_at <= reads; m->fail_at++) {
+        assert_int_equal(mem_probe(m, -1, &info, &e), -ERR_UPSTREAM);
+        assert_int_equal(m->reads, m->fail_at);
+    }
+}

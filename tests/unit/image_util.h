@@ -48,6 +48,8 @@ void put_be64(uint8_t *p, uint64_t v);
 void put_le32(uint8_t *p, uint32_t v);
 /* Puts a right checksum at p + field over n bytes (VHD footer and dynamic header). */
 void vhd_seal(uint8_t *p, size_t n, size_t field);
+/* The probe takes `least` reads or more, and fails with the error of whichever fails, at once. */
+void assert_read_errors_passed_on(struct mem_image *m, int least);
 /* The probe must fail with this code, and the sentence must hold text (NULL: anything). */
 void assert_refused(struct mem_image *m, int expect, enum err_code code, const char *text);
 

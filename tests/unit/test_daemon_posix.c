@@ -77,6 +77,14 @@ static void *run(void *arg)
     return (void *)(intptr_t)r;
 }
 
+/* A daemon that was killed while it started a program: for a moment its child has the lock still. */
+static void *let_go(void *lock)
+{
+    clock_sleep_ms(700);
+    os_file_close(lock);
+    return NULL;
+}
+
 static void test_life(void **state)
 {
     (void)state;
@@ -88,7 +96,14 @@ static void test_life(void **state)
     AUTO_FREE char *data = tmp_path(dir, "data"), *left = tmp_path(data, "address.0badcafe.tmp");       /* of one that was killed */
     assert_int_equal(os_mkdirs(data, OS_PRIVATE, &e), 0);
     assert_int_equal(os_write_file(left, "127.", 4, 0, &e), 0);
+    pthread_t last;
+    struct os_file *lock = NULL;
+    AUTO_FREE char *lock_path = tmp_path(data, "lock");
+    assert_int_equal(os_file_open(lock_path, OS_WRITE | OS_CREATE | OS_PRIVATE, &lock, &e), 0);
+    assert_int_equal(os_file_lock(lock, &e), 0);
+    assert_int_equal(pthread_create(&last, NULL, let_go, lock), 0);
     assert_int_equal(pthread_create(&thread, NULL, run, cfg), 0);
+    pthread_join(last, NULL);
     expect_notify("READY=1", text, sizeof text);
     assert_non_null(strstr(text, "STATUS="));
 

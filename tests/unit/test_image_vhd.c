@@ -356,15 +356,7 @@ static void passes_read_errors_on(void **state)
 {
     (void)state;
     struct mem_image m = make_dynamic();
-    struct image_info info;
-    struct err e;
-    assert_int_equal(mem_probe(&m, -1, &info, &e), 0);
-    int reads = m.reads;
-    assert_true(reads >= 5);
-    for (m.fail_at = 1; m.fail_at <= reads; m.fail_at++) {
-        assert_int_equal(mem_probe(&m, -1, &info, &e), -ERR_UPSTREAM);
-        assert_int_equal(m.reads, m.fail_at);
-    }
+    assert_read_errors_passed_on(&m, 5);
     mem_drop(&m);
 }
 

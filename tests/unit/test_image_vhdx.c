@@ -259,15 +259,7 @@ static void passes_read_errors_on(void **state)
 {
     (void)state;
     struct mem_image m = make();
-    struct image_info info;
-    struct err e;
-    assert_int_equal(mem_probe(&m, -1, &info, &e), 0);
-    int reads = m.reads;
-    assert_true(reads >= 8);
-    for (m.fail_at = 1; m.fail_at <= reads; m.fail_at++) {
-        assert_int_equal(mem_probe(&m, -1, &info, &e), -ERR_UPSTREAM);
-        assert_int_equal(m.reads, m.fail_at);
-    }
+    assert_read_errors_passed_on(&m, 8);
     mem_drop(&m);
 }
 
