@@ -17,7 +17,7 @@ const line = (e) => h('li', { class: 'event', 'data-type': e.type }, time(e.at, 
     Object.keys(e.data).length ? h('details', {}, h('summary', { 'aria-label': t('job.event_data') }, '…'), h('pre', { tabIndex: 0 }, JSON.stringify(e.data, null, 2))) : null);
 
 export function eventLog(id, signal) {
-    const list = h('ol', { class: 'events', reversed: true, role: 'log', 'aria-live': 'off', 'aria-label': t('job.events'), tabIndex: 0 });
+    const list = h('ol', { class: 'events', reversed: true, 'aria-label': t('job.events'), tabIndex: 0 });
     const note = h('p', { class: 'note', hidden: true }, t('job.events_more'));
     let newest = 0, waiting = [];
     const flush = perFrame(() => {

@@ -38,7 +38,7 @@ export class JobRow {
         setHidden(this.bar, !known || isFinal(job));
         if (known) this.bar.value = s.part;
         setAttribute(this.bar, 'aria-label', t('jobs.progress_of', { name: job.name }));
-        setText(this.part, state === 'failed' ? (s.error?.code ?? '') : known && s.total ? (isFinal(job) ? bytes(s.total) : percent(s.part)) : '');
+        setText(this.part, s.error && !known ? s.error.code : state === 'failed' ? (s.error?.code ?? '') : known && s.total ? (isFinal(job) ? bytes(s.total) : percent(s.part)) : '');
         setText(this.speed, s.speed ? rate(s.speed) : '');
         setText(this.eta, s.eta === null ? '' : duration(s.eta));
         const list = orders(job).join();
