@@ -41,6 +41,8 @@ struct api_config {
     /* Bytes that a guest sees of a disk image that a client wants attached; an error when it is no image of this format.
      * NULL: only raw and fixed VHD files, by their length. Any thread. */
     int (*disk_size)(void *arg, const char *path, enum hv_format format, uint64_t *ret, struct err *e);
+    /* Where a person finds the daemon's log; heap, the caller frees. NULL: not known. Any thread. */
+    char *(*log_place)(void *arg);
     void *arg;
 };
 struct api;

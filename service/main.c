@@ -89,6 +89,12 @@ static int on_azure(void *daemon, struct db *db, const struct api_azure_query *q
     }
 }
 
+static char *on_log_place(void *daemon)
+{
+    (void)daemon;
+    return logs_place();
+}
+
 static void on_host_region(void *daemon, char *ret, size_t size)
 {
     azure_host_region(((struct daemon *)daemon)->azure, ret, size);
@@ -100,7 +106,7 @@ static int front_start(struct daemon *d, void **ret, char **ret_bound, struct er
                             .max_connections = (unsigned)d->cfg->max_connections, .max_streams = (unsigned)d->cfg->max_streams,
                             .threads = os_cpu_count() > 4 ? 4 : os_cpu_count(), .max_body = (size_t)d->cfg->max_body_kib * 1024,
                             .wake = on_wake, .healthy = on_healthy, .disk_size = on_disk_size, .azure = on_azure,
-                            .host_region = on_host_region, .arg = d};
+                            .host_region = on_host_region, .log_place = on_log_place, .arg = d};
     AUTO_FREE char *listen = str_dup(d->cfg->listen);
     if (!listen)
         return err_oom(e);

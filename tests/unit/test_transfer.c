@@ -549,7 +549,8 @@ static void test_checks(void **state)
         server_faults(&server, cases[i].faults);
         run_well(f);
         assert_int_equal(f->p.checked, cases[i].checked ? f->src.ranges.bytes : 0);
-        assert_true(f->p.network >= f->src.ranges.bytes + cases[i].repeats * 64 * 1024ull || !cases[i].repeats);
+        unsigned footer = cases[i].repeats > 2;      /* one of the cut answers may be the footer's, which is shorter than the cut: it is whole */
+        assert_true(f->p.network >= f->src.ranges.bytes + (cases[i].repeats - footer) * 64 * 1024ull);
         assert_int_equal(os_remove(f->path, &f->e), 0);
     }
     server_faults(&server, "flip,at=1000000,times=0");
