@@ -38,7 +38,7 @@ function view(vm, capabilities, signal) {
     const can = (name) => capabilities.includes(name);
     const badge = h('span', { class: 'badge' }), detail = h('span', { class: 'faint', lang: 'en' });
     const film = filmstrip(vm, signal);
-    const show = screen(vm, { signal, onFrame: film.take });
+    const show = screen(vm.id, { live: can('live_screen'), signal, onFrame: film.take });
     const context = { vm: () => vm, signal, look, can };
     const orders = power(context), medium = media(context), boots = bootPanel(context), points = can('checkpoints') ? checkpoints(context) : null;
     const line = can('serial') ? serial(vm, signal) : null;

@@ -9,7 +9,7 @@ const TRIES = 3, PAUSE_MS = 1000;
 const sleep = (ms) => new Promise((r) => setTimeout(r, ms));
 
 // onFrame(canvas): what is seen, at most some times a second.
-export function screen({ id, live_screen: hasLive }, { signal, onFrame }) {
+export function screen(id, { live: hasLive, signal, onFrame }) {
     const glass = h('div', { class: 'glass', role: 'application', 'aria-label': t('console.screen'), 'aria-describedby': 'screen-help', 'data-mode': 'none' });
     const off = h('p', { class: 'glass-off', role: 'status' });
     const mode = h('span', { class: 'faint mode', role: 'status' });
@@ -31,7 +31,7 @@ export function screen({ id, live_screen: hasLive }, { signal, onFrame }) {
     function say(name) {
         glass.dataset.mode = name;
         setText(mode, t(`console.mode_${name}`));
-        setHidden(again, name !== 'polled' || hasLive === false);
+        setHidden(again, name !== 'polled' || !hasLive);
     }
     function end() {
         turn++;
@@ -43,7 +43,7 @@ export function screen({ id, live_screen: hasLive }, { signal, onFrame }) {
     async function begin() {
         end();
         const mine = turn, over = () => mine !== turn || signal.aborted || state !== 'running';
-        for (let tries = hasLive === false ? TRIES : 0; tries < TRIES && !over();) {
+        for (let tries = hasLive ? 0 : TRIES; tries < TRIES && !over();) {
             say('connecting');
             try {
                 const { live } = await import('./screen_live.js');

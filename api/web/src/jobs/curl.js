@@ -6,6 +6,6 @@ export function withoutSecrets(value) {
     if (value === null || typeof value !== 'object') return value;
     return Object.fromEntries(Object.entries(value).map(([k, v]) => [k, k === 'url' && typeof v === 'string' ? v.replace(/\?.+$/s, '?<SAS>').replace(/\/\/[^/@]*@/, '//') : withoutSecrets(v)]));
 }
-export function curlCommand(origin, json) {
-    return `curl -H "Authorization: Bearer $(cat "$TOKEN_FILE")" \\\n  -H 'Content-Type: application/json' \\\n  ${origin}/v1/jobs -d ${quoted(JSON.stringify(withoutSecrets(json), null, 2))}`;
+export function curlCommand(origin, tokenFile, json) {
+    return `curl -H "Authorization: Bearer $(cat ${quoted(tokenFile)})" \\\n  -H 'Content-Type: application/json' \\\n  ${origin}/v1/jobs -d ${quoted(JSON.stringify(withoutSecrets(json), null, 2))}`;
 }

@@ -60,7 +60,7 @@ export default {
     'submit.dvd': 'ISO in the drive', 'submit.format': 'Format of the image here', 'submit.free_space': 'Skip free space', 'submit.free_space_note': 'Fetch only what file systems use.',
     'submit.limit': 'Limit in MiB/s', 'submit.limit_note': '0: none.', 'submit.until': 'Last step', 'submit.start': 'Start the VM', 'submit.nested': 'Nested virtualization (Hyper-V)',
     'submit.cross_region': 'Allow another region', 'submit.cross_region_note': 'Reading a disk from another Azure region costs money.', 'submit.submit': 'Submit',
-    'submit.command': 'The same as a command', 'submit.command_note': 'Without secrets: put the SAS in yourself. TOKEN_FILE is the token of the daemon’s data folder.',
+    'submit.command': 'The same as a command', 'submit.command_note': 'Without secrets: put the SAS in yourself. only an administrator can read the token.',
 
     'job.gone': 'This job is deleted.', 'job.missing': 'This job is not there.', 'job.back': 'To the list of jobs', 'job.tasks': 'Steps', 'job.transfer': 'Transfer', 'job.part': 'Progress',
     'job.speed': 'Speed', 'job.eta': 'Time left', 'job.transferred': 'Fetched', 'job.skipped': 'Skipped', 'job.of': '{part} ({done} of {total})', 'job.disks': 'Disks', 'job.disk': 'Disk {n}',
@@ -106,7 +106,7 @@ export default {
 
     'host.again': 'Look again', 'host.report': 'Report', 'host.daemon': 'Daemon', 'host.vms': 'Virtual machines', 'host.credentials': 'Credentials', 'host.disks': 'Disks', 'host.volumes': 'Volumes',
     'host.not_there': 'This version of the daemon does not have it.', 'host.name': 'Host', 'host.version': 'Version', 'host.hypervisor': 'Hypervisor', 'host.none': 'none is usable', 'host.cpus': 'Processors',
-    'host.memory': 'Memory', 'host.free_of': '{free} free of {all}', 'host.free_space': 'Free in the data folder', 'host.region': 'Azure region', 'host.unknown': 'unknown', 'host.status': 'Health', 'host.well': 'Well',
+    'host.memory': 'Memory', 'host.free_of': '{free} free of {all}', 'host.data_dir': 'Data folder', 'host.free_space': 'Free in the data folder', 'host.region': 'Azure region', 'host.unknown': 'unknown', 'host.status': 'Health', 'host.well': 'Well',
     'host.uptime': 'Up for', 'host.streams': 'Open streams', 'host.log': 'The log:', 'host.metrics': 'Metrics', 'host.api': 'API as OpenAPI', 'host.no_vms': 'None. Jobs make them.',
     'host.vm_facts': 'Generation {generation}, processors: {cpus}, {memory}, network {network}', 'host.no_disks': 'None.', 'host.no_volumes': 'None.', 'host.not_mounted': 'not mounted',
     'host.eligible': 'can be a volume', 'host.not_eligible': 'in use', 'host.why': 'Why', 'host.managed': 'made by vmrecover', 'host.broken': 'broken',

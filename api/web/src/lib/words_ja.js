@@ -60,7 +60,7 @@ export default {
     'submit.dvd': 'ドライブの ISO', 'submit.format': 'ここでのイメージ形式', 'submit.free_space': '空き領域を省略', 'submit.free_space_note': 'ファイル システムが使う部分だけを取得します。',
     'submit.limit': '上限（MiB/秒）', 'submit.limit_note': '0: 上限なし。', 'submit.until': '最後の段階', 'submit.start': 'VM を起動する', 'submit.nested': '入れ子の仮想化（Hyper-V）',
     'submit.cross_region': '別リージョンを許可', 'submit.cross_region_note': '別の Azure リージョンのディスクを読み取ると料金がかかります。', 'submit.submit': '登録',
-    'submit.command': '同じ操作のコマンド', 'submit.command_note': '秘密は含みません。SAS は自分で入れてください。TOKEN_FILE はデーモンのデータ フォルダーにある token です。',
+    'submit.command': '同じ操作のコマンド', 'submit.command_note': '秘密は含みません。SAS は自分で入れてください。トークンを読み取れるのは管理者だけです。',
 
     'job.gone': 'このジョブは削除されました。', 'job.missing': 'このジョブはありません。', 'job.back': 'ジョブ一覧へ', 'job.tasks': '段階', 'job.transfer': '転送', 'job.part': '進行状況',
     'job.speed': '速度', 'job.eta': '残り時間', 'job.transferred': '取得', 'job.skipped': '省略', 'job.of': '{part}（{total} 中 {done}）', 'job.disks': 'ディスク', 'job.disk': 'ディスク {n}',
@@ -106,7 +106,7 @@ export default {
 
     'host.again': '再確認', 'host.report': 'レポート', 'host.daemon': 'デーモン', 'host.vms': '仮想マシン', 'host.credentials': '資格情報', 'host.disks': 'ディスク', 'host.volumes': 'ボリューム',
     'host.not_there': 'このバージョンのデーモンにはありません。', 'host.name': 'ホスト', 'host.version': 'バージョン', 'host.hypervisor': 'ハイパーバイザー', 'host.none': '使用できるものなし', 'host.cpus': 'プロセッサ数',
-    'host.memory': 'メモリ', 'host.free_of': '空き {free} / {all}', 'host.free_space': 'データ フォルダーの空き', 'host.region': 'Azure リージョン', 'host.unknown': '不明', 'host.status': '健全性', 'host.well': '正常',
+    'host.memory': 'メモリ', 'host.free_of': '空き {free} / {all}', 'host.data_dir': 'データ フォルダー', 'host.free_space': 'データ フォルダーの空き', 'host.region': 'Azure リージョン', 'host.unknown': '不明', 'host.status': '健全性', 'host.well': '正常',
     'host.uptime': '稼働時間', 'host.streams': '開いているストリーム', 'host.log': 'ログ:', 'host.metrics': 'メトリック', 'host.api': 'API（OpenAPI）', 'host.no_vms': 'ありません。ジョブが作成します。',
     'host.vm_facts': '第 {generation} 世代、プロセッサ {cpus}、{memory}、ネットワーク {network}', 'host.no_disks': 'ありません。', 'host.no_volumes': 'ありません。', 'host.not_mounted': '未マウント',
     'host.eligible': 'ボリュームにできます', 'host.not_eligible': '使用中', 'host.why': '理由', 'host.managed': 'vmrecover が作成', 'host.broken': '破損',
