@@ -11,6 +11,7 @@ import { watchJobs } from '../jobs/store.js';
 import { isFinal, orders, summary } from '../jobs/state.js';
 import { taskGraph } from './task_graph.js';
 import { ratePlot } from './rate_plot.js';
+import { diskMap } from './disk_map.js';
 import { eventLog } from './event_log.js';
 import { speedLimit } from './speed_limit.js';
 
@@ -50,6 +51,7 @@ function jobView(first, job, signal) {
     const bar = h('progress', { max: 1, 'aria-label': t('jobs.progress') });
     const facts = Object.fromEntries(['part', 'speed', 'eta', 'transferred', 'skipped'].map((k) => [k, h('dd', {}, '–')]));
     const graph = taskGraph(signal), plot = ratePlot(signal), log = eventLog(first.id, signal);
+    const maps = first.disks.map((d) => diskMap(first.id, d.index, signal));
     const limit = speedLimit(first, signal);
     const disks = h('ul', { class: 'disks' });
     let shown = '', shownDisks = '', shownError = null;
@@ -60,7 +62,7 @@ function jobView(first, job, signal) {
         h('section', { class: 'card', 'aria-label': t('job.tasks') }, h('h2', {}, t('job.tasks')), graph.node),
         h('section', { class: 'card now', 'aria-label': t('job.transfer') }, h('h2', {}, t('job.transfer')), bar,
             h('dl', { class: 'facts wide' }, Object.entries(facts).map(([k, dd]) => h('div', {}, h('dt', {}, t(`job.${k}`)), dd))), plot.node, limit.node),
-        h('section', { class: 'card', 'aria-label': t('job.disks') }, h('h2', {}, t('job.disks')), disks),
+        h('section', { class: 'card', 'aria-label': t('job.disks') }, h('h2', {}, t('job.disks')), disks, maps.map((m) => m.node)),
         h('section', { class: 'card', 'aria-label': t('job.made') }, h('h2', {}, t('job.made')), made),
         h('section', { class: 'card', 'aria-label': t('job.events') }, h('h2', {}, t('job.events')), log.node));
 
@@ -110,8 +112,10 @@ function jobView(first, job, signal) {
             graph.update(now.tasks);
             const moves = now.tasks.filter((x) => x.progress.total_bytes > 0);
             const sum = (k) => moves.filter((x) => x.kind === 'download').reduce((all, x) => all + x.progress[k], 0);
-            bar.value = s.part ?? 0;
-            setText(facts.part, s.total ? t('job.of', { part: percent(s.part), done: bytes(s.done), total: bytes(s.total) }) : '–');
+            // of the step that moves bytes now, else of the downloads that are behind it
+            const total = s.total || sum('total_bytes'), done = s.total ? s.done : sum('done_bytes');
+            bar.value = total ? done / total : 0;
+            setText(facts.part, total ? t('job.of', { part: percent(done / total), done: bytes(done), total: bytes(total) }) : '–');
             setText(facts.speed, isFinal(now) ? '–' : rate(s.speed));
             setText(facts.eta, s.eta === null ? '–' : duration(s.eta));
             setText(facts.transferred, bytes(sum('transferred_bytes')));
@@ -119,6 +123,7 @@ function jobView(first, job, signal) {
             if (!isFinal(now)) plot.add(s.speed);
             else if (!plot.node.dataset.drawn) setHidden(plot.node, true);
             setHidden(limit.node, isFinal(now));
+            for (const m of maps) m.touch(now.tasks.find((x) => x.kind === 'download' && x.disk === m.disk));
         },
     };
 }

@@ -60,14 +60,14 @@ export default {
     'submit.dvd': 'ISO in the drive', 'submit.format': 'Format of the image here', 'submit.free_space': 'Skip free space', 'submit.free_space_note': 'Fetch only what file systems use.',
     'submit.limit': 'Limit in MiB/s', 'submit.limit_note': '0: none.', 'submit.until': 'Last step', 'submit.start': 'Start the VM', 'submit.nested': 'Nested virtualization (Hyper-V)',
     'submit.cross_region': 'Allow another region', 'submit.cross_region_note': 'Reading a disk from another Azure region costs money.', 'submit.submit': 'Submit',
-    'submit.command': 'The same as a command', 'submit.command_note': 'Without secrets: put the SAS in yourself. only an administrator can read the token.',
+    'submit.command': 'The same as a command', 'submit.command_note': 'Without secrets: put the SAS in yourself. Only an administrator can read the token.',
 
     'job.gone': 'This job is deleted.', 'job.missing': 'This job is not there.', 'job.back': 'To the list of jobs', 'job.tasks': 'Steps', 'job.transfer': 'Transfer', 'job.part': 'Progress',
     'job.speed': 'Speed', 'job.eta': 'Time left', 'job.transferred': 'Fetched', 'job.skipped': 'Skipped', 'job.of': '{part} ({done} of {total})', 'job.disks': 'Disks', 'job.disk': 'Disk {n}',
     'job.made': 'What it made', 'job.console': 'Open the console', 'job.generation': 'Generation {n}', 'job.nothing_yet': 'Nothing yet.', 'job.json': 'Job as JSON', 'job.events_json': 'Events as JSON',
     'job.events': 'Events', 'job.events_more': 'Older events are in the JSON.', 'job.event_data': 'Details', 'job.failed_at': '{task} failed', 'job.retrying': '{task} is tried again:',
     'job.attempt': '(attempt {n})', 'job.plot': 'Throughput of the last ten minutes', 'job.limit': 'Limit in MiB/s (0: none)', 'job.set_limit': 'Set', 'job.limit_set': 'The limit is set.',
-    'map.title': 'Map of disk {n}', 'map.fetched': 'Fetched', 'map.empty': 'Known empty', 'map.free': 'Free space', 'map.flight': 'In flight', 'map.missing': 'Still to come',
+    'map.title': 'Map of disk {n}', 'map.fetched': 'Fetched', 'map.part': 'In part', 'map.busy': 'In flight', 'map.waits': 'Still to come', 'map.empty': 'Known empty', 'map.free': 'Free space', 'map.cell': 'A cell is {size}.',
 
     'console.title': 'Console', 'console.missing': 'This VM is not there.', 'console.job': 'Its job', 'console.screen': 'Screen of the VM', 'console.text': 'Text of the screen',
     'console.tools': 'Tools', 'console.typing': 'Type', 'console.boot': 'Boot', 'console.points': 'Undo points', 'console.media': 'Media', 'console.serial': 'Serial', 'console.film': 'Film',

@@ -67,7 +67,7 @@ export default {
     'job.made': '作成したもの', 'job.console': 'コンソールを開く', 'job.generation': '第 {n} 世代', 'job.nothing_yet': 'まだありません。', 'job.json': 'ジョブの JSON', 'job.events_json': 'イベントの JSON',
     'job.events': 'イベント', 'job.events_more': 'これより古いイベントは JSON にあります。', 'job.event_data': '詳細', 'job.failed_at': '{task}に失敗', 'job.retrying': '{task}を再試行:',
     'job.attempt': '（{n} 回目）', 'job.plot': '直近 10 分の転送速度', 'job.limit': '上限（MiB/秒、0: なし）', 'job.set_limit': '設定', 'job.limit_set': '上限を設定しました。',
-    'map.title': 'ディスク {n} のマップ', 'map.fetched': '取得済み', 'map.empty': '空と判明', 'map.free': '空き領域', 'map.flight': '転送中', 'map.missing': '未取得',
+    'map.title': 'ディスク {n} のマップ', 'map.fetched': '取得済み', 'map.part': '一部取得', 'map.busy': '転送中', 'map.waits': '未取得', 'map.empty': '空と判明', 'map.free': '空き領域', 'map.cell': '1 マスは {size} です。',
 
     'console.title': 'コンソール', 'console.missing': 'この VM はありません。', 'console.job': 'ジョブ', 'console.screen': 'VM の画面', 'console.text': '画面の文字',
     'console.tools': 'ツール', 'console.typing': '入力', 'console.boot': '起動', 'console.points': '復元ポイント', 'console.media': 'メディア', 'console.serial': 'シリアル', 'console.film': 'フィルム',
