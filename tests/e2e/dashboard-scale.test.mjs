@@ -7,8 +7,8 @@ import { Daemon } from './lib/daemon.mjs';
 import { Browser } from './lib/browser.mjs';
 import { must, sleep, slow, soak, start, waitFor } from './lib/util.mjs';
 
-const MIB = 1 << 20, FINISHED = 10_000, RUNNING = 200, LOOK_MS = 6000, ROUNDS = 3, TICK_MS = 400;
-const MEMORY_S = soak ? 3600 : 20, GROWTH_MAX = 3 * MIB;
+const MIB = 1 << 20, FINISHED = 10_000, RUNNING = 200, LOOK_MS = 3000, ROUNDS = 3, TICK_MS = 400;
+const MEMORY_S = soak ? 3600 : 10, GROWTH_MAX = 3 * MIB;
 let daemon, api, browser, feeder;
 
 before(async () => {
@@ -39,9 +39,9 @@ async function look(tab) {
             if (now - last > 100) seen.lateFrames++;
             seen.frames++;
             last = now;
-            scrollBy(0, down ? 40 : -40);
+            scrollBy(0, down ? 80 : -80);
             if (scrollY === 0) down = true;
-            else if (scrollY > 3000) down = false;
+            else if (scrollY > 9000) down = false;
         }
         observer.disconnect();
         return seen;
@@ -77,17 +77,14 @@ test('with 200 running and 10,000 finished jobs the list is as smooth as an empt
     const empty = [];
     for (let i = 0; i < ROUNDS; i++) empty.push(await look(tab));
     await fill();
-    let moved = 0;
-    page.on('console', (m) => { if (m.text() === 'moved') moved++; });
     const full = [];
     for (let i = 0; i < ROUNDS; i++) full.push(await look(tab));
     assert.ok(await page.locator('.jobs tbody tr').count() > 100, 'pages were added by scrolling');
     const best = (list, key) => Math.min(...list.map((x) => x[key]));
-    console.log(`# empty: ${text(empty.reduce((a, b) => (a.longTasks <= b.longTasks ? a : b)))}; full: ${text(full.reduce((a, b) => (a.longTasks <= b.longTasks ? a : b)))}`);
+    console.log(`# empty: ${empty.map(text).join(' | ')}; full: ${full.map(text).join(' | ')}`);
     // the machine is shared: the quietest of the rounds counts
     assert.ok(best(full, 'longTasks') <= best(empty, 'longTasks') + (slow > 1 ? 5 : 0), `long tasks: ${JSON.stringify({ empty, full })}`);
     assert.ok(best(full, 'lateFrames') <= best(empty, 'lateFrames') + 1, `late frames: ${JSON.stringify({ empty, full })}`);
-    assert.equal(moved, 0);
     tab.quiet();
     await tab.close();
 });
@@ -123,7 +120,7 @@ test(`memory is flat over ${MEMORY_S} s of streaming`, async () => {
     };
     await page.getByLabel('State', { exact: true }).selectOption('running');
     await page.locator('.jobs tbody tr').first().waitFor();
-    await sleep(5000);
+    await sleep(3000);
     const [was, nodes] = [await heap(), await page.evaluate(() => document.querySelectorAll('*').length)];
     await sleep(MEMORY_S * 1000);
     const now = await heap();

@@ -9,7 +9,7 @@ import { setQuery } from '../lib/router.js';
 import { JobRow } from './row.js';
 import { watchJobs } from './store.js';
 
-const PAGE = 50, SEARCH_PAGE = 200, ENOUGH = 100;
+const PAGE = 50, SEARCH_PAGE = 200, ENOUGH = 100, FRAME_MS = 6;
 const STATES = ['running', 'queued', 'paused', 'failed', 'succeeded', 'cancelled'];
 const COLUMNS = ['name', 'state', 'stage', 'progress', 'speed', 'eta', 'created', 'actions'];
 
@@ -30,10 +30,16 @@ export function jobsPage({ query, signal }) {
     const scroll = h('div', { class: 'scroll' }, table);
 
     const fits = (job) => (!state || job.state === state) && (!needle || `${job.name} ${job.id}`.toLowerCase().includes(needle.toLowerCase()));
+    // As much as a frame has time for; the rest in the next.
     const draw = perFrame(() => {
-        for (const id of dirty) rows.get(id)?.update();
-        dirty.clear();
+        const end = performance.now() + FRAME_MS;
+        for (const id of dirty) {
+            rows.get(id)?.update();
+            dirty.delete(id);
+            if (performance.now() > end) { draw(); return; }
+        }
     });
+    const nextFrame = () => new Promise(requestAnimationFrame);
     const store = watchJobs({ signal, wanted: (id, type) => type === 'job_created' || type === `job_${state}`,
         onChange(job, why) {
             const row = rows.get(job.id);
@@ -77,8 +83,15 @@ export function jobsPage({ query, signal }) {
                     const q = new URLSearchParams({ limit: needle ? SEARCH_PAGE : PAGE, ...(state ? { state } : {}), ...(cursor ? { cursor } : {}) });
                     const page = await get(`/v1/jobs?${q}`, { signal });
                     if (mine !== turn) return;
-                    const part = document.createDocumentFragment();
+                    let part = document.createDocumentFragment(), end = performance.now() + FRAME_MS;
                     for (const job of page.jobs) {
+                        if (performance.now() > end) {
+                            body.append(part);
+                            await nextFrame();
+                            if (mine !== turn) return;
+                            part = document.createDocumentFragment();
+                            end = performance.now() + FRAME_MS;
+                        }
                         if (!fits(job)) continue;
                         store.put(job);
                         if (rows.has(job.id)) {
