@@ -27,7 +27,7 @@ EXE      :=
 FINISH   := :
 
 # Sources: each folder of the layout, less the other platform's files. main() lives in service/main.c and api/cli/main.c.
-FOLDERS  := common db storage storage/azure storage/transfer storage/image hyperv api service
+FOLDERS  := common common/wmi db storage storage/azure storage/transfer storage/image storage/volume hyperv api service
 pick      = $(filter-out %_posix.c %_win32.c,$(1)) $(filter %_$(OS).c,$(1))
 LIB_SRCS := $(filter-out service/main.c,$(call pick,$(wildcard $(addsuffix /*.c,$(FOLDERS)))))
 CLI_SRCS := $(call pick,$(wildcard api/cli/*.c) $(wildcard common/*.c))
@@ -131,6 +131,7 @@ endif
 	@$(MAKE) --no-print-directory check-e2e
 ifeq ($(SAN),)
 	@BUILD=$(BUILD) tests/systemd/run.sh
+	+@$(MAKE) --no-print-directory check-windows
 endif
 
 soak:

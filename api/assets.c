@@ -11,7 +11,7 @@
     EMBED(symbol, path); \
     EMBED(symbol##_gz, path ".gz");
 WEB_ASSETS(EMBED_ASSET)
-#define DECLARE_ASSET(symbol, name, type, hash, path) extern const char symbol[], symbol##_end[], symbol##_gz[], symbol##_gz_end[];
+#define DECLARE_ASSET(symbol, name, type, hash, path) extern const char(symbol)[], symbol##_end[], symbol##_gz[], symbol##_gz_end[];
 WEB_ASSETS(DECLARE_ASSET)
 
 static const struct asset {

@@ -192,13 +192,14 @@ bool turn_wait(struct request *rq);
 void turn_leave(struct request *rq);                 /* nothing taken is a no-op */
 
 /* ---- handlers ---- */
-handler_fn healthz_get, metrics_get, openapi_get, host_get;
+handler_fn healthz_get, metrics_get, openapi_get, host_get, host_post_enable_hyperv;
 handler_fn jobs_post, jobs_get, job_get_one, job_post_pause, job_post_resume, job_post_cancel, job_post_retry, job_post_verify, job_map_get, job_patch_one, job_delete_one;
 /* 202 with a task that was added to the job, and where the job is (jobs.c). */
 int reply_task(struct request *rq, struct db *db, const char *job_id, int64_t task_id, struct err *e);
 handler_fn events_get, job_events_get;
 handler_fn credentials_get, credential_put_one, credential_delete_one, credential_sign_in;
 handler_fn azure_subscriptions_get, azure_vms_get;
+handler_fn disks_get, volumes_get, volumes_post;
 handler_fn vms_get, vm_get_one, vm_post_start, vm_post_stop, vm_post_shutdown, vm_post_reset, vm_put_dvd, vm_delete_dvd;
 handler_fn vm_put_disk, vm_delete_disk, vm_post_export;
 handler_fn checkpoints_get, checkpoints_post, checkpoint_restore, checkpoint_delete;

@@ -302,7 +302,7 @@ static void handle(struct request *rq)
         r = parse_body(rq, &e);
     if (r == 0)
         r = rq->route->fn(rq, &e);
-    if (r == -ERR_NOT_FOUND && str_starts(rq->path, "/v1/vms/"))
+    if (r == -ERR_NOT_FOUND && !rq->refused.code && str_starts(rq->path, "/v1/vms/"))       /* refused: no handler, and no thread to ask on */
         r = vm_explain_missing(rq, &e);
     dbpool_put(rq->api->pool, rq->db);
     rq->db = NULL;

@@ -24,7 +24,7 @@ struct cli {
 /* argv[0] is the first word behind the command's name. Returns an exit code, or -ERR_* with *e filled (main prints it). */
 typedef int command_fn(struct cli *cli, int argc, char **argv, struct err *e);
 command_fn cmd_submit, cmd_list, cmd_show, cmd_watch, cmd_pause, cmd_resume, cmd_cancel, cmd_retry, cmd_delete, cmd_screen, cmd_keys, cmd_serial,
-    cmd_vm, cmd_credential, cmd_host, cmd_export, cmd_verify, cmd_events, cmd_azure, cmd_dashboard;
+    cmd_vm, cmd_credential, cmd_host, cmd_enable_hyperv, cmd_export, cmd_verify, cmd_events, cmd_azure, cmd_dashboard, cmd_disks, cmd_volumes;
 
 /* ---- options (opt.c) ---- */
 struct opt_spec {

@@ -11,7 +11,7 @@ void cells_begin(struct cells *c, uint64_t length)
 
 void cells_add(struct cells *c, uint64_t start, uint64_t end)
 {
-    while (start < end) {
+    while (start < end && c->n) {
         uint64_t i = start / c->cell_bytes, next = (i + 1) * c->cell_bytes;
         if (i >= c->n)
             return;

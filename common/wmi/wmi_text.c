@@ -2,7 +2,7 @@
 #include <expat.h>
 #include <string.h>
 
-#include "hyperv/wmi.h"
+#include "common/wmi/wmi.h"
 
 /* ---- WQL and paths ---- */
 

@@ -1,6 +1,6 @@
 /* Callers' side of the seam: when RPC fails, the connection is made anew; what only reads is then done again, what changes is reported. Typed
  * access to properties. */
-#include "hyperv/wmi.h"
+#include "common/wmi/wmi.h"
 
 #include <stdio.h>
 #include <string.h>

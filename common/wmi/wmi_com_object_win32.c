@@ -1,7 +1,7 @@
 /* Objects of WMI: instances, classes, parameters. They are values in our own process: nothing here waits. */
 #include <string.h>
 
-#include "hyperv/wmi_com_win32.h"
+#include "common/wmi/wmi_com_win32.h"
 
 static const char *ns_of(const struct wmi_object *o)
 {

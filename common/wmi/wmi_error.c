@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "hyperv/wmi.h"
+#include "common/wmi/wmi.h"
 
 static const struct status {
     uint32_t hresult;

@@ -2,7 +2,7 @@
  * provider's below it. */
 #include <stdarg.h>
 
-#include "hyperv/wmi_com_win32.h"
+#include "common/wmi/wmi_com_win32.h"
 
 void com_error_forget(void)
 {

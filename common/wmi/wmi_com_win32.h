@@ -2,8 +2,8 @@
  *
  * Threads and apartments: the first wmi_open makes a multithreaded apartment that lasts as long as the process. Every thread that never asked COM
  * for another one is in it, so interfaces go from thread to thread as they are, and no thread has anything to begin or to end. */
-#ifndef VMR_HYPERV_WMI_COM_WIN32_H
-#define VMR_HYPERV_WMI_COM_WIN32_H
+#ifndef VMR_COMMON_WMI_COM_WIN32_H
+#define VMR_COMMON_WMI_COM_WIN32_H
 
 #define COBJMACROS                                     /* before the first windows.h: include this header first */
 #define CONST_VTABLE
@@ -11,9 +11,12 @@
 #include <oleauto.h>
 #include <wbemidl.h>
 
-#include "hyperv/wmi.h"
+#include "common/wmi/wmi.h"
 
 extern const struct wmi_ops wmi_com_ops;               /* "com"; wmi_open's arg is not used */
+
+/* The apartment and the security of the process, once, before anything in it calls COM; wmi_open does so itself. */
+HRESULT com_begin(void);
 
 /* ---- what releases itself ---- */
 static inline void com_release(void *p)

@@ -20,8 +20,8 @@
  *   ERR_UPSTREAM_FINAL  all else
  * with os_code the HRESULT (wmi_hresult reads it), upstream.service that of the namespace ("hyperv", "windows_storage", "windows_network",
  * "wmi") and upstream.code its text "0x80041002". A provider's own words are part of the sentence. */
-#ifndef VMR_HYPERV_WMI_H
-#define VMR_HYPERV_WMI_H
+#ifndef VMR_COMMON_WMI_H
+#define VMR_COMMON_WMI_H
 
 #include <stdbool.h>
 #include <stddef.h>

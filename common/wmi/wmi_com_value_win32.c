@@ -1,6 +1,6 @@
 /* VARIANTs and CIM values. WMI takes exactly one VARTYPE for each CIM type: 64-bit numbers, dates and references travel as text, and most of
  * the smaller numbers as VT_I4 whatever their sign. Reading takes any VARTYPE that holds the value. */
-#include "hyperv/wmi_com_win32.h"
+#include "common/wmi/wmi_com_win32.h"
 
 #include <errno.h>
 #include <string.h>
