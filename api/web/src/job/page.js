@@ -84,7 +84,7 @@ function jobView(first, job, signal) {
                 failed.not_before ? [' ', time(failed.not_before)] : null), problemView(failed.error)) : null);
     }
     function drawDisks(now) {
-        const key = JSON.stringify([now.disks, now.vm_id, now.tasks.filter((x) => x.kind === 'export_vm')]);
+        const key = JSON.stringify([now.disks, now.vm_id, now.volume, now.tasks.filter((x) => x.kind === 'export_vm')]);
         if (key === shownDisks) return;
         shownDisks = key;
         replace(disks, now.disks.map((d) => h('li', {}, h('strong', {}, t('job.disk', { n: d.index })), ' ', word('source', d.source.type), ' ',
@@ -93,9 +93,10 @@ function jobView(first, job, signal) {
         const files = now.disks.filter((d) => d.path && d.source.type !== 'file');
         replace(made, now.vm_id ? h('p', {}, h('a', { class: 'button primary', href: `#/vms/${now.vm_id}` }, icon('console'), t('job.console')), ' ',
             now.generation ? t('job.generation', { n: now.generation }) : '') : null,
-        files.length || exports.length ? h('ul', {}, files.map((d) => h('li', {}, word('format', d.format), ' ', h('code', {}, d.path))),
+        files.length || exports.length || now.volume ? h('ul', {}, now.volume ? h('li', {}, t(now.volume.found ? 'job.volume_found' : 'job.volume', { label: now.volume.label }), ' ',
+            h('code', {}, now.volume.mount_point)) : null, files.map((d) => h('li', {}, word('format', d.format), ' ', h('code', {}, d.path))),
             exports.map((x) => h('li', {}, word('kind', 'export_vm'), ', ', word('state', x.state), ' ', h('code', {}, x.params.path)))) : null,
-        !now.vm_id && !files.length && !exports.length ? h('p', { class: 'faint' }, t('job.nothing_yet')) : null,
+        !now.vm_id && !files.length && !exports.length && !now.volume ? h('p', { class: 'faint' }, t('job.nothing_yet')) : null,
         h('p', {}, h('a', { href: at`/v1/jobs/${now.id}`, target: '_blank' }, t('job.json')), ' · ',
             h('a', { href: `${at`/v1/jobs/${now.id}/events`}?limit=500`, target: '_blank' }, t('job.events_json'))));
     }

@@ -33,7 +33,7 @@ function form(credentials, tokenFile, trouble, signal) {
     let key = crypto.randomUUID();
     const name = input({ maxlength: 100, oninput: change });
     const command = h('pre', { class: 'command', tabIndex: 0, 'aria-label': t('submit.command') });
-    const source = sourceFields(credentials, signal, change), advanced = advancedFields(change);
+    const source = sourceFields(credentials, signal, change), advanced = advancedFields(signal, change);
     const submit = h('button', { type: 'submit', class: 'primary' }, t('submit.submit'));
 
     const request = () => advanced.apply({ ...(name.value.trim() ? { name: name.value.trim() } : {}), disks: source.disks().map((s) => ({ source: s })) }, source.dvd());
