@@ -1,0 +1,96 @@
+// The console where no live screen is to be had, as with Hyper-V: by pictures that are asked for again and again, with keys by the API. Also the
+// dashboard's way through the Windows build (under Wine, where the double of Hyper-V draws bars that move).
+import { before, after } from 'node:test';
+import assert from 'node:assert/strict';
+import path from 'node:path';
+import { Daemon } from './lib/daemon.mjs';
+import { Browser } from './lib/browser.mjs';
+import { makeVhd } from './lib/image.mjs';
+import { guests, native, test } from './lib/platform.mjs';
+import { slow, tempDir, waitFor } from './lib/util.mjs';
+
+const MIB = 1 << 20;
+let daemon, api, browser, tab, page, vm;
+
+before(async () => {
+    const disk = path.join(tempDir('polled'), 'disk.vhd');
+    makeVhd(disk, 16 * MIB, { boot: 'the smallest guest' });
+    [daemon, browser] = await Promise.all([Daemon.start(), Browser.start()]);
+    api = daemon.api;
+    tab = await browser.open(daemon, { prepare: (p) => p.addInitScript(() => { window.WebSocket = class { constructor() { throw new Error('there is none'); } }; }) });
+    page = tab.page;
+    await page.getByRole('link', { name: 'New job' }).first().click();
+    await page.getByLabel('File on this host').check();
+    await page.getByLabel('Path of the image').fill(native(disk));
+    await page.getByLabel('Name', { exact: true }).fill('web01');
+    await page.getByText('Advanced').click();
+    await page.getByLabel('Memory in MiB').fill('64');
+    await page.getByLabel('Processors').fill('1');
+    await page.getByRole('button', { name: 'Submit' }).click();
+    await page.locator('.title .badge[data-state="succeeded"]').waitFor({ timeout: 120_000 * slow });
+    vm = (await api.vms())[0].id;
+});
+after(async () => { await browser?.stop(); await daemon?.stop(); });
+
+const answers = (part) => {
+    const list = [];
+    page.on('response', (r) => { if (r.url().includes(part)) list.push(r); });
+    return list;
+};
+const light = () => page.locator('.glass canvas').evaluate((c) => {
+    const { data } = c.getContext('2d').getImageData(0, 0, c.width, c.height);
+    let n = 0;
+    for (let i = 0; i < data.length; i += 4) if (data[i] + data[i + 1] + data[i + 2] > 200) n++;
+    return n;
+});
+
+test('the screen as pictures: shown, and sent again only when it changed', async () => {
+    const screens = answers('/screen');
+    await page.getByRole('link', { name: 'Open the console' }).click();
+    await page.locator('.glass[data-mode="polled"] canvas').waitFor({ timeout: 30_000 * slow });
+    await waitFor('something is drawn', async () => await light() > 100, { timeout: 30_000 });
+    if (guests) await waitFor('a picture that did not change is not sent', () => screens.some((r) => r.status() === 304), { timeout: 20_000 });
+    else await waitFor('pictures that changed', () => screens.filter((r) => r.status() === 200).length > 3, { timeout: 20_000 });
+    tab.quiet();
+});
+
+test('keys of the reader and of the bar reach the VM, in order', async () => {
+    const sent = answers('/keys');
+    await page.locator('.glass canvas').click();
+    await tab.type('aB', 20);
+    await page.getByRole('button', { name: 'Ctrl+Alt+Del', exact: true }).click();
+    const wanted = [['KeyA'], ['ShiftLeft', 'KeyB'], ['ControlLeft', 'AltLeft', 'Delete']];
+    const pressed = () => sent.flatMap((r) => r.request().postDataJSON().sequence.map((s) => s.press));
+    await waitFor(() => `keys: ${JSON.stringify(pressed())}`, () => pressed().length === wanted.length, { timeout: 20_000 });
+    assert.deepEqual(pressed(), wanted);
+    for (const r of sent) assert.equal(r.status(), 200, await r.text());
+    tab.quiet();
+});
+
+test('off, on, an undo point and back', async () => {
+    const button = (name) => page.getByRole('button', { name, exact: true }), confirm = (name) => page.getByRole('dialog').getByRole('button', { name, exact: true }).click();
+    await page.getByRole('tab', { name: 'Undo points' }).click();
+    await page.getByLabel('Name', { exact: true }).fill('before');
+    await button('Make an undo point').click();
+    await button('Go back: before').click({ timeout: 60_000 * slow });
+    await confirm('Go back');
+    await page.getByText('Back at before.').waitFor({ timeout: 60_000 * slow });
+    if ((await api.get(`/v1/vms/${vm}`)).state === 'off') await button('Start').click();
+    await button('Power off').click();
+    await confirm('Power off');
+    await page.getByText('The VM is off.').waitFor({ timeout: 60_000 * slow });
+    assert.equal((await api.get(`/v1/vms/${vm}`)).state, 'off');
+    await button('Start').click();
+    await page.locator('.glass[data-mode="polled"] canvas').waitFor({ timeout: 60_000 * slow });
+    tab.quiet();
+});
+
+test('the host: its report, and the path of its log', async () => {
+    await tab.go('/host');
+    await page.locator('.checks li').first().waitFor();
+    const { checks, log } = await api.get('/v1/host');
+    assert.equal(await page.locator('.checks li').count(), checks.length);
+    await page.getByText(log, { exact: true }).waitFor();
+    await page.locator(`a[href="#/vms/${vm}"]`).waitFor();
+    tab.quiet();
+});
