@@ -27,7 +27,9 @@ before(async () => {
     await page.getByLabel('Memory in MiB').fill('64');
     await page.getByLabel('Processors').fill('1');
     await page.getByRole('button', { name: 'Submit' }).click();
-    await page.locator('.title .badge[data-state="succeeded"]').waitFor({ timeout: 120_000 * slow });
+    const job = await waitFor('the job is there', async () => (await api.get('/v1/jobs')).jobs[0]);
+    await api.waitJob(job.id);
+    await page.locator('.title .badge[data-state="succeeded"]').waitFor({ timeout: 20_000 * slow });
     vm = (await api.vms())[0].id;
 });
 after(async () => { await browser?.stop(); await daemon?.stop(); });

@@ -51,7 +51,7 @@ function jobView(first, job, signal) {
     const bar = h('progress', { max: 1, 'aria-label': t('jobs.progress') });
     const facts = Object.fromEntries(['part', 'speed', 'eta', 'transferred', 'skipped'].map((k) => [k, h('dd', {}, '–')]));
     const graph = taskGraph(signal), plot = ratePlot(signal), log = eventLog(first.id, signal);
-    const maps = first.disks.map((d) => diskMap(first.id, d.index, signal));
+    const maps = [], mapList = h('div', {});
     const limit = speedLimit(first, signal);
     const disks = h('ul', { class: 'disks' });
     let shown = '', shownDisks = '', shownError = null;
@@ -62,7 +62,7 @@ function jobView(first, job, signal) {
         h('section', { class: 'card', 'aria-label': t('job.tasks') }, h('h2', {}, t('job.tasks')), graph.node),
         h('section', { class: 'card now', 'aria-label': t('job.transfer') }, h('h2', {}, t('job.transfer')), bar,
             h('dl', { class: 'facts wide' }, Object.entries(facts).map(([k, dd]) => h('div', {}, h('dt', {}, t(`job.${k}`)), dd))), plot.node, limit.node),
-        h('section', { class: 'card', 'aria-label': t('job.disks') }, h('h2', {}, t('job.disks')), disks, maps.map((m) => m.node)),
+        h('section', { class: 'card', 'aria-label': t('job.disks') }, h('h2', {}, t('job.disks')), disks, mapList),
         h('section', { class: 'card', 'aria-label': t('job.made') }, h('h2', {}, t('job.made')), made),
         h('section', { class: 'card', 'aria-label': t('job.events') }, h('h2', {}, t('job.events')), log.node));
 
@@ -124,6 +124,11 @@ function jobView(first, job, signal) {
             if (!isFinal(now)) plot.add(s.speed);
             else if (!plot.node.dataset.drawn) setHidden(plot.node, true);
             setHidden(limit.node, isFinal(now));
+            // a VM's data disks are known once preflight has found them
+            for (const d of now.disks.slice(maps.length)) {
+                maps.push(diskMap(now.id, d.index, signal));
+                mapList.append(maps.at(-1).node);
+            }
             for (const m of maps) m.touch(now.tasks.find((x) => x.kind === 'download' && x.disk === m.disk));
         },
     };
