@@ -8,8 +8,8 @@ import { polled } from './screen_polled.js';
 const TRIES = 3, PAUSE_MS = 1000;
 const sleep = (ms) => new Promise((r) => setTimeout(r, ms));
 
-// onFrame(canvas): what is seen, at most some times a second.
-export function screen(id, { live: hasLive, signal, onFrame }) {
+// onFrame(canvas): what is seen, at most some times a second. send: of key_sender.js.
+export function screen(id, { live: hasLive, signal, onFrame, send }) {
     const glass = h('div', { class: 'glass', role: 'application', 'aria-label': t('console.screen'), 'aria-describedby': 'screen-help', 'data-mode': 'none' });
     const off = h('p', { class: 'glass-off', role: 'status' });
     const mode = h('span', { class: 'faint mode', role: 'status' });
@@ -62,7 +62,7 @@ export function screen(id, { live: hasLive, signal, onFrame }) {
         }
         if (over()) return;
         say('polled');
-        current = polled(glass, id, { onFrame });
+        current = polled(glass, id, { onFrame, send });
     }
     signal.addEventListener('abort', end);
     return {
