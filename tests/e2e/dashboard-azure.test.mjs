@@ -67,6 +67,10 @@ test('find a VM, with what speaks against others; recover it with its data disk'
     await page.getByLabel('Its data disks too').check();
     assert.equal(await page.getByLabel('Resource id').inputValue(), azure.id(plain));
     assert.match(await page.locator('.command').textContent(), /"data_disks": true/);
+    await page.getByText('By way of a storage account').click();
+    await page.getByLabel('URL of the container').fill('https://acct.blob.core.windows.net/recovery');
+    assert.match(await page.locator('.command').textContent(), /"via_storage_account": \{\s+"url": "https:\/\/acct/);
+    await page.getByLabel('URL of the container').fill('');
     await page.getByText('Advanced').click();
     await page.getByLabel('Memory in MiB').fill('64');
     await page.getByLabel('Processors').fill('1');

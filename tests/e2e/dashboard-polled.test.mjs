@@ -69,6 +69,15 @@ test('keys of the reader and of the bar reach the VM, in order', async () => {
     tab.quiet();
 });
 
+test('full screen: the keyboard goes there', async () => {
+    await page.getByRole('button', { name: 'Full screen' }).click();
+    await waitFor('the frame is the screen', () => page.evaluate(() => document.fullscreenElement?.className === 'frame'));
+    await waitFor('the VM has the keyboard', () => page.evaluate(() => document.activeElement.closest('.glass') !== null));
+    await page.evaluate(() => document.exitFullscreen());
+    await waitFor('it is over', () => page.evaluate(() => document.fullscreenElement === null));
+    tab.quiet();
+});
+
 test('off, on, an undo point and back', async () => {
     const button = (name) => page.getByRole('button', { name, exact: true }), confirm = (name) => page.getByRole('dialog').getByRole('button', { name, exact: true }).click();
     await page.getByRole('tab', { name: 'Undo points' }).click();

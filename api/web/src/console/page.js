@@ -37,7 +37,7 @@ export function consolePage({ params: { id }, signal }) {
 
 function view(vm, capabilities, signal) {
     const can = (name) => capabilities.includes(name);
-    const badge = h('span', { class: 'badge' }), detail = h('span', { class: 'faint', lang: 'en' });
+    const badge = h('span', { class: 'badge', role: 'status' }), detail = h('span', { class: 'faint', lang: 'en' });
     const send = keySender(vm.id, signal), film = filmstrip(vm, signal);
     const show = screen(vm.id, { live: can('live_screen'), signal, onFrame: film.take, send });
     const context = { vm: () => vm, signal, look, can, send };

@@ -3,6 +3,7 @@
 import { h, setHidden, setText } from '../lib/dom.js';
 import { icon } from '../lib/icon.js';
 import { t } from '../lib/words.js';
+import { complain } from '../lib/notice.js';
 import { polled } from './screen_polled.js';
 
 const TRIES = 3, PAUSE_MS = 1000;
@@ -15,11 +16,18 @@ export function screen(id, { live: hasLive, signal, onFrame, send }) {
     const mode = h('span', { class: 'faint mode', role: 'status' });
     const again = h('button', { type: 'button', class: 'quiet', hidden: true, onclick: () => begin() }, t('console.live_again'));
     const frame = h('div', { class: 'frame' }, glass, off);
-    const full = h('button', { type: 'button', class: 'quiet', onclick: () => (document.fullscreenElement ? document.exitFullscreen() : frame.requestFullscreen()) },
-        icon('full'), t('console.full'));
+    const full = h('button', { type: 'button', class: 'quiet', onclick: wholeScreen }, icon('full'), t('console.full'));
     const node = h('div', { class: 'screen' }, frame, h('p', { class: 'note', id: 'screen-help' }, t('console.keyboard_help')));
     let state = null, current = null, turn = 0;
 
+    // There a browser that can gives up the keys that it keeps to itself: Esc (held, it ends this), Alt+Tab, the Windows key.
+    async function wholeScreen() {
+        try {
+            await frame.requestFullscreen();
+            current?.focus();
+            await navigator.keyboard?.lock?.();
+        } catch (e) { complain(e); }
+    }
     glass.addEventListener('keydown', (e) => {
         if (!(e.ctrlKey && e.altKey && e.code === 'KeyG')) return;
         e.preventDefault();

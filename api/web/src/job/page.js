@@ -46,7 +46,7 @@ export function jobPage({ params: { id }, signal }) {
 }
 
 function jobView(first, job, signal) {
-    const badge = h('span', { class: 'badge' }), actions = h('div', { class: 'buttons' });
+    const badge = h('span', { class: 'badge', role: 'status' }), actions = h('div', { class: 'buttons' });
     const error = h('div', { role: 'alert' }), made = h('div', { class: 'made' });
     const bar = h('progress', { max: 1, 'aria-label': t('jobs.progress') });
     const facts = Object.fromEntries(['part', 'speed', 'eta', 'transferred', 'skipped'].map((k) => [k, h('dd', {}, '–')]));

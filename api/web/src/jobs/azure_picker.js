@@ -7,7 +7,7 @@ import { problemView } from '../lib/problem.js';
 import { field, input, select } from '../lib/field.js';
 
 const SHOWN = 100;
-export const signsIn = (c) => !['account_key', 'sas'].includes(c.type);
+const signsIn = (c) => !['account_key', 'sas'].includes(c.type);
 
 // credentials: those of the host. onChange() after each change; value() is a source, or null.
 export function azurePicker(credentials, signal, onChange) {

@@ -6,10 +6,11 @@ import { t } from '../lib/words.js';
 import { input, select } from '../lib/field.js';
 import { problemView } from '../lib/problem.js';
 import { setQuery } from '../lib/router.js';
+import { isConnected } from '../lib/events.js';
 import { JobRow } from './row.js';
 import { watchJobs } from './store.js';
 
-const PAGE = 50, SEARCH_PAGE = 200, ENOUGH = 100, FRAME_MS = 6;
+const PAGE = 50, SEARCH_PAGE = 200, ENOUGH = 100, FRAME_MS = 6, UNCONNECTED_MS = 800;
 const STATES = ['running', 'queued', 'paused', 'failed', 'succeeded', 'cancelled'];
 const COLUMNS = ['name', 'state', 'stage', 'progress', 'speed', 'eta', 'created', 'actions'];
 
@@ -143,7 +144,9 @@ export function jobsPage({ query, signal }) {
     const near = new IntersectionObserver((seen) => seen.some((s) => s.isIntersecting) && load(), { rootMargin: '600px' });
     function look() { near.unobserve(end); if (!ended && !signal.aborted) near.observe(end); }
     signal.addEventListener('abort', () => near.disconnect());
-    load();
+    // when the stream begins, the list is asked for: nothing is missed between the two
+    if (isConnected()) load();
+    else setTimeout(() => { if (!turn && !signal.aborted) load(); }, UNCONNECTED_MS);
 
     return h('section', {},
         h('div', { class: 'title' }, h('h1', {}, t('nav.jobs')), h('a', { class: 'button primary', href: '#/new' }, icon('add'), t('nav.new'))),
