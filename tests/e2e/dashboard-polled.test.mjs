@@ -2,11 +2,12 @@
 // dashboard's way through the Windows build (under Wine, where the double of Hyper-V draws bars that move).
 import { before, after } from 'node:test';
 import assert from 'node:assert/strict';
+import fs from 'node:fs';
 import path from 'node:path';
 import { Daemon } from './lib/daemon.mjs';
 import { Browser } from './lib/browser.mjs';
 import { makeVhd } from './lib/image.mjs';
-import { guests, native, test } from './lib/platform.mjs';
+import { guests, local, native, test } from './lib/platform.mjs';
 import { slow, tempDir, waitFor } from './lib/util.mjs';
 
 const MIB = 1 << 20;
@@ -78,19 +79,84 @@ test('full screen: the keyboard goes there', async () => {
     tab.quiet();
 });
 
+const button = (name) => page.getByRole('button', { name, exact: true });
+const confirm = (name) => page.getByRole('dialog').getByRole('button', { name, exact: true }).click();
+const state = async () => (await api.get(`/v1/vms/${vm}`)).state;
+
+test('the text of the screen, where the hypervisor can read it', { skip: !guests && 'Hyper-V gives pictures alone' }, async () => {
+    await api.waitScreen(vm, /the smallest guest/);      // it boots again after Ctrl+Alt+Del
+    await button('As text').click();
+    await page.locator('.screen-text', { hasText: 'the smallest guest' }).waitFor();
+    await button('As text').click();
+    await page.locator('.screen-text').waitFor({ state: 'hidden' });
+});
+
+test('two interrupted boots: three resets, apart as asked', async () => {
+    const resets = [];
+    const note = (r) => { if (r.method() === 'POST' && r.url().endsWith('/reset')) resets.push(Date.now()); };
+    page.on('request', note);
+    await page.getByRole('tab', { name: 'Boot' }).click();
+    await page.getByLabel('Seconds until each interruption').fill('3');
+    await button('Interrupt two boots').click();
+    await page.getByRole('dialog').getByText('recovery environment').waitFor();
+    await confirm('Interrupt two boots');
+    await page.getByText('Boot 1 of 2 is interrupted').waitFor();
+    await page.getByText('Two boots were interrupted').waitFor({ timeout: 30_000 * slow });
+    page.off('request', note);
+    assert.equal(resets.length, 3);
+    for (let i = 1; i < 3; i++) assert.ok(resets[i] - resets[i - 1] >= 2900, String(resets));
+    assert.equal(await state(), 'running');
+    // and stopped in the middle
+    await button('Interrupt two boots').click();
+    await confirm('Interrupt two boots');
+    await button('Stop').click();
+    await button('Interrupt two boots').and(page.locator(':enabled')).waitFor();
+    tab.quiet();
+});
+
+test('an ISO goes in and out; what is wrong with a path stands at its field', async () => {
+    const iso = path.join(tempDir('iso'), 'tools.iso');
+    fs.writeFileSync(iso, Buffer.alloc(2 * MIB, 'tools   '));
+    await page.getByRole('tab', { name: 'Media' }).click();
+    await page.getByLabel('Path of an ISO').fill('not absolute');
+    await button('Insert').click();
+    await page.locator('.complaint').waitFor();
+    await page.getByLabel('Path of an ISO').fill(native(iso));
+    await button('Insert').click();
+    await page.getByText('In the drive:').waitFor();
+    assert.equal((await api.get(`/v1/vms/${vm}`)).dvd, native(iso));
+    await button('Eject').click();
+    await page.getByText('The drive is empty.').waitFor();
+    tab.quiet();
+});
+
 test('off, on, an undo point and back', async () => {
-    const button = (name) => page.getByRole('button', { name, exact: true }), confirm = (name) => page.getByRole('dialog').getByRole('button', { name, exact: true }).click();
     await page.getByRole('tab', { name: 'Undo points' }).click();
     await page.getByLabel('Name', { exact: true }).fill('before');
     await button('Make an undo point').click();
     await button('Go back: before').click({ timeout: 60_000 * slow });
     await confirm('Go back');
     await page.getByText('Back at before.').waitFor({ timeout: 60_000 * slow });
-    if ((await api.get(`/v1/vms/${vm}`)).state === 'off') await button('Start').click();
+    if (await state() === 'off') await button('Start').click();
     await button('Power off').click();
     await confirm('Power off');
     await page.getByText('The VM is off.').waitFor({ timeout: 60_000 * slow });
-    assert.equal((await api.get(`/v1/vms/${vm}`)).state, 'off');
+    assert.equal(await state(), 'off');
+    await page.getByRole('tab', { name: 'Media' }).click();
+    const further = path.join(tempDir('further'), 'further.vhd');
+    makeVhd(further, 4 * MIB);
+    await page.getByLabel('Path of an image').fill(native(further));
+    await button('Attach').click();
+    await page.getByText('Slot 1').waitFor();
+    await button('Detach').click();
+    await page.getByText('Slot 1').waitFor({ state: 'detached' });
+    await button('Export').click();
+    await page.getByRole('link', { name: 'Its progress and file' }).click();
+    await page.locator('.stage', { hasText: 'Export of the repair' }).locator('.task[data-state="succeeded"]').waitFor({ timeout: 60_000 * slow });
+    const { tasks } = await api.job((await api.vms())[0].job_id), file = tasks.find((t) => t.kind === 'export_vm').params.path;
+    await page.locator('.made').getByText(file).waitFor();
+    assert.ok(fs.statSync(local(file)).size >= 16 * MIB);
+    await page.getByRole('link', { name: 'Open the console' }).click();
     await button('Start').click();
     await page.locator('.glass[data-mode="polled"] canvas').waitFor({ timeout: 60_000 * slow });
     tab.quiet();
@@ -104,4 +170,17 @@ test('the host: its report, and the path of its log', async () => {
     await page.getByText(log, { exact: true }).waitFor();
     await page.locator(`a[href="#/vms/${vm}"]`).waitFor();
     tab.quiet();
+});
+
+test('without the daemon: the page says so, and goes on when it is back', async () => {
+    await daemon.kill9();
+    await page.getByText('Connecting…', { exact: true }).waitFor();
+    await button('Look again').click();
+    await page.getByText('The daemon does not answer.').first().waitFor();
+    tab.quiet();
+    daemon.config.listen = daemon.address;
+    await daemon.restart();
+    api = daemon.api;
+    // its sessions ended with it
+    await page.getByText('vmrecover dashboard').first().waitFor({ timeout: 30_000 * slow });
 });
