@@ -1,7 +1,7 @@
 // How the dashboard looks and behaves as a page: every page in light, dark, on a telephone, in Japanese and on a large screen has nothing wider than
 // itself and no text cut off; axe finds no fault; nothing moves while data streams in; the first view is small; every word is there in both languages.
 // The pictures are in build/dashboard.
-import test, { before, after } from 'node:test';
+import test, { before, after, describe } from 'node:test';
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import path from 'node:path';
@@ -46,26 +46,28 @@ const variants = {
 };
 const judged = new Set(['light', 'dark', 'phone']);      // by axe: the others have the same elements and colours
 const all = new Set(['light', 'dark', 'phone', 'japanese-phone']), some = new Set(['jobs', 'job', 'console', 'host', 'new-job']);
-for (const [variant, options] of Object.entries(variants)) {
-    test(`every page fits and is accessible: ${variant}`, async () => {
-        const tab = await browser.open(daemon, options), { page } = tab;
-        for (const { name, hash, ready, act, tool } of pages.filter((p) => all.has(variant) || some.has(p.name))) {
-            await tab.go('/host');                       // from another page, so that each begins anew
-            await tab.go(hash);
-            await page.locator(ready).first().waitFor();
-            if (tool) await page.getByRole('tab').nth(tool).click();
-            await act?.(page);
-            await page.waitForTimeout(100);
-            await tab.fits(`${name}, ${variant}`);
-            if (judged.has(variant)) await tab.accessible(`${name}, ${variant}`);
-            await tab.picture(`${name}-${variant}`);
-            if (await page.locator('dialog[open]').count()) await page.keyboard.press('Escape');
-        }
-        assert.equal(await page.evaluate(() => document.documentElement.lang), options.locale ? 'ja' : 'en');
-        tab.quiet();
-        await tab.close();
-    });
-}
+describe('every page fits and is accessible', { concurrency: 2 }, () => {
+    for (const [variant, options] of Object.entries(variants)) {
+        test(variant, async () => {
+            const tab = await browser.open(daemon, options), { page } = tab;
+            for (const { name, hash, ready, act, tool } of pages.filter((p) => all.has(variant) || some.has(p.name))) {
+                await tab.go('/host');                       // from another page, so that each begins anew
+                await tab.go(hash);
+                await page.locator(ready).first().waitFor();
+                if (tool) await page.getByRole('tab').nth(tool).click();
+                await act?.(page);
+                await page.waitForTimeout(100);
+                await tab.fits(`${name}, ${variant}`);
+                if (judged.has(variant)) await tab.accessible(`${name}, ${variant}`);
+                await tab.picture(`${name}-${variant}`);
+                if (await page.locator('dialog[open]').count()) await page.keyboard.press('Escape');
+            }
+            assert.equal(await page.evaluate(() => document.documentElement.lang), options.locale ? 'ja' : 'en');
+            tab.quiet();
+            await tab.close();
+        });
+    }
+});
 
 test('who is not signed in is told how to', async () => {
     for (const [variant, options] of Object.entries({ light: {}, phone: variants['japanese-phone'] })) {
@@ -101,12 +103,12 @@ test('nothing moves while data streams in', async () => {
         const tab = await browser.open(daemon, { prepare });
         await tab.go(hash);
         await tab.page.locator('progress:not([hidden])').first().waitFor();
-        await tab.page.waitForTimeout(1000);
+        await tab.page.waitForTimeout(600);
         await tab.page.evaluate(() => { window.moved.length = 0; });
         const bar = () => tab.page.evaluate((h) => (h === '/jobs' ? [...document.querySelectorAll('tr')].find((r) => r.textContent.includes('db02')) : document.querySelector('.now')).querySelector('progress').value, hash);
         const was = await bar();
         await waitFor('data streams', async () => await bar() > was, { timeout: 20_000 });
-        await tab.page.waitForTimeout(2500);
+        await tab.page.waitForTimeout(1500);
         assert.deepEqual(await tab.page.evaluate(() => window.moved), [], hash);
         await tab.close();
     }

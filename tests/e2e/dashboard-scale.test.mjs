@@ -8,7 +8,7 @@ import { Browser } from './lib/browser.mjs';
 import { must, sleep, slow, soak, start, waitFor } from './lib/util.mjs';
 
 const MIB = 1 << 20, FINISHED = 10_000, RUNNING = 200, LOOK_MS = 3000, ROUNDS = 2, TICK_MS = 400, LONG_MS = 50;
-const MEMORY_S = soak ? 3600 : 10, GROWTH_MAX = 3 * MIB;
+const MEMORY_S = soak ? 3600 : 6, GROWTH_MAX = 3 * MIB;
 let daemon, api, browser, feeder;
 
 before(async () => {
@@ -117,7 +117,7 @@ test(`memory is flat over ${MEMORY_S} s of streaming`, async () => {
     };
     await page.getByLabel('State', { exact: true }).selectOption('running');
     await page.locator('.jobs tbody tr').first().waitFor();
-    await sleep(3000);
+    await sleep(2000);
     const [was, nodes] = [await heap(), await page.evaluate(() => document.querySelectorAll('*').length)];
     await sleep(MEMORY_S * 1000);
     const now = await heap();
