@@ -45,8 +45,8 @@ export function bootPanel({ vm, signal, look, send }) {
         look();
     }
     async function cutTwice() {
-        if (!await ask({ title: t('boot.cut_title', { name: vm().name }), body: [h('p', {}, t('boot.cut_text')), h('p', {}, t('boot.cut_price'))], confirm: t('boot.cut'), danger: true }))
-            return;
+        if (!await ask({ title: t('boot.cut_title', { name: vm().name }), confirm: t('boot.cut'), danger: true,
+            body: [h('p', {}, t('boot.cut_text')), h('p', {}, t('boot.cut_price'))] })) return;
         cutting = new AbortController();
         const either = AbortSignal.any([cutting.signal, signal]);
         stop.hidden = false;

@@ -8,13 +8,15 @@ import { colour } from '../lib/theme.js';
 
 const APART_MS = 1000, CELL = 11, GAP = 1;
 // letters of the API, name in the legend, colour of the style sheet
-const KINDS = [['f', 'fetched', 'map-fetched'], ['p', 'part', 'map-part'], ['b', 'busy', 'map-busy'], ['w', 'waits', 'map-waits'], ['e', 'empty', 'map-empty'], ['s', 'free', 'map-free']];
+const KINDS = [['f', 'fetched', 'map-fetched'], ['p', 'part', 'map-part'], ['b', 'busy', 'map-busy'],
+    ['w', 'waits', 'map-waits'], ['e', 'empty', 'map-empty'], ['s', 'free', 'map-free']];
 
 export function diskMap(job, disk, signal) {
     const canvas = h('canvas', { role: 'img' });
     const shares = Object.fromEntries(KINDS.map(([letter]) => [letter, h('span', {}, '')]));
     const node = h('figure', { class: 'map', hidden: true }, h('figcaption', {}, t('map.title', { n: disk })), canvas,
-        h('ul', { class: 'legend' }, KINDS.map(([letter, name, shade]) => h('li', {}, h('span', { class: `swatch ${shade}`, 'aria-hidden': 'true' }), t(`map.${name}`), ' ', shares[letter]))));
+        h('ul', { class: 'legend' }, KINDS.map(([letter, name, shade]) =>
+            h('li', {}, h('span', { class: `swatch ${shade}`, 'aria-hidden': 'true' }), t(`map.${name}`), ' ', shares[letter]))));
     let map = null, moved = null, asking = false, again = false;
 
     const draw = perFrame(() => {

@@ -93,8 +93,9 @@ function jobView(first, job, signal) {
         const files = now.disks.filter((d) => d.path && d.source.type !== 'file');
         replace(made, now.vm_id ? h('p', {}, h('a', { class: 'button primary', href: `#/vms/${now.vm_id}` }, icon('console'), t('job.console')), ' ',
             now.generation ? t('job.generation', { n: now.generation }) : '') : null,
-        files.length || exports.length || now.volume ? h('ul', {}, now.volume ? h('li', {}, t(now.volume.found ? 'job.volume_found' : 'job.volume', { label: now.volume.label }), ' ',
-            h('code', {}, now.volume.mount_point)) : null, files.map((d) => h('li', {}, word('format', d.format), ' ', h('code', {}, d.path))),
+        files.length || exports.length || now.volume ? h('ul', {},
+            now.volume ? h('li', {}, t(now.volume.found ? 'job.volume_found' : 'job.volume', { label: now.volume.label }), ' ', h('code', {}, now.volume.mount_point)) : null,
+            files.map((d) => h('li', {}, word('format', d.format), ' ', h('code', {}, d.path))),
             exports.map((x) => h('li', {}, word('kind', 'export_vm'), ', ', word('state', x.state), ' ', h('code', {}, x.params.path)))) : null,
         !now.vm_id && !files.length && !exports.length && !now.volume ? h('p', { class: 'faint' }, t('job.nothing_yet')) : null,
         h('p', {}, h('a', { href: at`/v1/jobs/${now.id}`, target: '_blank' }, t('job.json')), ' · ',

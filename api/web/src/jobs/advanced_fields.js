@@ -26,9 +26,11 @@ export function advancedFields(signal, onChange) {
     return {
         node: h('details', { class: 'advanced' }, h('summary', {}, t('submit.advanced')), volume.node, h('div', { class: 'grid' },
             field(t('submit.memory'), memory, { pointer: '/vm/memory_mib' }), field(t('submit.cpus'), cpus, { pointer: '/vm/cpus' }),
-            field(t('submit.generation'), generation, { pointer: '/vm/generation' }), field(t('submit.network'), network, { pointer: '/vm/network' }), switchField, warning,
+            field(t('submit.generation'), generation, { pointer: '/vm/generation' }),
+            field(t('submit.network'), network, { pointer: '/vm/network' }), switchField, warning,
             field(t('submit.dvd'), dvd, { pointer: '/vm/dvd' }),
-            field(t('submit.format'), format, { pointer: '/disks/0/format' }), field(t('submit.free_space'), free, { note: t('submit.free_space_note'), pointer: '/disks/0/skip_free_space' }),
+            field(t('submit.format'), format, { pointer: '/disks/0/format' }),
+            field(t('submit.free_space'), free, { note: t('submit.free_space_note'), pointer: '/disks/0/skip_free_space' }),
             field(t('submit.limit'), limit, { note: t('submit.limit_note'), pointer: '/max_bytes_per_second' }), field(t('submit.until'), until, { pointer: '/until' }),
             check(t('submit.start'), start, { pointer: '/vm/start' }), check(t('submit.nested'), nested, { pointer: '/vm/nested' }),
             check(t('submit.cross_region'), region, { note: t('submit.cross_region_note'), pointer: '/allow_cross_region' }))),

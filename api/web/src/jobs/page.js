@@ -23,8 +23,10 @@ export function jobsPage({ query, signal }) {
     const table = h('table', { role: 'table', class: 'jobs', 'aria-label': t('nav.jobs') },
         h('thead', { role: 'rowgroup' }, h('tr', { role: 'row' }, COLUMNS.map((c) => h('th', { role: 'columnheader', scope: 'col', class: c }, t(`jobs.${c}`))))), body);
     const note = h('p', { class: 'list-note', role: 'status' }), trouble = h('div');
-    const filter = select([['', t('jobs.all')], ...STATES.map((s) => [s, t(`state.${s}`)])], { value: state, onchange: () => again(filter.value, needle), 'aria-label': t('jobs.filter') });
-    const search = input({ type: 'search', value: needle, placeholder: t('jobs.search'), 'aria-label': t('jobs.search'), oninput: () => again(state, search.value) });
+    const filter = select([['', t('jobs.all')], ...STATES.map((s) => [s, t(`state.${s}`)])],
+        { value: state, onchange: () => again(filter.value, needle), 'aria-label': t('jobs.filter') });
+    const search = input({ type: 'search', value: needle, placeholder: t('jobs.search'), 'aria-label': t('jobs.search'),
+        oninput: () => again(state, search.value) });
     const more = h('button', { type: 'button', onclick: () => load() }, t('jobs.more'));
     const end = h('div', { class: 'list-end' }, more);
     const empty = h('div', { class: 'empty', hidden: true });
@@ -70,7 +72,8 @@ export function jobsPage({ query, signal }) {
         setHidden(empty, !ended || rows.size > 0);
         setHidden(scroll, ended && rows.size === 0);
         if (ended && !rows.size)
-            replace(empty, h('p', {}, state || needle ? t('jobs.none_fit') : t('jobs.none')), state || needle ? null : h('a', { class: 'button primary', href: '#/new' }, t('nav.new')));
+            replace(empty, h('p', {}, state || needle ? t('jobs.none_fit') : t('jobs.none')),
+                state || needle ? null : h('a', { class: 'button primary', href: '#/new' }, t('nav.new')));
     }
 
     async function load() {

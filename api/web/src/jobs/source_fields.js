@@ -1,7 +1,8 @@
 // Where the disks come from: four kinds, of which the chosen one's fields are shown.
 import { h, setHidden } from '../lib/dom.js';
-import { t, word } from '../lib/words.js';
-import { check, checkbox, field, input, select } from '../lib/field.js';
+import { t } from '../lib/words.js';
+import { check, checkbox, field, input } from '../lib/field.js';
+import { credentialSelect } from './credential_select.js';
 import { azurePicker } from './azure_picker.js';
 
 const GIB = 1024 ** 3, MOST_DISKS = 4;
@@ -25,13 +26,13 @@ export function sourceFields(credentials, signal, onChange) {
     const picker = azurePicker(credentials, signal, onChange);
     const dataDisks = checkbox({ onchange: onChange }), deallocate = checkbox({ onchange: onChange });
     const urls = several(t('submit.url'), 'url', { type: 'url', placeholder: 'https://acct.blob.core.windows.net/vhds/web01.vhd?sv=…' }, onChange);
-    const blobCredential = select([['', t('submit.in_url')], ...credentials.map((c) => [c.name, `${c.name} (${word('credential', c.type)})`])], { value: '', onchange: onChange });
+    const blobCredential = credentialSelect(credentials, t('submit.in_url'), { value: '', onchange: onChange });
     const paths = several(t('submit.path'), 'path', { placeholder: '/srv/web01.vhd' }, onChange);
     const size = h('input', { type: 'number', min: 1, max: 65536, step: 1, value: '32', oninput: onChange });
     const iso = input({ placeholder: '/srv/debian.iso', oninput: onChange });
 
     const via = h('input', { type: 'url', autocomplete: 'off', spellcheck: 'false', placeholder: 'https://acct.blob.core.windows.net/recovery', oninput: onChange });
-    const viaCredential = select([['', t('submit.same_credential')], ...credentials.map((c) => [c.name, `${c.name} (${word('credential', c.type)})`])], { value: '', onchange: onChange });
+    const viaCredential = credentialSelect(credentials, t('submit.same_credential'), { value: '', onchange: onChange });
     const kinds = {
         blob: { node: h('div', {}, urls.node, field(t('submit.credential'), blobCredential, { note: t('submit.url_note'), pointer: '/disks/0/source/credential' })),
             disks: () => urls.values().map((url) => ({ type: 'blob', url, ...(blobCredential.value ? { credential: blobCredential.value } : {}) })) },

@@ -36,7 +36,8 @@ function form(credentials, tokenFile, trouble, signal) {
     const source = sourceFields(credentials, signal, change), advanced = advancedFields(signal, change);
     const submit = h('button', { type: 'submit', class: 'primary' }, t('submit.submit'));
 
-    const request = () => advanced.apply({ ...(name.value.trim() ? { name: name.value.trim() } : {}), disks: source.disks().map((s) => ({ source: s })) }, source.dvd());
+    const named = () => (name.value.trim() ? { name: name.value.trim() } : {});
+    const request = () => advanced.apply({ ...named(), disks: source.disks().map((s) => ({ source: s })) }, source.dvd());
     function change() { queueMicrotask(() => setText(command, curlCommand(location.origin, tokenFile, request()))); }
 
     async function send(e) {

@@ -49,7 +49,7 @@ export default {
     'submit.data_disk': 'Data disk {n}', 'submit.path': 'Path of the image', 'submit.path_note': 'An absolute path on the recovery host. The file is only read.',
     'submit.size': 'Size in GiB', 'submit.iso': 'ISO to boot from', 'submit.iso_note': 'An absolute path on the recovery host.', 'submit.only_credential': 'The only one that there is',
     'submit.azure_id': 'Resource id', 'submit.azure_id_note': 'Of a virtual machine, a managed disk or a snapshot.', 'submit.find': 'Find VMs', 'submit.finding': 'Asking Azure…',
-    'submit.found': '{n} VMs', 'submit.find_filter': 'Filter by name, group or region', 'submit.unreadable': 'Subscription {id} could not be read:',
+    'submit.disks': '{n} disks, {size}', 'submit.found': '{n} VMs', 'submit.find_filter': 'Filter by name, group or region', 'submit.unreadable': 'Subscription {id} could not be read:',
     'submit.more_vms': '{n} more: filter to see them', 'submit.no_credential': 'To look for VMs here, add a credential that signs in to Azure:',
     'submit.sign_in': 'Open this page and enter the code:', 'submit.code': 'Code:', 'submit.data_disks': 'Its data disks too',
     'submit.deallocate': 'Stop and deallocate the VM first', 'submit.deallocate_note': 'Otherwise snapshots are taken of a VM that runs, as a power cut would leave it.',

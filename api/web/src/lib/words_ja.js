@@ -49,7 +49,7 @@ export default {
     'submit.data_disk': 'データ ディスク {n}', 'submit.path': 'イメージのパス', 'submit.path_note': '復旧ホスト上の絶対パス。ファイルは読み取るだけです。',
     'submit.size': 'サイズ（GiB）', 'submit.iso': '起動する ISO', 'submit.iso_note': '復旧ホスト上の絶対パス。', 'submit.only_credential': '唯一の資格情報',
     'submit.azure_id': 'リソース ID', 'submit.azure_id_note': '仮想マシン、マネージド ディスク、またはスナップショットのもの。', 'submit.find': 'VM を検索', 'submit.finding': 'Azure に問い合わせ中…',
-    'submit.found': 'VM {n} 台', 'submit.find_filter': '名前・グループ・リージョンで絞り込み', 'submit.unreadable': 'サブスクリプション {id} を読み取れませんでした:',
+    'submit.disks': 'ディスク {n} 台、{size}', 'submit.found': 'VM {n} 台', 'submit.find_filter': '名前・グループ・リージョンで絞り込み', 'submit.unreadable': 'サブスクリプション {id} を読み取れませんでした:',
     'submit.more_vms': 'ほか {n} 台: 絞り込むと表示されます', 'submit.no_credential': 'ここで VM を探すには、Azure にサインインする資格情報を追加してください:',
     'submit.sign_in': 'このページを開いてコードを入力してください:', 'submit.code': 'コード:', 'submit.data_disks': 'データ ディスクも含める',
     'submit.deallocate': '先に VM を停止して割り当てを解除する', 'submit.deallocate_note': 'しない場合、実行中の VM は停電直後と同じ状態のスナップショットになります。',
