@@ -12,6 +12,7 @@ import { makeVhd } from './lib/image.mjs';
 import { root, tempDir, waitFor } from './lib/util.mjs';
 
 const MIB = 1 << 20, BUDGET = 100_000;
+const button = (name, within) => within.getByRole('button', { name, exact: true });
 let daemon, api, server, browser, pages, slowId;
 
 before(async () => {
@@ -177,6 +178,69 @@ test('language and colours are the reader\'s choice, and kept', async () => {
     await page.getByRole('heading', { name: 'Jobs' }).waitFor();
     await page.getByLabel('Colours').selectOption('light');
     assert.notEqual(await ground(), dark);
+    await tab.close();
+});
+
+test('Hyper-V is enabled from the host page; how far that is', async () => {
+    const tab = await browser.open(daemon), { page } = tab;
+    let role = { state: 'disabled', percent: null, error: null }, asked = 0;
+    await page.route('**/v1/host', async (r) => {
+        const answer = await r.fetch();
+        await r.fulfill({ response: answer, json: { ...await answer.json(), role } });
+    });
+    await page.route('**/v1/host/enable-hyperv', (r) => {
+        asked++;
+        role = { state: 'enabling', percent: 40, error: null };
+        return r.fulfill({ status: 202, json: role });
+    });
+    await tab.go('/host');
+    await page.getByText('The role Hyper-V is off').waitFor();
+    await tab.picture('host-role');
+    await page.locator('[data-order="enable-hyperv"]').click();
+    await page.getByRole('dialog').getByText('Nothing is restarted').waitFor();
+    await page.getByRole('dialog').getByRole('button', { name: 'Enable Hyper-V' }).click();
+    const bar = page.locator('.card.warning progress');
+    await bar.waitFor();
+    assert.deepEqual([asked, await bar.evaluate((b) => b.value)], [1, 40]);
+    role = { state: 'restart_needed', percent: null, error: null };
+    await page.getByText('from the next restart of this host').waitFor();
+    role = { state: 'failed', percent: null, error: { type: 'about:blank', title: 'x', code: 'internal_error', detail: 'The source files could not be found', hint: 'Name a source.' } };
+    await page.getByRole('button', { name: 'Look again' }).click();
+    await page.getByText('The source files could not be found').waitFor();
+    await tab.accessible('the host, where Hyper-V could not be enabled');
+    tab.quiet();
+    await tab.close();
+});
+
+test('a volume for the disks of a job: eligible disks are offered, the request is one that the API takes', async () => {
+    const tab = await browser.open(daemon), { page } = tab;
+    const disk = (id, more) => ({ id, device: `/dev/${id}`, size: 64 * MIB, sector_size: 512, bus: 'scsi', model: 'Model', serial: `serial-${id}`, role: 'data', partition_style: 'none', partitions: [],
+        signatures: [], volume: null, eligible: true, reasons: [], ...more });
+    await page.route('**/v1/disks', (r) => r.fulfill({ json: { disks: [disk('free1'), disk('free2'), disk('temp', { eligible: false, role: 'temporary', reasons: ['temporary: it vanishes'] }),
+        disk('os', { eligible: false, role: 'os', reasons: ['os_disk: the system is on it'] })] } }));
+    await tab.go('/host');
+    await page.locator('[data-disk="os"] summary').click();
+    await page.getByText('the system is on it').waitFor();
+    await tab.go('/new');
+    await page.getByLabel('File on this host').check();
+    await page.getByLabel('Path of the image').fill('/srv/none.vhd');
+    await page.getByText('Advanced').click();
+    await page.getByLabel('Where the disks go').selectOption('chosen');
+    const offered = page.locator('[data-pointer="/volume/disks"] input');
+    assert.deepEqual(await offered.evaluateAll((list) => list.map((x) => x.value)), ['free1', 'free2', 'temp'], 'what is in use is not offered');
+    await button('Submit', page).click();
+    await page.locator('.complaint').waitFor();          // no disk is chosen
+    await offered.nth(0).check();
+    await offered.nth(1).check();
+    await page.getByLabel('Layout').selectOption('striped');
+    await page.getByLabel('Label').fill('recovery');
+    await tab.fits('a job with a volume');
+    await tab.accessible('a job with a volume');
+    const request = JSON.parse((await page.locator('.command').textContent()).match(/-d '(.*)'$/s)[1]);
+    assert.deepEqual(request.volume, { disks: ['free1', 'free2'], layout: 'striped', label: 'recovery' });
+    const made = await api.submit({ ...request, until: 'preflight' });      // the judge holds it to the document
+    await api.deleteJob(made.id);
+    tab.quiet();
     await tab.close();
 });
 
