@@ -9,6 +9,7 @@
 #include "hyperv/hypervisor.h"
 
 #define API_LISTEN_MAX 4
+#define API_MAP_CELLS 1000
 
 /* What is asked of Azure; the answer is the JSON of the reply. */
 struct api_azure_query {
@@ -45,6 +46,10 @@ struct api_config {
     /* Bytes that a guest sees of a disk image that a client wants attached; an error when it is no image of this format.
      * NULL: only raw and fixed VHD files, by their length. Any thread. */
     int (*disk_size)(void *arg, const char *path, enum hv_format format, uint64_t *ret, struct err *e);
+    /* Where the download of a disk is: a letter for each part of cell_bytes, as GET …/map has it. False: not known. NULL: never. Any thread. */
+    bool (*disk_map)(void *arg, const char *job_id, unsigned disk, char ret[API_MAP_CELLS + 1], uint64_t *ret_cell_bytes);
+    /* Where a person finds the daemon's log; heap, the caller frees. NULL: not known. Any thread. */
+    char *(*log_place)(void *arg);
     void *arg;
 };
 struct api;

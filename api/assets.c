@@ -11,7 +11,7 @@
     EMBED(symbol, path); \
     EMBED(symbol##_gz, path ".gz");
 WEB_ASSETS(EMBED_ASSET)
-#define DECLARE_ASSET(symbol, name, type, hash, path) extern const char symbol[], symbol##_end[], symbol##_gz[], symbol##_gz_end[];
+#define DECLARE_ASSET(symbol, name, type, hash, path) extern const char(symbol)[], symbol##_end[], symbol##_gz[], symbol##_gz_end[];
 WEB_ASSETS(DECLARE_ASSET)
 
 static const struct asset {
@@ -61,6 +61,8 @@ int reply_page(struct request *rq, unsigned status, const char *name, struct err
     /* The console's WebSocket is of the same origin; not every browser takes 'self' for it. noVNC draws pictures and pointers from data: addresses.
      * The Host header has been checked: it is one of our own addresses. */
     const char *host = request_header(rq, "Host");
+    if (host && *host == '[')
+        host = NULL;                                 /* a policy cannot name IPv6 addresses */
     AUTO_FREE char *policy = str_printf("default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'%s%s; "
                                         "manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
                                         host ? " ws://" : "", host ? host : "");

@@ -16,6 +16,36 @@
 #define SERIAL_MESSAGE_MAX (16 << 10)
 #define SERIAL_TICK_MS 250
 
+/* By its pixels: the same picture has the same tag, so that a client that polls is sent what changed. */
+static int picture_tag(const struct hv_image *img, char ret[40], struct err *e)
+{
+    uint8_t hash[SHA256_LEN];
+    char hex[HEX_LEN(SHA256_LEN)];
+    int r = crypto_sha256(img->rgb, (size_t)img->width * img->height * 3, hash, e);
+    if (r == 0) {
+        crypto_hex(hash, sizeof hash, hex);
+        snprintf(ret, 40, "\"%.32s\"", hex);
+    }
+    return r;
+}
+
+static int reply_picture(struct request *rq, const struct hv_image *img, struct err *e)
+{
+    char tag[40];
+    uint8_t *png = NULL;
+    size_t n = 0;
+    int r = picture_tag(img, tag, e);
+    if (r < 0)
+        return r;
+    if (request_lists(rq, "If-None-Match", tag))
+        r = reply_empty(rq, 304, e);
+    else if ((r = png_encode(img, &png, &n, e)) == 0)
+        r = reply_bytes(rq, 200, "image/png", png, n, e);
+    if (r == 0)
+        reply_header(rq, "ETag", tag);
+    return r;
+}
+
 int screen_get(struct request *rq, struct err *e)
 {
     uint64_t width;
@@ -31,16 +61,14 @@ int screen_get(struct request *rq, struct err *e)
         return r < 0 ? r : reply_bytes(rq, 200, "text/plain; charset=utf-8", text, strlen(text), e);
     }
     struct hv_image full = {0}, scaled = {0};
-    uint8_t *png = NULL;
-    size_t n = 0;
     r = hv_screen(hv, rq->id, &full, e);
     if (r == 0 && width && width != full.width)
         r = png_scale(&full, (unsigned)width, &scaled, e);
     if (r == 0)
-        r = png_encode(scaled.rgb ? &scaled : &full, &png, &n, e);
+        r = reply_picture(rq, scaled.rgb ? &scaled : &full, e);
     hv_image_clear(&full);
     hv_image_clear(&scaled);
-    return r < 0 ? r : reply_bytes(rq, 200, "image/png", png, n, e);
+    return r;
 }
 
 /* ---- serial ---- */

@@ -38,7 +38,7 @@ static void capabilities(struct jsonw *w, unsigned set)
     static const struct { unsigned cap; const char *word; } words[] = {
         {HV_CAP_GEN2, "generation_2"}, {HV_CAP_SCREEN_TEXT, "screen_text"}, {HV_CAP_SERIAL, "serial"},
         {HV_CAP_CHECKPOINT, "checkpoints"}, {HV_CAP_NAT, "network_nat"}, {HV_CAP_SWITCH, "network_switch"},
-        {HV_CAP_ATTACH, "attach_disk"}, {HV_CAP_EXPORT, "export"},
+        {HV_CAP_ATTACH, "attach_disk"}, {HV_CAP_EXPORT, "export"}, {HV_CAP_DISPLAY, "live_screen"},
     };
     jsonw_open(w, "capabilities", '[');
     for (size_t i = 0; i < ARRAY_LEN(words); i++)
@@ -107,6 +107,9 @@ int host_get(struct request *rq, struct err *e)
     if (api->cfg.host_region)
         api->cfg.host_region(api->cfg.arg, region, sizeof region);
     jsonw_str(&w, "azure_region", *region ? region : NULL);
+    AUTO_FREE char *log = api->cfg.log_place ? api->cfg.log_place(api->cfg.arg) : NULL;
+    jsonw_str(&w, "data_dir", api->cfg.data_dir);
+    jsonw_str(&w, "log", log);
     jsonw_open(&w, "checks", '[');
     bool memory_said, rights_said;
     struct hv_role role;

@@ -193,7 +193,7 @@ void turn_leave(struct request *rq);                 /* nothing taken is a no-op
 
 /* ---- handlers ---- */
 handler_fn healthz_get, metrics_get, openapi_get, host_get, host_post_enable_hyperv;
-handler_fn jobs_post, jobs_get, job_get_one, job_post_pause, job_post_resume, job_post_cancel, job_post_retry, job_post_verify, job_patch_one, job_delete_one;
+handler_fn jobs_post, jobs_get, job_get_one, job_post_pause, job_post_resume, job_post_cancel, job_post_retry, job_post_verify, job_map_get, job_patch_one, job_delete_one;
 /* 202 with a task that was added to the job, and where the job is (jobs.c). */
 int reply_task(struct request *rq, struct db *db, const char *job_id, int64_t task_id, struct err *e);
 handler_fn events_get, job_events_get;

@@ -26,6 +26,29 @@ static int reply_job(struct request *rq, unsigned status, const char *id, struct
     return reply_json(rq, status, &w, e);
 }
 
+int job_map_get(struct request *rq, struct err *e)
+{
+    const struct api_config *cfg = &rq->api->cfg;
+    struct db *db = NULL;
+    AUTO(job_free_ptr) struct job *j = NULL;
+    char cells[API_MAP_CELLS + 1];
+    uint64_t cell_bytes = 0;
+    int r = request_db(rq, &db, e);
+    if (r == 0)
+        r = job_get(db, rq->id, &j, e);
+    if (r == 0 && rq->slot >= j->n_disks)
+        r = err_set(e, ERR_NOT_FOUND, "the job %s has no disk %u", rq->id, rq->slot);
+    if (r < 0)
+        return r;
+    bool known = cfg->disk_map && cfg->disk_map(cfg->arg, rq->id, rq->slot, cells, &cell_bytes);
+    AUTO_JSONW struct jsonw w = {0};
+    jsonw_open(&w, NULL, '{');
+    jsonw_u64(&w, "cell_bytes", cell_bytes);
+    jsonw_str(&w, "cells", known ? cells : NULL);
+    jsonw_close(&w, '}');
+    return reply_json(rq, 200, &w, e);
+}
+
 /* ---- submit ---- */
 
 static int idempotency_key(struct request *rq, const char **ret, struct err *e)

@@ -17,8 +17,9 @@
 
 struct step {
     struct hv_chord chord;                           /* press; the codes are the JSON's */
-    const char *text;                                /* or a text */
-    size_t text_len;
+    const char *text;                                /* or a text: UTF-8, every character of which the layout has */
+    size_t n_keys;                                   /* chords that it takes */
+    enum hv_layout layout;
     unsigned repeat, interval_ms, wait_ms;
 };
 
@@ -45,20 +46,39 @@ static void parse_press(struct json_in *in, struct step *s)
     s->interval_ms = (unsigned)json_in_int(in, "interval_ms", PRESS_INTERVAL_MS, 0, INTERVAL_MAX_MS);
 }
 
+/* The next character of well-formed UTF-8 (jansson sees to that), moving *p on. */
+static uint32_t next_character(const char **p)
+{
+    const uint8_t *s = (const uint8_t *)*p;
+    unsigned more = *s < 0x80 ? 0 : *s < 0xE0 ? 1 : *s < 0xF0 ? 2 : 3;
+    uint32_t c = more ? *s & (0x3FU >> more) : *s;
+    for (unsigned i = 1; i <= more && s[i]; i++)
+        c = c << 6 | (s[i] & 0x3FU);
+    *p += 1 + more;
+    return c;
+}
+
 static void parse_text(struct json_in *in, struct step *s)
 {
+    static const char *const words[] = {"us", "jp", "de", "fr", "uk", NULL};             /* as enum hv_layout */
+
     json_t *j = json_object_get(in->object, "text");
     in->seen[in->n_seen++] = "text";                 /* not json_in_string: a new line is a key like another */
     s->text = json_string_value(j);
-    s->text_len = s->text ? json_string_length(j) : 0;
+    s->layout = (enum hv_layout)json_in_enum(in, "layout", words, HV_LAYOUT_US);
     if (!s->text)
         json_in_fail(in, "text", ERR_TYPE, "expected a string");
-    else if (s->text_len < 1 || s->text_len > TEXT_MAX)
-        json_in_fail(in, "text", ERR_VALUE, "has %zu bytes, from 1 to %d are allowed", s->text_len, TEXT_MAX);
-    struct hv_chord chord;
-    for (size_t i = 0; i < s->text_len; i++)
-        if (!hv_key_for_char(s->text[i], &chord))
-            json_in_fail(in, "text", ERR_VALUE, "the character at position %zu is not on a US keyboard", i);
+    struct hv_chord chords[HV_LAYOUT_CHORDS];
+    size_t i = 0;
+    const char *end = s->text ? s->text + json_string_length(j) : NULL;
+    for (const char *p = s->text; p < end && i <= TEXT_MAX && !in->e->code; i++) {
+        size_t n = hv_layout_keys(s->layout, next_character(&p), chords);
+        s->n_keys += n;
+        if (!n)
+            json_in_fail(in, "text", ERR_VALUE, "the character at position %zu is not on a %s keyboard", i, hv_layout_name(s->layout));
+    }
+    if (i < 1 || i > TEXT_MAX)
+        json_in_fail(in, "text", ERR_VALUE, "from 1 to %d characters are allowed", TEXT_MAX);
     s->interval_ms = (unsigned)json_in_int(in, "interval_ms", TEXT_INTERVAL_MS, 0, INTERVAL_MAX_MS);
 }
 
@@ -75,7 +95,7 @@ static uint64_t parse_step(struct json_in *in, struct step *s)
     else
         s->wait_ms = (unsigned)json_in_int(in, "wait_ms", 0, 0, WAIT_MAX_MS);
     json_in_end(in);
-    return s->wait_ms + (uint64_t)s->interval_ms * (s->text ? s->text_len : s->repeat);
+    return s->wait_ms + (uint64_t)s->interval_ms * (s->text ? s->n_keys : s->repeat);
 }
 
 static int parse(json_t *body, struct step **ret, size_t *ret_n, struct err *e)
@@ -109,23 +129,31 @@ static int give_up(struct request *rq, struct err *e)
                                            : err_set(e, ERR_CANCELLED, "the client left before all keys were sent");
 }
 
+static int press(struct request *rq, struct hv *hv, const struct hv_chord *chord, unsigned interval_ms, uint64_t *sent, struct err *e)
+{
+    if (request_abandoned(rq))
+        return give_up(rq, e);
+    int r = hv_keys(hv, rq->id, chord, e);
+    if (r < 0)
+        return r;
+    ++*sent;
+    return request_sleep(rq, interval_ms) ? 0 : give_up(rq, e);
+}
+
 static int play(struct request *rq, struct hv *hv, const struct step *s, uint64_t *sent, struct err *e)
 {
-    size_t n = s->text ? s->text_len : s->repeat;
-    for (size_t i = 0; i < n; i++) {
-        struct hv_chord chord = s->chord;
-        if (s->text)
-            hv_key_for_char(s->text[i], &chord);
-        if (request_abandoned(rq))
-            return give_up(rq, e);
-        int r = hv_keys(hv, rq->id, &chord, e);
-        if (r < 0)
-            return r;
-        ++*sent;
-        if (!request_sleep(rq, s->interval_ms))
-            return give_up(rq, e);
+    int r = 0;
+    for (const char *p = s->text; p && *p && r == 0;) {
+        struct hv_chord chords[HV_LAYOUT_CHORDS];
+        size_t n = hv_layout_keys(s->layout, next_character(&p), chords);
+        for (size_t i = 0; i < n && r == 0; i++)
+            r = press(rq, hv, &chords[i], s->interval_ms, sent, e);
     }
-    return request_sleep(rq, s->wait_ms) ? 0 : give_up(rq, e);
+    for (unsigned i = 0; i < s->repeat && r == 0; i++)
+        r = press(rq, hv, &s->chord, s->interval_ms, sent, e);
+    if (r == 0 && !request_sleep(rq, s->wait_ms))
+        r = give_up(rq, e);
+    return r;
 }
 
 int keys_post(struct request *rq, struct err *e)

@@ -30,6 +30,7 @@ const struct route routes[] = {
     {"POST", "/v1/jobs/{id}/cancel", job_post_cancel, 0, {0}},
     {"POST", "/v1/jobs/{id}/retry", job_post_retry, ROUTE_JSON | ROUTE_EMPTY, {0}},
     {"POST", "/v1/jobs/{id}/verify", job_post_verify, 0, {0}},
+    {"GET", "/v1/jobs/{id}/disks/{slot}/map", job_map_get, 0, {0}},
     {"GET", "/v1/jobs/{id}/events", job_events_get, 0, {"after", "limit"}},
     {"GET", "/v1/events", events_get, 0, {"after", "limit"}},
     {"GET", "/v1/credentials", credentials_get, 0, {0}},

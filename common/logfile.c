@@ -177,6 +177,11 @@ void logfile_write(struct logfile *f, const char *line, size_t n)
         f->c.trouble(f->c.arg, &e);
 }
 
+const char *logfile_path(const struct logfile *f)
+{
+    return f->path;
+}
+
 uint64_t logfile_lost(struct logfile *f)
 {
     pthread_mutex_lock(&f->lock);

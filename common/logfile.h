@@ -26,6 +26,7 @@ struct logfile_config {
 /* Nothing is opened before the first line. NULL when memory ran out. */
 struct logfile *logfile_new(const struct logfile_config *c);
 void logfile_write(struct logfile *f, const char *line, size_t n);       /* with its newline */
+const char *logfile_path(const struct logfile *f);    /* as it was given; the file's */
 uint64_t logfile_lost(struct logfile *f);            /* lines that could not be written, since the start */
 void logfile_free(struct logfile *f);                /* NULL is a no-op */
 DEFINE_AUTO(struct logfile, logfile_free)

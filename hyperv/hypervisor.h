@@ -211,4 +211,11 @@ void hv_tend(struct hv *hv);
 bool hv_key_known(const char *code);
 bool hv_key_for_char(char c, struct hv_chord *ret);
 
+/* layout.c: how a character is typed on the keyboard layout that the guest has; up to two chords one after the other (a dead key and a letter). Returns how
+ * many, 0: this layout has no such character. */
+enum hv_layout { HV_LAYOUT_US, HV_LAYOUT_JP, HV_LAYOUT_DE, HV_LAYOUT_FR, HV_LAYOUT_UK, HV_LAYOUTS };
+#define HV_LAYOUT_CHORDS 2
+size_t hv_layout_keys(enum hv_layout layout, uint32_t character, struct hv_chord ret[HV_LAYOUT_CHORDS]);
+const char *hv_layout_name(enum hv_layout layout);     /* "German" */
+
 #endif

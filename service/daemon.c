@@ -11,6 +11,7 @@
 #include "service/azure.h"
 #include "service/host.h"
 #include "service/logs.h"
+#include "service/maps.h"
 #include "storage/http.h"
 #include "storage/transfer/share.h"
 
@@ -125,7 +126,7 @@ static int open_parts(struct daemon *d, struct os_file **ret_lock, struct err *e
         return r;
     if (recovered)
         log_info("tasks of the last run go on", KI("tasks", recovered));
-    if (!(d->share = share_new(d->cfg->total_bytes_per_second)))
+    if (!(d->share = share_new(d->cfg->total_bytes_per_second)) || !(d->maps = maps_new()))
         return err_oom(e);
     if ((r = daemon_azure_open(d, e)) < 0)
         return r;
@@ -143,6 +144,7 @@ static void close_parts(struct daemon *d)
     hv_close(d->hv);
     azure_close(d->azure);
     share_free(d->share);
+    maps_free(d->maps);
     secret_close(d->box);
     free(d->data_dir);
     free(d->disks_dir);

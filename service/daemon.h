@@ -11,6 +11,7 @@
 #include "service/config.h"
 
 struct azure;
+struct maps;
 struct share;
 struct daemon {
     const struct config *cfg;
@@ -19,6 +20,7 @@ struct daemon {
     struct hv *hv;                                   /* NULL: none usable, hv_error says why */
     struct err hv_error;
     struct azure *azure;
+    struct maps *maps;                               /* of disks that are downloaded */
     struct share *share;                             /* of the bytes per second that all transfers together may take */
 
     /* The queue's doorbell. `rings` counts wake-ups, so that one between a look at the queue and the wait is not lost. */

@@ -171,6 +171,10 @@ int free_space_list(struct task_run *t, unsigned i, struct blob *blob, const str
 {
     AUTO(free_space_free) struct free_space f = {0};
     int r = blob_page_ranges(blob, info, task_run_stop, t, &f.ranges, e);
+    if (r == 0) {
+        f.held = ret->held;
+        cells_add_ranges(&f.held, &f.ranges);
+    }
     if (r == 0 && t->job->disks[i].spec.skip_free_space)
         r = skip(t, i, blob, info, tell, &f, e);
     if (r < 0)

@@ -5,10 +5,12 @@
 #include "common/crypto.h"
 #include "service/task_run.h"
 #include "storage/image/fsmap.h"
+#include "storage/transfer/cells.h"
 
 /* What is to be fetched of a disk. */
 struct free_space {
     struct blob_ranges ranges;                       /* the page list, cut */
+    struct cells held;                               /* where the page list has something, if it was begun before */
     bool mapped;                                     /* it was cut by a map: */
     uint8_t map_hash[SHA256_LEN];
 };

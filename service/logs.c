@@ -79,6 +79,12 @@ void logs_failure(const struct err *e)
     event_is_written = false;
 }
 
+char *logs_place(void)
+{
+    AUTO_FREE char *journal = os_getenv("JOURNAL_STREAM");           /* systemd sets it for what it starts */
+    return str_dup(file ? logfile_path(file) : journal ? "journalctl -u vmrecoverd" : as_service ? "the Application event log" : "standard error of vmrecoverd");
+}
+
 void logs_end(void)
 {
     log_set_sink(NULL);

@@ -15,6 +15,8 @@ void logs_use_file(const struct config *cfg, const char *data_dir);
 void logs_event(enum eventlog_id id, const char *const *texts, enum log_level level, const char *msg, const struct log_kv *kv);
 /* The daemon cannot run: to all places, in the event log with what to do. */
 void logs_failure(const struct err *e);
+/* Where a person finds the lines: a file, or a command that shows them. Heap, caller frees; NULL when memory ran out. */
+char *logs_place(void);
 void logs_end(void);                                 /* when the other threads have ended */
 
 #endif

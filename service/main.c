@@ -10,6 +10,7 @@
 #include "service/daemon.h"
 #include "service/host.h"
 #include "service/logs.h"
+#include "service/maps.h"
 #include "service/setup.h"
 #include "service/volumes.h"
 #include "storage/image/image.h"
@@ -92,6 +93,18 @@ static int on_azure(void *daemon, struct db *db, const struct api_azure_query *q
     }
 }
 
+static bool on_disk_map(void *daemon, const char *job_id, unsigned disk, char ret[API_MAP_CELLS + 1], uint64_t *ret_cell_bytes)
+{
+    _Static_assert(API_MAP_CELLS == CELLS_MAX, "the same map");
+    return maps_get(((struct daemon *)daemon)->maps, job_id, disk, ret, ret_cell_bytes);
+}
+
+static char *on_log_place(void *daemon)
+{
+    (void)daemon;
+    return logs_place();
+}
+
 static int on_disks(void *daemon, bool (*stop)(void *), void *stop_arg, json_t **ret, struct err *e)
 {
     return volumes_view_disks(daemon, stop, stop_arg, ret, e);
@@ -114,7 +127,7 @@ static int front_start(struct daemon *d, void **ret, char **ret_bound, struct er
                             .threads = os_cpu_count() > 4 ? 4 : os_cpu_count(), .max_body = (size_t)d->cfg->max_body_kib * 1024,
                             .wake = on_wake, .healthy = on_healthy, .disk_size = on_disk_size, .azure = on_azure,
                             .disks = on_disks, .volumes = on_volumes,
-                            .host_region = on_host_region, .arg = d};
+                            .host_region = on_host_region, .log_place = on_log_place, .disk_map = on_disk_map, .arg = d};
     AUTO_FREE char *listen = str_dup(d->cfg->listen);
     if (!listen)
         return err_oom(e);

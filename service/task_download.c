@@ -8,6 +8,7 @@
 #include "service/export.h"
 #include "service/volumes.h"
 #include "service/free_space.h"
+#include "service/maps.h"
 #include "storage/transfer/share.h"
 #include "storage/transfer/transfer.h"
 
@@ -56,10 +57,14 @@ struct download {
     bool as_image;                                   /* in the form of `layout`; else byte for byte */
     int member;                                      /* of the daemon's share */
     uint64_t rate;                                   /* bytes per second at the last report */
+    struct free_space fetch;
+    struct cells wanted;
+    struct transfer_view view;
 };
 
 static void download_clear(struct download *d)
 {
+    free_space_free(&d->fetch);
     disk_source_close(d->source);
     disk_source_close(d->before);
     share_leave(d->t->d->share, d->member);
@@ -74,6 +79,7 @@ static void on_transfer(void *arg, const struct transfer_progress *p)
 {
     struct download *d = arg;
     d->rate = p->bytes_per_second;
+    maps_put(d->t->d->maps, d->t->job->id, d->index, &d->fetch.held, &d->wanted, &d->view.here, &d->view.busy);
     on_progress(d->t, p);
 }
 
@@ -204,6 +210,7 @@ static int begin(struct download *d, struct free_space *fetch, struct err *e)
         int r = d->azure ? open_azure(d, again, e) : open_blob(d, e);
         if (r == 0)
             r = choose_form(d, e);
+        cells_begin(&fetch->held, d->as_image ? d->layout.virtual_size : d->info.length);
         if (r == 0)
             r = free_space_list(d->t, d->index, disk_source_blob(d->source), &d->info, false, fetch, e);
         if (r == 0 && d->as_image)
@@ -219,8 +226,8 @@ static int download_blob(struct task_run *t, unsigned i, struct err *e)
 {
     const struct config *cfg = t->d->cfg;
     AUTO(download_clear) struct download d = {.t = t, .index = i, .azure = source_is_arm(t->job->disks[i].spec.type), .member = -1};
-    AUTO(free_space_free) struct free_space fetch = {0};
-    int r = begin(&d, &fetch, e);
+    const struct free_space *fetch = &d.fetch;
+    int r = begin(&d, &d.fetch, e);
     if (r < 0)
         return r == -ERR_CANCELLED ? task_run_stopped(t, e) : r;
     AUTO_FREE char *identity = d.azure ? str_dup(d.row.etag) : NULL;
@@ -230,17 +237,19 @@ static int download_blob(struct task_run *t, unsigned i, struct err *e)
     if (!t->flags.max_bytes_per_second)              /* no heartbeat yet */
         t->flags.max_bytes_per_second = t->job->spec->max_bytes_per_second;
     struct blob_info info = d.info;
-    struct transfer x = {.blob = disk_source_blob(d.source), .info = &info, .ranges = &fetch.ranges, .map_hash = fetch.mapped ? fetch.map_hash : NULL,
+    struct transfer x = {.blob = disk_source_blob(d.source), .info = &info, .ranges = &fetch->ranges, .map_hash = fetch->mapped ? fetch->map_hash : NULL,
                          .image = d.as_image ? &d.layout : NULL, .path = t->job->disks[i].path,
                          .connections = (unsigned)cfg->connections, .range_bytes = cfg->range_kib << 10, .max_bytes_per_second = on_limit(&d), .limit = on_limit,
-                         .identity = identity, .checks = strcmp(cfg->checks, "off") != 0, .renew = on_refused, .stop = on_stop, .progress = on_transfer, .arg = &d};
+                         .identity = identity, .checks = strcmp(cfg->checks, "off") != 0, .renew = on_refused, .stop = on_stop, .progress = on_transfer, .view = &d.view, .arg = &d};
+    cells_begin(&d.wanted, d.as_image ? d.layout.virtual_size : info.length);
+    cells_add_ranges(&d.wanted, &fetch->ranges);
     struct transfer_progress done = {0};
     int result = transfer_run(&x, &done, e);
     on_progress(t, &done);
     log_info("transfer ended", KI("network_bytes", done.network), KI("checked_bytes", done.checked), KI("done_bytes", done.done), KI("total_bytes", done.total));
     d.row.runs++;
     d.row.transferred_bytes += done.network;
-    d.row.listed_bytes = d.as_image ? free_space_room(&fetch.ranges, image_layout_block_bytes(&d.layout)) : fetch.ranges.bytes;
+    d.row.listed_bytes = d.as_image ? free_space_room(&fetch->ranges, image_layout_block_bytes(&d.layout)) : fetch->ranges.bytes;
     struct err e2;
     if (transfer_put(t->db, t->job->id, i, &d.row, &e2) < 0)
         log_err(LOG_LEVEL_WARNING, "transfer statistics not written", &e2);

@@ -10,6 +10,7 @@ qemu-system-x86 qemu-utils seabios ovmf
 busybox-static e2fsck-static e2fsprogs fdisk grub-pc-bin grub-efi-amd64-bin grub2-common kmod cpio mtools
 ntfs-3g xfsprogs dosfstools exfatprogs lvm2 cryptsetup-bin
 mmdebstrap
+chromium fonts-ipafont-gothic
 python3-libvhdi
 sqlite3 curl openssl procps libsecret-1-0
 dpkg-dev fakeroot lintian debhelper

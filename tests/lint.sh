@@ -30,6 +30,7 @@ cpp_check()
 #define json_array_foreach(a, i, v) for (i = 0; i < json_array_size(a) && (v = json_array_get(a, i)); i++)
 #define json_object_foreach(o, k, v) for (void *at = json_object_iter(o); (k = json_object_iter_key(at)) && (v = json_object_iter_value(at)); at = json_object_iter_next(o, at))
 MACROS
+    cp build/web/web_assets.h "$copy"
     (cd "$copy" && cppcheck --quiet --std=c11 --enable=warning,performance,portability --inline-suppr --error-exitcode=1 -j "$(nproc)" \
         --suppress=missingIncludeSystem --suppress=memleak --suppress=resourceLeak --include=macros.h -D_GNU_SOURCE '-DVMR_VERSION=""' -I. .)
     r=$?

@@ -4,6 +4,7 @@
  *   vmrecover keys web01 --press Ctrl+Alt+Delete       keys held down together
  *   vmrecover keys web01 --press F8 --repeat 40 --interval 250
  *   vmrecover keys web01 --press e --wait 500 --press End ' single\n'
+ *   vmrecover keys web01 --layout de 'größe\n'          on the keyboard that the guest believes to have: us, jp, de, fr, uk
  *   vmrecover keys web01 --text-file - <password       text that must not stand on a command line, as it is
  */
 #include <ctype.h>
@@ -72,26 +73,26 @@ static int add_press(json_t *sequence, const char *chord, struct err *e)
     return json_array_append_new(sequence, json_pack("{s:o}", "press", codes)) == 0 ? 0 : err_oom(e);
 }
 
-static int add_text(json_t *sequence, const char *text, struct err *e)
+static int add_text(json_t *sequence, const char *text, const char *layout, struct err *e)
 {
     if (!*text)
         return 0;
-    json_t *step = json_pack("{s:s}", "text", text);
+    json_t *step = json_pack("{s:s, s:s*}", "text", text, "layout", layout);
     return step && json_array_append_new(sequence, step) == 0 ? 0 : err_set(e, ERR_VALUE, "the text is not UTF-8");
 }
 
-static int add_word(json_t *sequence, const char *word, struct err *e)
+static int add_word(json_t *sequence, const char *word, const char *layout, struct err *e)
 {
     AUTO_SECRET char *text = NULL;
     int r = opt_unescape(word, &text, e);
-    return r < 0 ? r : add_text(sequence, text, e);
+    return r < 0 ? r : add_text(sequence, text, layout, e);
 }
 
-static int add_file(json_t *sequence, const char *path, struct err *e)
+static int add_file(json_t *sequence, const char *path, const char *layout, struct err *e)
 {
     AUTO_SECRET char *text = NULL;
     int r = opt_read_input(path, TEXT_MAX, &text, NULL, e);
-    return r < 0 ? r : add_text(sequence, text, e);
+    return r < 0 ? r : add_text(sequence, text, layout, e);
 }
 
 /* --repeat and --interval belong to the press before them. */
@@ -119,16 +120,18 @@ static int add_wait(json_t *sequence, const char *value, struct err *e)
 
 static int parse(int argc, char **argv, json_t *sequence, const char **vm, struct err *e)
 {
-    enum { PRESS = 1, KEY, REPEAT, INTERVAL, PAUSE, TEXT_FILE, ENTER };
+    enum { PRESS = 1, KEY, REPEAT, INTERVAL, PAUSE, TEXT_FILE, ENTER, LAYOUT };
     static const struct opt_spec spec[] = {{"press", PRESS, true}, {"key", KEY, true}, {"repeat", REPEAT, true}, {"interval", INTERVAL, true},
-                                           {"wait", PAUSE, true}, {"text-file", TEXT_FILE, true}, {"enter", ENTER, false}, {0}};
+                                           {"wait", PAUSE, true}, {"text-file", TEXT_FILE, true}, {"enter", ENTER, false},
+                                           {"layout", LAYOUT, true}, {0}};
     struct opt_iter it = {.spec = spec, .argc = argc, .argv = argv};
+    const char *layout = NULL;                       /* of the texts behind it; NULL: the API's own */
     for (int o; (o = opt_next(&it, e)) != OPT_END;) {
         int r = 0;
         if (o == OPT_WORD && !*vm)
             *vm = it.value;
         else if (o == OPT_WORD)
-            r = add_word(sequence, it.value, e);
+            r = add_word(sequence, it.value, layout, e);
         else if (o == PRESS || o == KEY)
             r = add_press(sequence, it.value, e);
         else if (o == ENTER)
@@ -139,8 +142,10 @@ static int parse(int argc, char **argv, json_t *sequence, const char **vm, struc
             r = modify(sequence, "--interval", "interval_ms", it.value, 3600 * 1000, e);
         else if (o == PAUSE)
             r = add_wait(sequence, it.value, e);
+        else if (o == LAYOUT)
+            layout = it.value;
         else if (o == TEXT_FILE)
-            r = add_file(sequence, it.value, e);
+            r = add_file(sequence, it.value, layout, e);
         else
             r = o;
         if (r < 0)

@@ -51,7 +51,7 @@ static const struct command {
      "                   | checkpoint VM [list | create NAME | restore ID | delete ID]\n"
      "                   | attach VM SLOT FILE --format F | detach VM SLOT", "the virtual machines", cmd_vm, NULL},
     {"screen", "VM [--text] [-o FILE] [--width N]", "what the VM's screen shows, as PNG or as text", cmd_screen, NULL},
-    {"keys", "VM (TEXT | --press KEYS [--repeat N] [--interval MS] | --wait MS | --enter | --text-file FILE)...", "type into the VM", cmd_keys, NULL},
+    {"keys", "VM (TEXT | --press KEYS [--repeat N] [--interval MS] | --wait MS | --enter | --text-file FILE | --layout us|jp|de|fr|uk)...", "type into the VM", cmd_keys, NULL},
     {"serial", "VM [--after N] [--follow] | VM --send TEXT | VM --send-file FILE", "the VM's serial console", cmd_serial, NULL},
     {"export", "VM [--slot N] [--format F] [-o PATH] [--no-wait]", "write the VM's disk with all repairs to a file on the host", cmd_export, NULL},
     {"verify", "JOB [--no-wait]", "whether the downloaded disks are still what came from the source", cmd_verify, NULL},

@@ -57,6 +57,16 @@ for (const page of pages) {
         `${before}/assets/${built.get(path.normalize(name))}${after}`);
     add(page, Buffer.from(text));
 }
+// The licences of what is inside: every package of which something was bundled, with what it brings along itself.
+const packages = [...new Set(Object.keys(result.metafile.inputs).map((f) => f.match(/node_modules\/((?:@[^/]+\/)?[^/]+)\//)?.[1]).filter(Boolean))].sort();
+const licences = packages.map((name) => {
+    const folder = path.join(here, 'node_modules', name), about = JSON.parse(fs.readFileSync(path.join(folder, 'package.json'), 'utf8'));
+    const texts = fs.readdirSync(folder, { recursive: true }).map(String)
+        .filter((f) => /^(LICENSE(\.txt|\.md)?|vendor\/.*\/LICENSE|docs\/LICENSE\..*)$/.test(f) && (!f.startsWith('docs/') || f.endsWith(about.license))).sort();
+    const title = `${name} ${about.version} (${about.license})`;
+    return [`${title}\n${'='.repeat(title.length)}\n`, `Unchanged, bundled into the dashboard. Its source: the npm package ${name}, version ${about.version}; ${about.homepage}\n`,
+        ...texts.map((f) => `---- ${f} ----\n\n${fs.readFileSync(path.join(folder, f), 'utf8')}`)].join('\n');
+});
 files.sort((a, b) => (a.file < b.file ? -1 : 1));
 
 fs.mkdirSync(path.join(next, 'assets'), { recursive: true });
@@ -66,6 +76,7 @@ const rows = files.map(({ file, name, type, data }, i) => {
     const at = path.relative(process.cwd(), path.join(out, file));
     return `    X(web_${i}, ${JSON.stringify(name)}, ${JSON.stringify(type)}, "${hash(data)}", ${JSON.stringify(at)})`;
 });
+fs.writeFileSync(path.join(next, 'licences.txt'), licences.join('\n'));
 fs.writeFileSync(path.join(next, 'web_assets.h'), '/* Written by api/web/build.mjs: symbol, name, media type, hash of the content, path; the same with .gz\n' +
     ` * behind it is compressed. */\n#define WEB_ASSETS(X) \\\n${rows.join(' \\\n')}\n`);
 fs.rmSync(out, { recursive: true, force: true });

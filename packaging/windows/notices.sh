@@ -37,6 +37,8 @@ for p in $toolchain; do
     title "$p $(dpkg-query -W -f '${Version}' "$p")"
     cat "/usr/share/doc/$p/copyright"
 done
+echo
+cat "$(dirname "$0")/../../build/web/licences.txt"
 for licence in LGPL-2.1 GPL-3; do
     title "$licence"
     cat "/usr/share/common-licenses/$licence"

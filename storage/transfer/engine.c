@@ -218,6 +218,15 @@ static int commit(struct engine *g, int64_t now, struct err *e)
     return r < 0 && e->code == ERR_DISK_FULL ? part_disk_full(g, e) : r;
 }
 
+static void look(struct engine *g)
+{
+    struct transfer_view *v = g->t->view;
+    cells_begin(&v->busy, g->length);
+    for (unsigned i = 0; g->slots && i < g->n_slots; i++)
+        if (g->slots[i].state == RUNNING)
+            cells_add(&v->busy, g->slots[i].pos, g->slots[i].end);
+}
+
 static void report(struct engine *g, int64_t now)
 {
     g->reported_at_ms = now;
@@ -225,6 +234,8 @@ static void report(struct engine *g, int64_t now)
     g->p.done = g->p.transferred + g->p.skipped;
     uint64_t left = g->listed - g->p.transferred;
     g->p.eta_seconds = !left ? 0 : g->p.bytes_per_second ? (int64_t)(left / g->p.bytes_per_second) : -1;
+    if (g->t->view)
+        look(g);
     if (g->t->progress)
         g->t->progress(g->t->arg, &g->p);
 }
@@ -301,6 +312,8 @@ static int run(struct engine *g, struct err *e)
     if (r < 0)
         return r;
     g->p.transferred = spans_common(&g->done, g->t->ranges);
+    if (g->t->view)
+        spans_count(&g->done, g->t->ranges, &g->t->view->here);
     if ((r = open_slots(g, e)) < 0 ||
         (r = committer_start(g->file, g->record, g->journal, &g->committer, e)) < 0)
         return r;
@@ -362,15 +375,20 @@ int transfer_run(const struct transfer *t, struct transfer_progress *ret, struct
         g->listed += t->ranges->list[i].end - t->ranges->list[i].start;
     g->p.total = g->length;
     g->p.skipped = g->length - g->listed;
+    if (t->view)
+        cells_begin(&t->view->here, g->length);
     pace_init(&g->pace, t->connections, t->max_bytes_per_second, clock_mono_ms());
     if ((r = os_random(&g->random, sizeof g->random, e)) < 0)
         return r;
     g->random |= 1;
     r = part_look(g, e);
-    if (r == 1)
+    if (r == 1) {
         g->p.transferred = g->listed;
-    else if (r == 0)
+        if (t->view)
+            cells_add_ranges(&t->view->here, t->ranges);
+    } else if (r == 0) {
         r = run(g, e);
+    }
     report(g, clock_mono_ms());
     if (ret)
         *ret = g->p;

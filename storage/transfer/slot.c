@@ -23,6 +23,8 @@ static int count(struct slot *s, uint64_t from, uint64_t to, uint64_t crc)
     if (!spans_add(&g->fresh, start, end) || !sums_add(&g->sums, from, to, crc))
         return err_oom(&s->err);
     g->p.transferred += to - from;
+    if (g->t->view)
+        cells_add(&g->t->view->here, from, to);
     return 0;
 }
 

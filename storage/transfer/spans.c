@@ -56,18 +56,39 @@ const struct blob_range *spans_from(const struct spans *s, uint64_t offset)
     return i < s->n ? &s->list[i] : NULL;
 }
 
-uint64_t spans_common(const struct spans *s, const struct blob_ranges *r)
+/* Calls fn for each piece that is in both. */
+static void common(const struct spans *s, const struct blob_ranges *r, void (*fn)(void *arg, uint64_t start, uint64_t end), void *arg)
 {
-    uint64_t bytes = 0;
     for (size_t i = 0, j = 0; i < s->n && j < r->n;) {
         uint64_t start = s->list[i].start > r->list[j].start ? s->list[i].start : r->list[j].start;
         uint64_t end = s->list[i].end < r->list[j].end ? s->list[i].end : r->list[j].end;
         if (start < end)
-            bytes += end - start;
+            fn(arg, start, end);
         if (s->list[i].end < r->list[j].end)
             i++;
         else
             j++;
     }
+}
+
+static void sum(void *arg, uint64_t start, uint64_t end)
+{
+    *(uint64_t *)arg += end - start;
+}
+
+uint64_t spans_common(const struct spans *s, const struct blob_ranges *r)
+{
+    uint64_t bytes = 0;
+    common(s, r, sum, &bytes);
     return bytes;
+}
+
+static void count(void *arg, uint64_t start, uint64_t end)
+{
+    cells_add(arg, start, end);
+}
+
+void spans_count(const struct spans *s, const struct blob_ranges *r, struct cells *ret)
+{
+    common(s, r, count, ret);
 }

@@ -2,7 +2,7 @@
 #ifndef VMR_STORAGE_TRANSFER_SPANS_H
 #define VMR_STORAGE_TRANSFER_SPANS_H
 
-#include "storage/azure/blob.h"
+#include "storage/transfer/cells.h"
 
 struct spans {
     struct blob_range *list;
@@ -14,5 +14,7 @@ bool spans_add(struct spans *s, uint64_t start, uint64_t end);         /* false:
 const struct blob_range *spans_from(const struct spans *s, uint64_t offset);
 /* How many bytes of the ranges are in the set. */
 uint64_t spans_common(const struct spans *s, const struct blob_ranges *r);
+/* Where they are. */
+void spans_count(const struct spans *s, const struct blob_ranges *r, struct cells *ret);
 
 #endif

@@ -9,6 +9,7 @@
 
 #include "storage/azure/blob.h"
 #include "storage/image/writer.h"
+#include "storage/transfer/cells.h"
 
 struct transfer_progress {                           /* bytes of this disk; done = transferred + skipped when finished */
     uint64_t total, done, skipped;
@@ -49,6 +50,9 @@ struct transfer {
     uint64_t step_bytes;                             /* where files are not sparse: the longest way that one write fills up with zeros; 0: 64 MiB */
     bool (*stop)(void *arg);                         /* polled some 10 times a second; true: commit and return ERR_CANCELLED */
     void (*progress)(void *arg, const struct transfer_progress *p);    /* at least once a second, from the calling thread */
+    /* Where the transfer is, for whoever looks: kept by the run's thread, to be read in `progress`. What of `ranges` is here, and the chunks that connections are at
+     * work on. NULL: not wanted. */
+    struct transfer_view { struct cells here, busy; } *view;
     void *arg;
 };
 /* 0: PATH is there, complete and durable (also when it already was). ERR_SOURCE_CHANGED, ERR_SOURCE_TRUNCATED, ERR_DISK_FULL,

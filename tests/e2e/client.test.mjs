@@ -40,7 +40,7 @@ const submitted = async (...args) => (await ok(['submit', ...args])).trim();
 
 test('help and wrong usage', async () => {
     const help = await ok(['--help']);
-    for (const command of ['submit', 'list', 'show', 'watch', 'pause', 'resume', 'cancel', 'retry', 'delete', 'screen', 'keys', 'serial', 'vm', 'credential', 'azure', 'host', 'export', 'events'])
+    for (const command of ['submit', 'list', 'show', 'watch', 'pause', 'resume', 'cancel', 'retry', 'delete', 'screen', 'keys', 'serial', 'vm', 'credential', 'azure', 'host', 'export', 'events', 'dashboard'])
         assert.match(help, new RegExp(`^  ${command} `, 'm'));
     assert.match(await ok(['--version']), /^vmrecover \d+\.\d+\.\d+$/m);
     assert.match(await ok(['keys', '--help']), /--press/);
@@ -222,6 +222,8 @@ test('a VM: list, screen, keys, serial, checkpoints, DVD, disks, export', async 
     assert.equal(piped.stdout.readUInt32BE(16), 100);
     assert.deepEqual(JSON.parse(await ok(['--json', 'keys', 'vm1', 'a\\n\\\\', '--press', 'Ctrl+Alt+f', '--press', 'F8', '--repeat', '5', '--interval', '20', '--wait', '10', '--enter'])),
         { keys_sent: 3 + 1 + 5 + 1 });
+    assert.deepEqual(JSON.parse(await ok(['--json', 'keys', 'vm1', 'a', '--layout', 'de', 'größe^'])), { keys_sent: 1 + 5 + 2 });
+    await bad(2, ['keys', 'vm1', 'größe'], /US keyboard/);
     await bad(2, ['keys', 'vm1', '--press', 'AnyKey'], /\/sequence\/0\/press\/0/);
     await ok(['keys', 'vm1', '--text-file', '-'], { input: 'secret words\n' });
     await bad(1, ['serial', 'vm1', '--send', 'x\\n'], /serial port/);       // nobody reads there: no system was booted

@@ -2,9 +2,12 @@
 // scripted content. By raw requests, with the headers that browsers send.
 import { before, after } from 'node:test';
 import assert from 'node:assert/strict';
+import fs from 'node:fs';
+import path from 'node:path';
 import zlib from 'node:zlib';
 import { Daemon } from './lib/daemon.mjs';
-import { exec, native, test } from './lib/platform.mjs';
+import { exec, native, program, test, wine } from './lib/platform.mjs';
+import { must, start, tempDir, waitFor } from './lib/util.mjs';
 
 let daemon, api, origin, cookie;
 before(async () => {
@@ -52,6 +55,38 @@ test('a link is traded for a cookie once', async () => {
     }
     assert.equal((await api.exchange({ path, token: null })).json.code, 'unauthorized', 'JSON for programs');
     assert.ok(!daemon.log.includes(path.split('=')[1]) && !daemon.log.includes(cookie.split('=')[1]));
+});
+
+// On a terminal the command opens a browser, for whoever is not root: others could read the arguments of a process, so the link is in none.
+test('a browser is opened by a file that is the user\'s alone', wine || process.getuid() !== 0 ? { skip: 'needs accounts of Linux' } : {}, async () => {
+    const dir = tempDir('browser'), runtime = path.join(dir, 'runtime'), bin = path.join(dir, 'bin'), file = path.join(runtime, 'vmrecover-dashboard.html');
+    for (const d of [runtime, bin]) fs.mkdirSync(d);
+    fs.writeFileSync(path.join(bin, 'xdg-open'), `#!/bin/sh\necho "$@" >${runtime}/opened\n`, { mode: 0o755 });
+    fs.copyFileSync(daemon.tokenFile, path.join(dir, 'token'));
+    fs.copyFileSync(program('vmrecover'), path.join(dir, 'vmrecover'));        // the tree may lie where nobody else may look
+    await must('chown', ['-R', 'nobody:', dir]);
+    const asNobody = async (args, more = {}) => {
+        const child = start('setpriv', ['--reuid=nobody', '--regid=nogroup', '--clear-groups', ...args], { cwd: dir, env: { PATH: `${bin}:${process.env.PATH}`,
+            VMRECOVER_URL: origin, VMRECOVER_TOKEN_FILE: path.join(dir, 'token'), XDG_RUNTIME_DIR: runtime, DISPLAY: ':99', TERM: 'xterm', ...more } });
+        let out = '';
+        child.stdout.on('data', (d) => { out += d; });
+        child.stderr.on('data', (d) => { out += d; });
+        assert.equal((await child.exited).code, 0, out);
+        return out;
+    };
+    const terminal = ['script', '-qefc', './vmrecover dashboard', '/dev/null'];
+    const out = await asNobody(terminal), path_ = out.match(/\/sign-in\?code=[0-9a-f]{64}/)[0];
+    await waitFor('the browser is opened', () => fs.existsSync(path.join(runtime, 'opened')) && fs.statSync(path.join(runtime, 'opened')).size > 0);
+    assert.equal(fs.readFileSync(path.join(runtime, 'opened'), 'utf8').trim(), file);
+    assert.equal(fs.statSync(file).mode & 0o777, 0o600);
+    assert.ok(fs.readFileSync(file, 'utf8').includes(`url=${origin}${path_}"`));
+    // not without a screen, not when asked not to, not where nobody looks
+    for (const [args, more] of [[terminal, { DISPLAY: '' }], [[...terminal.slice(0, 2), './vmrecover dashboard --no-browser', '/dev/null'], {}], [['./vmrecover', 'dashboard'], {}]]) {
+        fs.rmSync(file);
+        assert.match(await asNobody(args, more), /\/sign-in\?code=[0-9a-f]{64}/);
+        assert.equal(fs.existsSync(file), false, String(args));
+        fs.writeFileSync(file, '');
+    }
 });
 
 test('links are made with the token alone, and only the last few are good', async () => {

@@ -8,7 +8,7 @@ import { Daemon } from './lib/daemon.mjs';
 import { Azurite } from './lib/azurite.mjs';
 import { vhdFooter } from './lib/image.mjs';
 import { local, test } from './lib/platform.mjs';
-import { diskImage, du, identical, must, rawImage, tempDir } from './lib/util.mjs';
+import { diskImage, du, identical, must, rawImage, tempDir, waitFor } from './lib/util.mjs';
 
 const MIB = 1 << 20, SIZE = 128 * MIB;
 const EXT = { at: 1 * MIB, size: 64 * MIB }, NTFS = { at: 65 * MIB, size: 32 * MIB };
@@ -84,14 +84,29 @@ test('what is free is not fetched', async (t) => {
     assert.ok(p.transferred_bytes < 1.05 * events[0].used_bytes);
     await parts(diskImage(job.disks[0]), 'copy');
     assert.equal(await judge('copy'), await judge('plain'));
+    // every part of the map is settled, and it says no more than was fetched
+    const map = await daemon.api.get(`/v1/jobs/${job.id}/disks/0/map`), count = (letter) => map.cells.split(letter).length - 1;
+    t.diagnostic(`map: ${map.cells.length} parts of ${map.cell_bytes}; fetched ${count('f')}, free ${count('s')}, empty ${count('e')}`);
+    assert.equal(map.cells.length, Math.ceil(p.total_bytes / map.cell_bytes));
+    assert.equal(count('f') + count('s') + count('e'), map.cells.length);
+    assert.ok(count('f') * map.cell_bytes >= p.transferred_bytes);
+    assert.ok(count('s') * map.cell_bytes > 60 * MIB && count('s') * map.cell_bytes <= p.skipped_bytes);
+    assert.equal((await daemon.api.request({ path: `/v1/jobs/${job.id}/disks/1/map` })).status, 404);
     await daemon.api.deleteJob(job.id);
 });
 
 test('a daemon that dies goes on with the same map', async () => {
     const { id } = await daemon.api.submit({ ...spec({ format: 'vhdx', skip_free_space: true }), max_bytes_per_second: 8 * MIB });
     await daemon.api.waitTask(id, 'download', (x) => x.progress.transferred_bytes > 8 * MIB);
+    const before = (await daemon.api.get(`/v1/jobs/${id}/disks/0/map`)).cells;
+    assert.ok(before.includes('f') && before.includes('w') && before.includes('b'), before);
+    assert.ok(before.lastIndexOf('f') < before.lastIndexOf('w'), 'from the beginning on');
     await daemon.kill9();
     await daemon.restart();
+    const after_ = await waitFor('the map is known again', async () => (await daemon.api.get(`/v1/jobs/${id}/disks/0/map`)).cells, { interval: 50 });
+    const fetched = /[wbpf]/g;
+    assert.equal(after_.replace(fetched, 'w'), before.replace(fetched, 'w'), 'the same is left out');
+    assert.ok(after_.includes('f'), 'it goes on: all but the last moments is here');
     const job = await daemon.api.waitJob(id);
     await parts(diskImage(job.disks[0]), 'copy');
     assert.equal(await judge('copy'), await judge('plain'));

@@ -19,13 +19,18 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     uint64_t total_ms = 0;
     for (size_t i = 0; i < count; i++) {
         const struct step *s = &steps[i];
-        total_ms += s->wait_ms + (uint64_t)s->interval_ms * (s->text ? s->text_len : s->repeat);
+        total_ms += s->wait_ms + (uint64_t)s->interval_ms * (s->text ? s->n_keys : s->repeat);
         MUST(s->chord.n <= ARRAY_LEN(s->chord.codes));
         for (size_t k = 0; k < s->chord.n; k++)
             MUST(hv_key_known(s->chord.codes[k]));
-        struct hv_chord chord;
-        for (size_t k = 0; s->text && k < s->text_len; k++)
-            MUST(hv_key_for_char(s->text[k], &chord) && chord.n >= 1);
+        struct hv_chord chords[HV_LAYOUT_CHORDS];
+        size_t keys = 0;
+        for (const char *p = s->text; p && *p;) {
+            size_t c = hv_layout_keys(s->layout, next_character(&p), chords);
+            MUST(c >= 1 && c <= HV_LAYOUT_CHORDS && chords[c - 1].n >= 1);
+            keys += c;
+        }
+        MUST(keys == s->n_keys);
     }
     MUST(total_ms <= TOTAL_MAX_MS);
     json_decref(body);

@@ -84,6 +84,18 @@ static void test_screen(void **state)
             assert_int_equal(p.rgb[(y * 720 + x) * 3 + 2], 7);
         }
     free(p.rgb);
+    char tag[60], again[80];
+    assert_non_null(reply_header_of(&full, "ETag", tag, sizeof tag));
+    snprintf(again, sizeof again, "If-None-Match: \"x\", %s", tag);
+    AUTO_REPLY struct reply same = call(f, "GET", VM "/screen", NULL, again);
+    assert_int_equal(same.status, 304);
+    assert_int_equal(same.len, 0);
+    AUTO_REPLY struct reply small = call(f, "GET", VM "/screen?width=90", NULL, again);     /* other pixels */
+    assert_int_equal(small.status, 200);
+    f->hv->height = 401;
+    AUTO_REPLY struct reply changed = call(f, "GET", VM "/screen", NULL, again);
+    assert_int_equal(changed.status, 200);
+    f->hv->height = 400;
     static const unsigned widths[] = {16, 90, 719, 720, 1440, 4096};
     for (size_t i = 0; i < ARRAY_LEN(widths); i++) {
         char path[100];
@@ -169,6 +181,12 @@ static void test_keys(void **state)
     assert_int_equal(json_integer_value(json_object_get(r.json, "keys_sent")), 7);
     assert_true(clock_mono_ms() - start >= 200);
     expect_keys("ControlLeft+AltLeft+Delete F8 F8 F8 KeyA ShiftLeft+KeyB Enter ");
+    AUTO_REPLY struct reply other = call(f, "POST", VM "/keys",
+        "{\"sequence\":[{\"text\":\"z\xC3\xBC@^\\n\",\"layout\":\"de\",\"interval_ms\":0},{\"text\":\"z\",\"interval_ms\":0},"
+        "{\"text\":\"\xC3\xAA\",\"layout\":\"fr\",\"interval_ms\":0}]}", NULL);
+    assert_int_equal(other.status, 200);
+    assert_int_equal(json_integer_value(json_object_get(other.json, "keys_sent")), 9);
+    expect_keys("KeyY BracketLeft AltRight+KeyQ Backquote Space Enter KeyZ BracketLeft KeyE ");
 }
 
 static void test_bad_keys(void **state)
@@ -192,6 +210,8 @@ static void test_bad_keys(void **state)
         {"{\"sequence\":[{\"text\":\"a\"},{\"text\":\"\xC3\xA4\"}]}", "invalid_value", "/sequence/1/text"},
         {"{\"sequence\":[{\"text\":\"\"}]}", "invalid_value", "/sequence/0/text"},
         {"{\"sequence\":[{\"text\":5}]}", "invalid_type", "/sequence/0/text"},
+        {"{\"sequence\":[{\"text\":\"a\",\"layout\":\"xx\"}]}", "invalid_value", "/sequence/0/layout"},
+        {"{\"sequence\":[{\"text\":\"\xE2\x82\xAC\",\"layout\":\"jp\"}]}", "invalid_value", "/sequence/0/text"},
         {"{\"sequence\":[{\"wait_ms\":60001}]}", "invalid_value", "/sequence/0/wait_ms"},
         {"{\"sequence\":[{\"wait_ms\":1,\"repeat\":2}]}", "unknown_field", "/sequence/0/repeat"},
         {"{\"sequence\":[{\"press\":[\"KeyA\"],\"repeat\":1000,\"interval_ms\":601}]}", "invalid_value", "/sequence"},

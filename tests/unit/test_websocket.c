@@ -61,7 +61,7 @@ static void feed(struct taken *t, const uint8_t *stream, size_t n, size_t step)
                 memcpy(t->control, ev.data, ev.n);
                 t->control_n = ev.n;
             } else {
-                t->broken = ev.status;
+                t->broken = (int)ev.status;
             }
         }
         assert_true(left == 0 || t->broken);

@@ -12,6 +12,8 @@ const all = [
     { file: 'client.test.mjs', why: NO_GUEST, tests: ['a VM: list, screen, keys, serial, checkpoints, DVD, disks, export'] },
     { file: 'convert.test.mjs', why: 'Wine does not tell which parts of a file hold data', tests: ['8 TiB, little in use: little memory, and the time of what is used'] },
     { file: 'crash.test.mjs', why: 'the double of Hyper-V dies with the daemon that loads it', tests: ['deaths in the start of a VM and in an export'] },
+    { file: 'dashboard.test.mjs', why: NO_GUEST, tests: ['*'] },
+    ...['azure', 'looks', 'scale'].map((x) => ({ file: `dashboard-${x}.test.mjs`, why: 'the browser and what it is served are the same', tests: ['*'] })),
     { file: 'free-space.test.mjs', why: 'libext2fs is not in the build for Windows: there all of an ext file system counts as used', tests: ['what is free is not fetched'] },
     { file: 'recover.test.mjs', why: NO_GUEST, tests: ['*'] },
     { file: 'secrets.test.mjs', why: 'Wine folds access lists into mode bits; tests/unit/test_os.c looks at the lists',

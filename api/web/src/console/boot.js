@@ -23,7 +23,7 @@ async function looksLikeWindows(job, signal) {
     } catch { return null; }
 }
 
-export function bootPanel({ vm, signal, look }) {
+export function bootPanel({ vm, signal, look, send }) {
     const path = (tail) => `${at`/v1/vms/${vm().id}`}${tail}`;
     const guess = h('p', {}, t('boot.unknown')), news = h('p', { role: 'status', class: 'note' });
     const hold = h('button', { type: 'button', class: 'primary', 'data-order': 'f8', onclick: holdF8 }, t('boot.f8'));
@@ -39,14 +39,14 @@ export function bootPanel({ vm, signal, look }) {
         setText(news, t('boot.holding'));
         await attempt(async () => {
             await post(path(state === 'running' ? '/reset' : '/start'), undefined, { signal });
-            await post(path('/keys'), { sequence: F8 }, { signal });
+            await send(F8);
         }, { button: hold });
         setText(news, '');
         look();
     }
     async function cutTwice() {
-        if (!await ask({ title: t('boot.cut_title', { name: vm().name }), body: [h('p', {}, t('boot.cut_text')), h('p', {}, t('boot.cut_price'))], confirm: t('boot.cut'), danger: true }))
-            return;
+        if (!await ask({ title: t('boot.cut_title', { name: vm().name }), confirm: t('boot.cut'), danger: true,
+            body: [h('p', {}, t('boot.cut_text')), h('p', {}, t('boot.cut_price'))] })) return;
         cutting = new AbortController();
         const either = AbortSignal.any([cutting.signal, signal]);
         stop.hidden = false;

@@ -40,5 +40,6 @@ export function checkpoints({ vm, signal, look }) {
         h('div', { class: 'buttons' },
             order(c, 'restore', c.with_memory ? 'points.restore_running' : 'points.restore_off', () => post(path(`${at`/${c.id}`}/restore`), undefined, { signal })),
             order(c, 'remove', 'points.remove_text', () => del(path(at`/${c.id}`), { signal }), { class: 'quiet' })));
-    return { load, node: h('div', { class: 'stack' }, h('p', {}, t('points.text')), h('form', { class: 'inline', onsubmit: submit }, field(t('points.name'), name), make), list) };
+    return { load, node: h('div', { class: 'stack' }, h('p', {}, t('points.text')),
+        h('form', { class: 'inline', onsubmit: submit }, field(t('points.name'), name), make), list) };
 }

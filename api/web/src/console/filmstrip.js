@@ -9,7 +9,8 @@ const MOST = 60, APART_MS = 250, SIDE = 64, DIFFERENT = 12, VISIBLE = 24;
 export function filmstrip(vm, signal) {
     const strip = h('ol', { class: 'film', reversed: true }), none = h('p', { class: 'faint' }, t('film.none'));
     const large = h('img', { alt: '' }), caption = h('p', { class: 'faint' });
-    const save = h('button', { type: 'button', class: 'quiet', onclick: () => chosen && download(chosen.blob, `${vm.name}-${chosen.at}.png`) }, icon('save'), t('console.save_screen'));
+    const save = h('button', { type: 'button', class: 'quiet', onclick: () => chosen && download(chosen.blob, `${vm.name}-${chosen.at}.png`) },
+        icon('save'), t('console.save_screen'));
     const viewer = h('dialog', { class: 'viewer', 'aria-label': t('console.film') }, large, caption,
         h('div', { class: 'buttons end' }, save, h('button', { type: 'button', class: 'primary', onclick: () => viewer.close() }, t('dialog.close'))));
     // a small copy tells whether something changed; a cursor that blinks is no change

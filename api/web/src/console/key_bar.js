@@ -1,6 +1,5 @@
 // Keys that a browser or its system keeps to itself, or a telephone does not have.
 import { h } from '../lib/dom.js';
-import { at, post } from '../lib/api.js';
 import { t } from '../lib/words.js';
 import { attempt } from '../lib/notice.js';
 import { select } from '../lib/field.js';
@@ -12,8 +11,8 @@ const MORE = [...Array.from({ length: 12 }, (_, i) => [`F${i + 1}`, [`F${i + 1}`
     ['Backspace', ['Backspace']], ['Ctrl+C', ['ControlLeft', 'KeyC']], ['Ctrl+D', ['ControlLeft', 'KeyD']], ['Ctrl+X', ['ControlLeft', 'KeyX']], ['Alt+Tab', ['AltLeft', 'Tab']],
     ['Alt+F1', ['AltLeft', 'F1']], ['Alt+F2', ['AltLeft', 'F2']], ['PrtSc', ['PrintScreen']], ['Pause', ['Pause']]];
 
-export function keyBar({ vm, signal }) {
-    const press = (codes, button) => attempt(() => post(at`/v1/vms/${vm().id}/keys`, { sequence: [{ press: codes }] }, { signal }), { button });
+export function keyBar({ send }) {
+    const press = (codes, button) => attempt(() => send([{ press: codes }]), { button });
     const more = select([['', t('console.more_keys')], ...MORE.map(([name], i) => [String(i), name])], { 'aria-label': t('console.more_keys'), value: '', onchange: () => {
         if (more.value !== '') press(MORE[Number(more.value)][1]);
         more.value = '';

@@ -1,32 +1,17 @@
-// Keys that are pressed on a picture of the screen, sent as the API takes them: a key with the modifiers that are held, a modifier alone when
-// it is let go with nothing pressed meanwhile. In order; those that come while a request is under way go together in the next.
-import { at, post } from '../lib/api.js';
+// Keys that are pressed on a picture of the screen, as the API takes them: a key with the modifiers that are held, a modifier alone when it is let go
+// with nothing pressed meanwhile.
 import { complain } from '../lib/notice.js';
 
 const MODIFIERS = ['ControlLeft', 'ControlRight', 'ShiftLeft', 'ShiftRight', 'AltLeft', 'AltRight', 'MetaLeft', 'MetaRight'];
-const MOST = 200, SETTLE_MS = 60;
+const SETTLE_MS = 60;
 
-export function keyboard(node, id, signal) {
+// send: of key_sender.js. pressed() resolves when a key has reached the VM and had a moment to show.
+export function keyboard(node, send) {
     const held = new Set();
-    let alone = null, queue = [], busy = false, wake = () => {};
+    let alone = null, wake = () => {};
 
-    async function flush() {
-        if (busy) return;
-        busy = true;
-        try {
-            while (queue.length && !signal.aborted) {
-                const sequence = queue.splice(0, MOST).map((press) => ({ press, interval_ms: 0 }));
-                await post(at`/v1/vms/${id}/keys`, { sequence }, { signal });
-                setTimeout(() => wake(), SETTLE_MS);
-            }
-        } catch (e) {
-            queue = [];
-            complain(e);
-        } finally { busy = false; }
-    }
     function press(codes) {
-        queue.push(codes);
-        flush();
+        send([{ press: codes, interval_ms: 0 }]).then(() => setTimeout(() => wake(), SETTLE_MS), complain);
     }
     node.addEventListener('keydown', (e) => {
         if (!e.code || e.isComposing) return;

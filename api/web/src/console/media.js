@@ -12,7 +12,8 @@ export function media({ vm, signal, look, can }) {
     const path = (tail) => `${at`/v1/vms/${vm().id}`}${tail}`, free = () => SLOTS.find((s) => !vm().disks.some((d) => d.slot === s));
     const formats = (names) => names.map((f) => [f, word('format', f)]);
     const drive = h('p', {}), iso = input({ name: 'iso', placeholder: '/srv/rescue.iso' }), insert = h('button', { type: 'submit' }, t('media.insert'));
-    const eject = h('button', { type: 'button', class: 'quiet', onclick: () => order(() => del(path('/dvd'), { signal }), { button: eject, done: t('media.ejected') }) }, t('media.eject'));
+    const eject = h('button', { type: 'button', class: 'quiet', onclick: () => order(() => del(path('/dvd'), { signal }), { button: eject, done: t('media.ejected') }) },
+        t('media.eject'));
     const disks = h('ul', { class: 'disks' }), file = input({ name: 'file', placeholder: '/srv/backup.vhd' });
     const format = select(formats(['vhd', 'vhd_dynamic', 'vhdx', 'raw']), { value: 'vhd' });
     const attach = h('button', { type: 'submit' }, t('media.attach')), attachNote = h('p', { class: 'note' }, t('media.only_off'));
@@ -39,10 +40,11 @@ export function media({ vm, signal, look, can }) {
     return {
         node: h('div', { class: 'stack' },
             h('h2', {}, t('media.dvd')), drive,
-            form(() => put(path('/dvd'), { path: iso.value.trim() }, { signal }), insert, t('media.inserted'), field(t('media.iso'), iso, { pointer: '/path' })), h('div', { class: 'buttons' }, eject),
+            form(() => put(path('/dvd'), { path: iso.value.trim() }, { signal }), insert, t('media.inserted'), field(t('media.iso'), iso, { pointer: '/path' })),
+            h('div', { class: 'buttons' }, eject),
             h('h2', {}, t('media.disks')), disks,
-            can('attach_disk') ? [form(() => put(path(`/disks/${free()}`), { path: file.value.trim(), format: format.value }, { signal }), attach, t('media.attached'),
-                field(t('media.file'), file, { pointer: '/path' }), field(t('media.format'), format, { pointer: '/format' })), attachNote] : null,
+            can('attach_disk') ? [form(() => put(path(`/disks/${free()}`), { path: file.value.trim(), format: format.value }, { signal }),
+                attach, t('media.attached'), field(t('media.file'), file, { pointer: '/path' }), field(t('media.format'), format, { pointer: '/format' })), attachNote] : null,
             can('export') ? [h('h2', {}, t('media.export_heading')), h('p', {}, t('media.export_text')),
                 form(() => post(path('/export'), { format: kind.value }, { signal }), start, t('media.exporting'), field(t('media.format'), kind)),
                 h('p', {}, h('a', { href: `#/jobs/${vm().job_id}` }, t('media.export_where')))] : null),
@@ -54,7 +56,8 @@ export function media({ vm, signal, look, can }) {
             setHidden(eject, !now.dvd);
             attach.disabled = now.state !== 'off' || free() === undefined;
             setHidden(attachNote, now.state === 'off');
-            replace(disks, now.disks.map((d) => h('li', {}, h('strong', {}, t('media.slot', { n: d.slot })), ' ', h('code', {}, d.path), d.virtual_size ? ` ${bytes(d.virtual_size)}` : '',
+            replace(disks, now.disks.map((d) => h('li', {}, h('strong', {}, t('media.slot', { n: d.slot })), ' ',
+                h('code', {}, d.path), d.virtual_size ? ` ${bytes(d.virtual_size)}` : '',
                 d.slot > 0 && now.state === 'off' ? [' ', h('button', { type: 'button', class: 'small',
                     onclick: (e) => order(() => del(path(`/disks/${d.slot}`), { signal }), { button: e.currentTarget }) }, t('media.detach'))] : null)));
         },

@@ -8,6 +8,7 @@ import { problemView } from '../lib/problem.js';
 import { setTitle } from '../lib/router.js';
 import { tabs } from '../lib/tabs.js';
 import { onEvents } from '../lib/events.js';
+import { keySender } from './key_sender.js';
 import { screen } from './screen.js';
 import { keyBar } from './key_bar.js';
 import { power } from './power.js';
@@ -36,10 +37,10 @@ export function consolePage({ params: { id }, signal }) {
 
 function view(vm, capabilities, signal) {
     const can = (name) => capabilities.includes(name);
-    const badge = h('span', { class: 'badge' }), detail = h('span', { class: 'faint', lang: 'en' });
-    const film = filmstrip(vm, signal);
-    const show = screen(vm, { signal, onFrame: film.take });
-    const context = { vm: () => vm, signal, look, can };
+    const badge = h('span', { class: 'badge', role: 'status' }), detail = h('span', { class: 'faint', lang: 'en' });
+    const send = keySender(vm.id, signal), film = filmstrip(vm, signal);
+    const show = screen(vm.id, { live: can('live_screen'), signal, onFrame: film.take, send });
+    const context = { vm: () => vm, signal, look, can, send };
     const orders = power(context), medium = media(context), boots = bootPanel(context), points = can('checkpoints') ? checkpoints(context) : null;
     const line = can('serial') ? serial(vm, signal) : null;
     const text = h('pre', { class: 'screen-text', hidden: true, tabIndex: 0, 'aria-label': t('console.text') });

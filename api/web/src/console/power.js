@@ -14,8 +14,8 @@ export function power({ vm, signal, look }) {
     let shown = '';
     async function give(order, button) {
         const { id, name } = vm();
-        if (ASKED.has(order) && !await ask({ title: t(`power.${order}_title`, { name }), body: h('p', {}, t(`power.${order}_text`)), confirm: t(`power.${order}`), danger: true }))
-            return;
+        if (ASKED.has(order) && !await ask({ title: t(`power.${order}_title`, { name }), confirm: t(`power.${order}`), danger: true,
+            body: h('p', {}, t(`power.${order}_text`)) })) return;
         await attempt(() => post(`${at`/v1/vms/${id}`}/${order}`, undefined, { signal }), { button, done: t(`power.${order}_done`) });
         look();
     }

@@ -3,23 +3,31 @@
 import { h, setHidden, setText } from '../lib/dom.js';
 import { icon } from '../lib/icon.js';
 import { t } from '../lib/words.js';
+import { complain } from '../lib/notice.js';
 import { polled } from './screen_polled.js';
 
 const TRIES = 3, PAUSE_MS = 1000;
 const sleep = (ms) => new Promise((r) => setTimeout(r, ms));
 
-// onFrame(canvas): what is seen, at most some times a second.
-export function screen({ id, live_screen: hasLive }, { signal, onFrame }) {
+// onFrame(canvas): what is seen, at most some times a second. send: of key_sender.js.
+export function screen(id, { live: hasLive, signal, onFrame, send }) {
     const glass = h('div', { class: 'glass', role: 'application', 'aria-label': t('console.screen'), 'aria-describedby': 'screen-help', 'data-mode': 'none' });
     const off = h('p', { class: 'glass-off', role: 'status' });
     const mode = h('span', { class: 'faint mode', role: 'status' });
     const again = h('button', { type: 'button', class: 'quiet', hidden: true, onclick: () => begin() }, t('console.live_again'));
     const frame = h('div', { class: 'frame' }, glass, off);
-    const full = h('button', { type: 'button', class: 'quiet', onclick: () => (document.fullscreenElement ? document.exitFullscreen() : frame.requestFullscreen()) },
-        icon('full'), t('console.full'));
+    const full = h('button', { type: 'button', class: 'quiet', onclick: wholeScreen }, icon('full'), t('console.full'));
     const node = h('div', { class: 'screen' }, frame, h('p', { class: 'note', id: 'screen-help' }, t('console.keyboard_help')));
     let state = null, current = null, turn = 0;
 
+    // There a browser that can gives up the keys that it keeps to itself: Esc (held, it ends this), Alt+Tab, the Windows key.
+    async function wholeScreen() {
+        try {
+            await frame.requestFullscreen();
+            current?.focus();
+            await navigator.keyboard?.lock?.();
+        } catch (e) { complain(e); }
+    }
     glass.addEventListener('keydown', (e) => {
         if (!(e.ctrlKey && e.altKey && e.code === 'KeyG')) return;
         e.preventDefault();
@@ -31,7 +39,7 @@ export function screen({ id, live_screen: hasLive }, { signal, onFrame }) {
     function say(name) {
         glass.dataset.mode = name;
         setText(mode, t(`console.mode_${name}`));
-        setHidden(again, name !== 'polled' || hasLive === false);
+        setHidden(again, name !== 'polled' || !hasLive);
     }
     function end() {
         turn++;
@@ -43,7 +51,7 @@ export function screen({ id, live_screen: hasLive }, { signal, onFrame }) {
     async function begin() {
         end();
         const mine = turn, over = () => mine !== turn || signal.aborted || state !== 'running';
-        for (let tries = hasLive === false ? TRIES : 0; tries < TRIES && !over();) {
+        for (let tries = hasLive ? 0 : TRIES; tries < TRIES && !over();) {
             say('connecting');
             try {
                 const { live } = await import('./screen_live.js');
@@ -62,7 +70,7 @@ export function screen({ id, live_screen: hasLive }, { signal, onFrame }) {
         }
         if (over()) return;
         say('polled');
-        current = polled(glass, id, { onFrame });
+        current = polled(glass, id, { onFrame, send });
     }
     signal.addEventListener('abort', end);
     return {

@@ -2,7 +2,7 @@
 import RFB from '@novnc/novnc';
 import { at } from '../lib/api.js';
 
-const SAMPLE_MS = 300;
+const SAMPLE_MS = 300, HELD = [['Control', 'ControlLeft'], ['Control', 'ControlRight'], ['Alt', 'AltLeft'], ['Alt', 'AltRight']];
 
 export function live(glass, id, { onFrame }) {
     const url = new URL(at`/v1/vms/${id}/console`, location.href);
@@ -24,7 +24,12 @@ export function live(glass, id, { onFrame }) {
     return {
         connected, closed,
         focus: () => rfb.focus(),
-        blur: () => rfb.blur(),
+        // The keys that gave the keyboard back are let go elsewhere, which noVNC does not see: they would stay down in the guest.
+        blur() {
+            const canvas = glass.querySelector('canvas');
+            for (const [key, code] of HELD) canvas?.dispatchEvent(new KeyboardEvent('keyup', { key, code }));
+            rfb.blur();
+        },
         stop() {
             clearInterval(timer);
             if (!over) rfb.disconnect();

@@ -6,10 +6,10 @@ import { keyboard } from './keyboard.js';
 const BUSY_MS = 150, IDLE_MS = 600, TROUBLE_MS = 3000;
 const sleep = (ms) => new Promise((r) => setTimeout(r, ms));
 
-export function polled(glass, id, { onFrame }) {
+export function polled(glass, id, { onFrame, send }) {
     const canvas = h('canvas', { class: 'picture', tabIndex: 0 });
     const control = new AbortController();
-    const keys = keyboard(canvas, id, control.signal);
+    const keys = keyboard(canvas, send);
     glass.replaceChildren(canvas);
 
     // True when it changed; `tag` is that of the picture that is shown.

@@ -24,6 +24,11 @@ export function serial(vm, signal) {
         if (end) out.scrollTop = out.scrollHeight;
     });
     const send = (text, button) => attempt(() => post(path, { text }, { signal }), { button });
+    function sendLine(e) {
+        e.preventDefault();
+        send(`${line.value}\n`);
+        line.value = '';
+    }
     async function whole() {
         const parts = [];
         for (let after = 0; ;) {
@@ -38,7 +43,7 @@ export function serial(vm, signal) {
     const save = h('button', { type: 'button', class: 'quiet', onclick: () => attempt(whole, { button: save }) }, icon('save'), t('serial.save'));
     return {
         node: h('div', { class: 'stack' }, out,
-            h('form', { class: 'inline', onsubmit: (e) => { e.preventDefault(); send(`${line.value}\n`); line.value = ''; } }, field(t('serial.line'), line), h('button', { type: 'submit' }, t('serial.send'))),
+            h('form', { class: 'inline', onsubmit: sendLine }, field(t('serial.line'), line), h('button', { type: 'submit' }, t('serial.send'))),
             h('div', { class: 'buttons' }, CONTROL.map(([name, what]) => h('button', { type: 'button', class: 'key', onclick: (e) => send(what, e.currentTarget) }, name)), save)),
         open() {
             if (opened) return;

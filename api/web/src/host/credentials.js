@@ -2,7 +2,7 @@
 import { h, replace } from '../lib/dom.js';
 import { at, del, get, put } from '../lib/api.js';
 import { t, word } from '../lib/words.js';
-import { time } from '../lib/format.js';
+import { dotted, time } from '../lib/format.js';
 import { attempt } from '../lib/notice.js';
 import { problemView } from '../lib/problem.js';
 import { ask } from '../lib/dialog.js';
@@ -12,7 +12,8 @@ import { clearComplaints, complainAt, field, input, select } from '../lib/field.
 const KINDS = {
     managed_identity: [['client_id']],
     arc: [],
-    service_principal: [['tenant_id', true], ['client_id', true], ['client_secret', false, true], ['certificate', false, true, true], ['certificate_password', false, true], ['token_file']],
+    service_principal: [['tenant_id', true], ['client_id', true], ['client_secret', false, true], ['certificate', false, true, true],
+        ['certificate_password', false, true], ['token_file']],
     az_cli: [['tenant_id']],
     device_code: [['tenant_id'], ['client_id']],
     account_key: [['account', true], ['key', true, true]],
@@ -33,21 +34,26 @@ export function credentials(signal) {
 
 function row(c, signal, after) {
     const remove = h('button', { type: 'button', class: 'small quiet', 'aria-label': `${t('credentials.remove')}: ${c.name}`, onclick: async () => {
-        if (!await ask({ title: t('credentials.remove_title', { name: c.name }), body: h('p', {}, t('credentials.remove_text')), confirm: t('credentials.remove'), danger: true })) return;
+        if (!await ask({ title: t('credentials.remove_title', { name: c.name }), confirm: t('credentials.remove'), danger: true,
+            body: h('p', {}, t('credentials.remove_text')) })) return;
         await attempt(() => del(at`/v1/credentials/${c.name}`, { signal }), { button: remove });
         after();
     } }, t('credentials.remove'));
     return h('li', {}, h('strong', {}, c.name), ' ', word('credential', c.type), ' ',
-        h('span', { class: 'faint' }, [c.account, c.tenant_id, c.client_id, c.token_file, c.signed_in === false ? t('credentials.not_signed_in') : null].filter(Boolean).join(' · '), ' ', time(c.updated_at)), ' ', remove);
+        h('span', { class: 'faint' }, dotted([c.account, c.tenant_id, c.client_id, c.token_file, c.signed_in === false && t('credentials.not_signed_in')]),
+            ' ', time(c.updated_at)), ' ', remove);
 }
 
 function form(signal, after) {
-    const name = input({ name: 'credential', maxlength: 64 }), kind = select(Object.keys(KINDS).map((k) => [k, word('credential', k)]), { value: 'managed_identity', onchange: () => draw() });
-    const fields = h('div', { class: 'grid' }), trouble = h('div', { role: 'alert' }), save = h('button', { type: 'submit', class: 'primary' }, t('credentials.save'));
+    const name = input({ name: 'credential', maxlength: 64 });
+    const kind = select(Object.keys(KINDS).map((k) => [k, word('credential', k)]), { value: 'managed_identity', onchange: () => draw() });
+    const fields = h('div', { class: 'grid' }), trouble = h('div', { role: 'alert' });
+    const save = h('button', { type: 'submit', class: 'primary' }, t('credentials.save'));
     let controls = {};
     function draw() {
-        controls = Object.fromEntries(KINDS[kind.value].map(([member, needed, secret, long]) => [member,
-            long ? h('textarea', { rows: 4, spellcheck: 'false', autocomplete: 'off' }) : input({ type: secret ? 'password' : 'text', required: needed, autocomplete: secret ? 'new-password' : 'off' })]));
+        controls = Object.fromEntries(KINDS[kind.value].map(([member, needed, secret, long]) => [member, long
+            ? h('textarea', { rows: 4, spellcheck: 'false', autocomplete: 'off' })
+            : input({ type: secret ? 'password' : 'text', required: needed, autocomplete: secret ? 'new-password' : 'off' })]));
         replace(fields, Object.entries(controls).map(([member, control]) => field(t(`credentials.${member}`), control, { pointer: `/${member}` })),
             kind.value === 'service_principal' ? h('p', { class: 'note' }, t('credentials.one_proof')) : null);
     }
@@ -59,7 +65,8 @@ function form(signal, after) {
         replace(trouble);
         save.disabled = true;
         try {
-            const given = Object.entries(controls).map(([k, c]) => [k, k.startsWith('certificate') || c.type === 'password' ? c.value : c.value.trim()]).filter(([, v]) => v);
+            const whole = (k, c) => k.startsWith('certificate') || c.type === 'password';      // secrets are not trimmed
+            const given = Object.entries(controls).map(([k, c]) => [k, whole(k, c) ? c.value : c.value.trim()]).filter(([, v]) => v);
             await put(at`/v1/credentials/${name.value.trim()}`, { type: kind.value, ...Object.fromEntries(given) }, { signal });
             await attempt(async () => {}, { done: t('credentials.saved', { name: name.value.trim() }) });
             name.value = '';
@@ -68,6 +75,7 @@ function form(signal, after) {
         } catch (x) {
             if (!complainAt(node, x.problem)) replace(trouble, problemView(x));
         } finally { save.disabled = false; }
-    } }, field(t('credentials.name'), name, { note: t('credentials.name_note'), pointer: '/name' }), field(t('credentials.kind'), kind, { pointer: '/type' }), fields, trouble,
+    } }, field(t('credentials.name'), name, { note: t('credentials.name_note'), pointer: '/name' }),
+    field(t('credentials.kind'), kind, { pointer: '/type' }), fields, trouble,
     h('div', { class: 'buttons' }, save));
 }

@@ -37,21 +37,21 @@ export function hostPage({ signal }) {
 }
 
 function summary(host) {
-    const facts = [[t('host.name'), host.host_name], [t('host.version'), host.version], [t('host.hypervisor'), host.hypervisor ? word('hypervisor', host.hypervisor) : t('host.none')],
+    const facts = [[t('host.name'), host.host_name], [t('host.version'), host.version],
+        [t('host.hypervisor'), host.hypervisor ? word('hypervisor', host.hypervisor) : t('host.none')],
         [t('host.cpus'), count(host.cpus)], [t('host.memory'), t('host.free_of', { free: bytes(host.memory_available), all: bytes(host.memory_total) })],
-        [t('host.free_space'), bytes(host.free_space)], [t('host.region'), host.azure_region ?? t('host.unknown')]];
+        [t('host.data_dir'), host.data_dir], [t('host.free_space'), bytes(host.free_space)], [t('host.region'), host.azure_region ?? t('host.unknown')]];
     return h('dl', { class: 'facts wide' }, facts.map(([k, v]) => h('div', {}, h('dt', {}, k), h('dd', {}, v))));
 }
 
-// Where the log is depends on the system that the daemon runs on; only Hyper-V hosts are Windows.
 async function health(signal) {
-    const [well, text, host] = await Promise.all([get('/healthz', { signal }), request('GET', '/metrics', { accept: 'text/plain', signal }).then((r) => r.text()), get('/v1/host', { signal })]);
+    const metrics = async () => (await request('GET', '/metrics', { accept: 'text/plain', signal })).text();
+    const [well, text, host] = await Promise.all([get('/healthz', { signal }), metrics(), get('/v1/host', { signal })]);
     const value = (name) => Number(text.match(new RegExp(`^${name} ([0-9.]+)$`, 'm'))?.[1] ?? NaN);
-    const windows = host.hypervisor === 'hyperv' || host.checks.some((c) => c.check === 'windows');
-    const log = windows ? 'C:\\ProgramData\\vmrecover\\logs\\vmrecoverd.log' : 'journalctl -u vmrecoverd';
     const facts = [[t('host.status'), well.status === 'ok' ? t('host.well') : well.status], [t('host.uptime'), duration(value('vmrecover_uptime_seconds'))],
         [t('host.streams'), count(value('vmrecover_http_streams'))]];
     return [h('dl', { class: 'facts wide' }, facts.map(([k, v]) => h('div', {}, h('dt', {}, k), h('dd', {}, v)))),
-        h('p', {}, t('host.log'), ' ', h('code', {}, log), ' ', copyButton(() => log)),
-        h('p', {}, h('a', { href: '/metrics', target: '_blank' }, t('host.metrics')), ' · ', h('a', { href: '/v1/openapi.json', target: '_blank' }, t('host.api')))];
+        host.log ? h('p', {}, t('host.log'), ' ', h('code', {}, host.log), ' ', copyButton(() => host.log)) : null,
+        h('p', {}, h('a', { href: '/metrics', target: '_blank' }, t('host.metrics')), ' · ',
+            h('a', { href: '/v1/openapi.json', target: '_blank' }, t('host.api')))];
 }

@@ -3,21 +3,22 @@ import { h, perFrame, setHidden } from '../lib/dom.js';
 import { at, get } from '../lib/api.js';
 import { onEvents } from '../lib/events.js';
 import { t, word } from '../lib/words.js';
-import { bytes, clockText, time } from '../lib/format.js';
+import { bytes, clockText, dotted, time } from '../lib/format.js';
 
 const MOST = 400, PAGE = 500;
 
 // The members of an event in a few words; all of them are in its fold.
 function inShort({ kind, disk, code, reason, detail, what, error, bytes_at_most: most, skipped_bytes: skipped, user_code: userCode, verification_url: url }) {
-    return [kind && word('kind', kind), Number.isInteger(disk) ? t('job.disk', { n: disk }) : null, what, code ?? error?.code, detail ?? error?.detail ?? reason, userCode && `${userCode} ${url}`,
-        most !== undefined ? bytes(most) : null, skipped !== undefined ? bytes(skipped) : null].filter(Boolean).join(' · ');
+    return dotted([kind && word('kind', kind), Number.isInteger(disk) && t('job.disk', { n: disk }), what, code ?? error?.code,
+        detail ?? error?.detail ?? reason, userCode && `${userCode} ${url}`, most !== undefined && bytes(most), skipped !== undefined && bytes(skipped)]);
 }
 const line = (e) => h('li', { class: 'event', 'data-type': e.type }, time(e.at, clockText), h('span', { class: 'event-type' }, word('event', e.type)),
     h('span', { class: 'event-text' }, inShort(e.data)),
-    Object.keys(e.data).length ? h('details', {}, h('summary', { 'aria-label': t('job.event_data') }, '…'), h('pre', { tabIndex: 0 }, JSON.stringify(e.data, null, 2))) : null);
+    Object.keys(e.data).length ? h('details', {}, h('summary', { 'aria-label': t('job.event_data') }, '…'),
+        h('pre', { tabIndex: 0 }, JSON.stringify(e.data, null, 2))) : null);
 
 export function eventLog(id, signal) {
-    const list = h('ol', { class: 'events', reversed: true, role: 'log', 'aria-live': 'off', 'aria-label': t('job.events'), tabIndex: 0 });
+    const list = h('ol', { class: 'events', reversed: true, 'aria-label': t('job.events'), tabIndex: 0 });
     const note = h('p', { class: 'note', hidden: true }, t('job.events_more'));
     let newest = 0, waiting = [];
     const flush = perFrame(() => {

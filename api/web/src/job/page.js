@@ -11,6 +11,7 @@ import { watchJobs } from '../jobs/store.js';
 import { isFinal, orders, summary } from '../jobs/state.js';
 import { taskGraph } from './task_graph.js';
 import { ratePlot } from './rate_plot.js';
+import { diskMap } from './disk_map.js';
 import { eventLog } from './event_log.js';
 import { speedLimit } from './speed_limit.js';
 
@@ -45,11 +46,12 @@ export function jobPage({ params: { id }, signal }) {
 }
 
 function jobView(first, job, signal) {
-    const badge = h('span', { class: 'badge' }), actions = h('div', { class: 'buttons' });
+    const badge = h('span', { class: 'badge', role: 'status' }), actions = h('div', { class: 'buttons' });
     const error = h('div', { role: 'alert' }), made = h('div', { class: 'made' });
     const bar = h('progress', { max: 1, 'aria-label': t('jobs.progress') });
     const facts = Object.fromEntries(['part', 'speed', 'eta', 'transferred', 'skipped'].map((k) => [k, h('dd', {}, '–')]));
     const graph = taskGraph(signal), plot = ratePlot(signal), log = eventLog(first.id, signal);
+    const maps = [], mapList = h('div', {});
     const limit = speedLimit(first, signal);
     const disks = h('ul', { class: 'disks' });
     let shown = '', shownDisks = '', shownError = null;
@@ -60,7 +62,7 @@ function jobView(first, job, signal) {
         h('section', { class: 'card', 'aria-label': t('job.tasks') }, h('h2', {}, t('job.tasks')), graph.node),
         h('section', { class: 'card now', 'aria-label': t('job.transfer') }, h('h2', {}, t('job.transfer')), bar,
             h('dl', { class: 'facts wide' }, Object.entries(facts).map(([k, dd]) => h('div', {}, h('dt', {}, t(`job.${k}`)), dd))), plot.node, limit.node),
-        h('section', { class: 'card', 'aria-label': t('job.disks') }, h('h2', {}, t('job.disks')), disks),
+        h('section', { class: 'card', 'aria-label': t('job.disks') }, h('h2', {}, t('job.disks')), disks, mapList),
         h('section', { class: 'card', 'aria-label': t('job.made') }, h('h2', {}, t('job.made')), made),
         h('section', { class: 'card', 'aria-label': t('job.events') }, h('h2', {}, t('job.events')), log.node));
 
@@ -82,7 +84,7 @@ function jobView(first, job, signal) {
                 failed.not_before ? [' ', time(failed.not_before)] : null), problemView(failed.error)) : null);
     }
     function drawDisks(now) {
-        const key = JSON.stringify([now.disks, now.vm_id, now.tasks.filter((x) => x.kind === 'export_vm')]);
+        const key = JSON.stringify([now.disks, now.vm_id, now.volume, now.tasks.filter((x) => x.kind === 'export_vm')]);
         if (key === shownDisks) return;
         shownDisks = key;
         replace(disks, now.disks.map((d) => h('li', {}, h('strong', {}, t('job.disk', { n: d.index })), ' ', word('source', d.source.type), ' ',
@@ -91,9 +93,11 @@ function jobView(first, job, signal) {
         const files = now.disks.filter((d) => d.path && d.source.type !== 'file');
         replace(made, now.vm_id ? h('p', {}, h('a', { class: 'button primary', href: `#/vms/${now.vm_id}` }, icon('console'), t('job.console')), ' ',
             now.generation ? t('job.generation', { n: now.generation }) : '') : null,
-        files.length || exports.length ? h('ul', {}, files.map((d) => h('li', {}, word('format', d.format), ' ', h('code', {}, d.path))),
+        files.length || exports.length || now.volume ? h('ul', {},
+            now.volume ? h('li', {}, t(now.volume.found ? 'job.volume_found' : 'job.volume', { label: now.volume.label }), ' ', h('code', {}, now.volume.mount_point)) : null,
+            files.map((d) => h('li', {}, word('format', d.format), ' ', h('code', {}, d.path))),
             exports.map((x) => h('li', {}, word('kind', 'export_vm'), ', ', word('state', x.state), ' ', h('code', {}, x.params.path)))) : null,
-        !now.vm_id && !files.length && !exports.length ? h('p', { class: 'faint' }, t('job.nothing_yet')) : null,
+        !now.vm_id && !files.length && !exports.length && !now.volume ? h('p', { class: 'faint' }, t('job.nothing_yet')) : null,
         h('p', {}, h('a', { href: at`/v1/jobs/${now.id}`, target: '_blank' }, t('job.json')), ' · ',
             h('a', { href: `${at`/v1/jobs/${now.id}/events`}?limit=500`, target: '_blank' }, t('job.events_json'))));
     }
@@ -110,8 +114,10 @@ function jobView(first, job, signal) {
             graph.update(now.tasks);
             const moves = now.tasks.filter((x) => x.progress.total_bytes > 0);
             const sum = (k) => moves.filter((x) => x.kind === 'download').reduce((all, x) => all + x.progress[k], 0);
-            bar.value = s.part ?? 0;
-            setText(facts.part, s.total ? t('job.of', { part: percent(s.part), done: bytes(s.done), total: bytes(s.total) }) : '–');
+            // of the step that moves bytes now, else of the downloads that are behind it
+            const total = s.total || sum('total_bytes'), done = s.total ? s.done : sum('done_bytes');
+            bar.value = total ? done / total : 0;
+            setText(facts.part, total ? t('job.of', { part: percent(done / total), done: bytes(done), total: bytes(total) }) : '–');
             setText(facts.speed, isFinal(now) ? '–' : rate(s.speed));
             setText(facts.eta, s.eta === null ? '–' : duration(s.eta));
             setText(facts.transferred, bytes(sum('transferred_bytes')));
@@ -119,6 +125,12 @@ function jobView(first, job, signal) {
             if (!isFinal(now)) plot.add(s.speed);
             else if (!plot.node.dataset.drawn) setHidden(plot.node, true);
             setHidden(limit.node, isFinal(now));
+            // a VM's data disks are known once preflight has found them
+            for (const d of now.disks.slice(maps.length)) {
+                maps.push(diskMap(now.id, d.index, signal));
+                mapList.append(maps.at(-1).node);
+            }
+            for (const m of maps) m.touch(now.tasks.find((x) => x.kind === 'download' && x.disk === m.disk));
         },
     };
 }

@@ -8,11 +8,13 @@ import { field } from '../lib/field.js';
 const MIB = 1024 ** 2;
 
 export function speedLimit(job, signal) {
-    const control = h('input', { type: 'number', min: 0, step: 'any', name: 'limit', value: String(Number(((job.request?.max_bytes_per_second ?? 0) / MIB).toFixed(3))) });
+    const now = (job.request?.max_bytes_per_second ?? 0) / MIB;
+    const control = h('input', { type: 'number', min: 0, step: 'any', name: 'limit', value: String(Number(now.toFixed(3))) });
     const button = h('button', { type: 'submit' }, t('job.set_limit'));
     const node = h('form', { class: 'inline', onsubmit: (e) => {
         e.preventDefault();
-        attempt(() => patch(at`/v1/jobs/${job.id}`, { max_bytes_per_second: Math.round(Math.max(0, Number(control.value)) * MIB) }, { signal }), { button, done: t('job.limit_set') });
+        const wanted = Math.round(Math.max(0, Number(control.value)) * MIB);
+        attempt(() => patch(at`/v1/jobs/${job.id}`, { max_bytes_per_second: wanted }, { signal }), { button, done: t('job.limit_set') });
     } }, field(t('job.limit'), control), button);
     return { node };
 }

@@ -1,11 +1,12 @@
 // What most jobs leave as it is. Only what differs from the default goes into the request, so that the command stays short.
 import { h, setHidden } from '../lib/dom.js';
 import { t, word } from '../lib/words.js';
+import { volumeFields } from './volume_fields.js';
 import { check, checkbox, field, input, select } from '../lib/field.js';
 
 const MIB = 1024 ** 2;
 
-export function advancedFields(onChange) {
+export function advancedFields(signal, onChange) {
     const on = { onchange: onChange, oninput: onChange };
     const number = (value, min, max) => h('input', { type: 'number', min, max, step: 1, value: String(value), oninput: onChange });
     const memory = number(4096, 64, 1048576), cpus = number(2, 1, 64), limit = h('input', { type: 'number', min: 0, step: 'any', value: '0', oninput: onChange });
@@ -18,15 +19,18 @@ export function advancedFields(onChange) {
     const warning = h('p', { class: 'note warning' }, t('submit.network_warning'));
     const start = checkbox({ checked: true, ...on }), nested = checkbox(on), region = checkbox(on);
     const dvd = input({ placeholder: '/srv/rescue.iso', oninput: onChange });
+    const volume = volumeFields(signal, onChange);
     const warn = () => { setHidden(switchField, network.value !== 'switch'); setHidden(warning, network.value === 'none'); };
     warn();
 
     return {
-        node: h('details', { class: 'advanced' }, h('summary', {}, t('submit.advanced')), h('div', { class: 'grid' },
+        node: h('details', { class: 'advanced' }, h('summary', {}, t('submit.advanced')), volume.node, h('div', { class: 'grid' },
             field(t('submit.memory'), memory, { pointer: '/vm/memory_mib' }), field(t('submit.cpus'), cpus, { pointer: '/vm/cpus' }),
-            field(t('submit.generation'), generation, { pointer: '/vm/generation' }), field(t('submit.network'), network, { pointer: '/vm/network' }), switchField, warning,
+            field(t('submit.generation'), generation, { pointer: '/vm/generation' }),
+            field(t('submit.network'), network, { pointer: '/vm/network' }), switchField, warning,
             field(t('submit.dvd'), dvd, { pointer: '/vm/dvd' }),
-            field(t('submit.format'), format, { pointer: '/disks/0/format' }), field(t('submit.free_space'), free, { note: t('submit.free_space_note'), pointer: '/disks/0/skip_free_space' }),
+            field(t('submit.format'), format, { pointer: '/disks/0/format' }),
+            field(t('submit.free_space'), free, { note: t('submit.free_space_note'), pointer: '/disks/0/skip_free_space' }),
             field(t('submit.limit'), limit, { note: t('submit.limit_note'), pointer: '/max_bytes_per_second' }), field(t('submit.until'), until, { pointer: '/until' }),
             check(t('submit.start'), start, { pointer: '/vm/start' }), check(t('submit.nested'), nested, { pointer: '/vm/nested' }),
             check(t('submit.cross_region'), region, { note: t('submit.cross_region_note'), pointer: '/allow_cross_region' }))),
@@ -45,6 +49,8 @@ export function advancedFields(onChange) {
                 if (format.value !== 'auto') d.format = format.value;
                 if (free.value) d.skip_free_space = free.value === 'true';
             }
+            const place = volume.value();
+            if (place) job.volume = place;
             if (region.checked) job.allow_cross_region = true;
             if (Number(limit.value) > 0) job.max_bytes_per_second = Math.round(Number(limit.value) * MIB);
             if (until.value !== 'start_vm') job.until = until.value;

@@ -2,17 +2,18 @@
 import { h, replace } from '../lib/dom.js';
 import { at, get, post } from '../lib/api.js';
 import { t, word } from '../lib/words.js';
-import { bytes, count } from '../lib/format.js';
+import { bytes, count, dotted } from '../lib/format.js';
 import { problemView } from '../lib/problem.js';
-import { field, input, select } from '../lib/field.js';
+import { field, input } from '../lib/field.js';
+import { credentialSelect } from './credential_select.js';
 
 const SHOWN = 100;
-export const signsIn = (c) => !['account_key', 'sas'].includes(c.type);
+const signsIn = (c) => !['account_key', 'sas'].includes(c.type);
 
 // credentials: those of the host. onChange() after each change; value() is a source, or null.
 export function azurePicker(credentials, signal, onChange) {
     const usable = credentials.filter(signsIn);
-    const credential = select([['', t('submit.only_credential')], ...usable.map((c) => [c.name, `${c.name} (${word('credential', c.type)})`])], { value: usable[0]?.name ?? '', onchange: onChange });
+    const credential = credentialSelect(usable, t('submit.only_credential'), { value: usable[0]?.name ?? '', onchange: onChange });
     const id = input({ placeholder: '/subscriptions/…/virtualMachines/web01', oninput: onChange });
     const find = h('button', { type: 'button', onclick: () => look() }, t('submit.find'));
     const filter = input({ type: 'search', placeholder: t('submit.find_filter'), 'aria-label': t('submit.find_filter'), hidden: true, oninput: () => draw() });
@@ -39,10 +40,13 @@ export function azurePicker(credentials, signal, onChange) {
     // A person signs in by a code; the daemon waits for it, and so does this.
     async function signIn() {
         for (let shown = ''; !signal.aborted;) {
-            const answer = await post(`${at`/v1/credentials/${credential.value}/sign_in`}${shown ? `?shown=${encodeURIComponent(shown)}` : ''}`, undefined, { signal });
+            const query = shown ? `?shown=${encodeURIComponent(shown)}` : '';
+            const answer = await post(at`/v1/credentials/${credential.value}/sign_in` + query, undefined, { signal });
+            const url = answer.verification_url;
             if (answer.state === 'signed_in') return look(false);
             shown = answer.user_code;
-            replace(news, h('p', {}, t('submit.sign_in'), ' ', h('a', { href: /^https:/.test(answer.verification_url) ? answer.verification_url : null, target: '_blank', rel: 'noopener noreferrer' }, answer.verification_url)),
+            replace(news,
+                h('p', {}, t('submit.sign_in'), ' ', h('a', { href: /^https:/.test(url) ? url : null, target: '_blank', rel: 'noopener noreferrer' }, url)),
                 h('p', {}, t('submit.code'), ' ', h('code', { class: 'big' }, answer.user_code)));
             await new Promise((r) => setTimeout(r, 2000));
         }
@@ -56,7 +60,8 @@ export function azurePicker(credentials, signal, onChange) {
             return h('li', {},
                 h('label', { class: 'choice' }, h('input', { type: 'radio', name: 'azure-vm', value: v.id, checked: v.id === id.value, disabled: !v.recoverable,
                     onchange: () => { id.value = v.id; onChange(); } }),
-                h('span', {}, h('strong', {}, v.name), ' ', h('span', { class: 'faint' }, [v.resource_group, v.location, v.os_name ?? v.os_type, word('power', v.power_state), `${v.disks.length} × ${bytes(size)}`].filter(Boolean).join(' · ')))),
+                h('span', {}, h('strong', {}, v.name), ' ', h('span', { class: 'faint' },
+                    dotted([v.resource_group, v.location, v.os_name ?? v.os_type, word('power', v.power_state), t('submit.disks', { n: v.disks.length, size: bytes(size) })])))),
                 reasons.map((r) => h('p', { class: `note ${r.weight}`, lang: 'en' }, r.detail, ' ', r.remedy)));
         }), fit.length > SHOWN ? h('li', { class: 'note' }, t('submit.more_vms', { n: count(fit.length - SHOWN) })) : null);
     }

@@ -74,7 +74,8 @@ async function deleteJob(job, button) {
             vm ? h('li', {}, t('delete.layers')) : null,
             loans.map((l) => h('li', {}, t('delete.loan'), ' ', h('code', {}, `${l.kind} ${l.what}`))),
             h('li', {}, t('delete.record'))),
-        own.length ? h('fieldset', {}, h('legend', {}, t('delete.disks')), h('ul', {}, own.map(fileOf)),
+        own.length || job.volume ? h('fieldset', {}, h('legend', {}, t('delete.disks')), h('ul', {}, own.map(fileOf),
+            job.volume && !job.volume.found ? h('li', {}, t('delete.volume'), ' ', h('code', {}, job.volume.mount_point)) : null),
             choice('keep', t('delete.keep'), true), choice('delete', t('delete.remove'), false)) : null,
         foreign.length || exports.length ? [h('p', {}, t('delete.stays')), h('ul', {}, foreign.map(fileOf),
             exports.map((x) => h('li', {}, h('code', {}, x.params.path))))] : null] });

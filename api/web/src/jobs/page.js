@@ -6,10 +6,11 @@ import { t } from '../lib/words.js';
 import { input, select } from '../lib/field.js';
 import { problemView } from '../lib/problem.js';
 import { setQuery } from '../lib/router.js';
+import { isConnected } from '../lib/events.js';
 import { JobRow } from './row.js';
 import { watchJobs } from './store.js';
 
-const PAGE = 50, SEARCH_PAGE = 200, ENOUGH = 100;
+const PAGE = 50, SEARCH_PAGE = 200, ENOUGH = 100, FRAME_MS = 6, UNCONNECTED_MS = 800;
 const STATES = ['running', 'queued', 'paused', 'failed', 'succeeded', 'cancelled'];
 const COLUMNS = ['name', 'state', 'stage', 'progress', 'speed', 'eta', 'created', 'actions'];
 
@@ -22,18 +23,26 @@ export function jobsPage({ query, signal }) {
     const table = h('table', { role: 'table', class: 'jobs', 'aria-label': t('nav.jobs') },
         h('thead', { role: 'rowgroup' }, h('tr', { role: 'row' }, COLUMNS.map((c) => h('th', { role: 'columnheader', scope: 'col', class: c }, t(`jobs.${c}`))))), body);
     const note = h('p', { class: 'list-note', role: 'status' }), trouble = h('div');
-    const filter = select([['', t('jobs.all')], ...STATES.map((s) => [s, t(`state.${s}`)])], { value: state, onchange: () => again(filter.value, needle), 'aria-label': t('jobs.filter') });
-    const search = input({ type: 'search', value: needle, placeholder: t('jobs.search'), 'aria-label': t('jobs.search'), oninput: () => again(state, search.value) });
+    const filter = select([['', t('jobs.all')], ...STATES.map((s) => [s, t(`state.${s}`)])],
+        { value: state, onchange: () => again(filter.value, needle), 'aria-label': t('jobs.filter') });
+    const search = input({ type: 'search', value: needle, placeholder: t('jobs.search'), 'aria-label': t('jobs.search'),
+        oninput: () => again(state, search.value) });
     const more = h('button', { type: 'button', onclick: () => load() }, t('jobs.more'));
     const end = h('div', { class: 'list-end' }, more);
     const empty = h('div', { class: 'empty', hidden: true });
     const scroll = h('div', { class: 'scroll' }, table);
 
     const fits = (job) => (!state || job.state === state) && (!needle || `${job.name} ${job.id}`.toLowerCase().includes(needle.toLowerCase()));
+    // As much as a frame has time for; the rest in the next.
     const draw = perFrame(() => {
-        for (const id of dirty) rows.get(id)?.update();
-        dirty.clear();
+        const end = performance.now() + FRAME_MS;
+        for (const id of dirty) {
+            rows.get(id)?.update();
+            dirty.delete(id);
+            if (performance.now() > end) { draw(); return; }
+        }
     });
+    const nextFrame = () => new Promise(requestAnimationFrame);
     const store = watchJobs({ signal, wanted: (id, type) => type === 'job_created' || type === `job_${state}`,
         onChange(job, why) {
             const row = rows.get(job.id);
@@ -63,7 +72,8 @@ export function jobsPage({ query, signal }) {
         setHidden(empty, !ended || rows.size > 0);
         setHidden(scroll, ended && rows.size === 0);
         if (ended && !rows.size)
-            replace(empty, h('p', {}, state || needle ? t('jobs.none_fit') : t('jobs.none')), state || needle ? null : h('a', { class: 'button primary', href: '#/new' }, t('nav.new')));
+            replace(empty, h('p', {}, state || needle ? t('jobs.none_fit') : t('jobs.none')),
+                state || needle ? null : h('a', { class: 'button primary', href: '#/new' }, t('nav.new')));
     }
 
     async function load() {
@@ -77,8 +87,15 @@ export function jobsPage({ query, signal }) {
                     const q = new URLSearchParams({ limit: needle ? SEARCH_PAGE : PAGE, ...(state ? { state } : {}), ...(cursor ? { cursor } : {}) });
                     const page = await get(`/v1/jobs?${q}`, { signal });
                     if (mine !== turn) return;
-                    const part = document.createDocumentFragment();
+                    let part = document.createDocumentFragment(), end = performance.now() + FRAME_MS;
                     for (const job of page.jobs) {
+                        if (performance.now() > end) {
+                            body.append(part);
+                            await nextFrame();
+                            if (mine !== turn) return;
+                            part = document.createDocumentFragment();
+                            end = performance.now() + FRAME_MS;
+                        }
                         if (!fits(job)) continue;
                         store.put(job);
                         if (rows.has(job.id)) {
@@ -130,7 +147,9 @@ export function jobsPage({ query, signal }) {
     const near = new IntersectionObserver((seen) => seen.some((s) => s.isIntersecting) && load(), { rootMargin: '600px' });
     function look() { near.unobserve(end); if (!ended && !signal.aborted) near.observe(end); }
     signal.addEventListener('abort', () => near.disconnect());
-    load();
+    // when the stream begins, the list is asked for: nothing is missed between the two
+    if (isConnected()) load();
+    else setTimeout(() => { if (!turn && !signal.aborted) load(); }, UNCONNECTED_MS);
 
     return h('section', {},
         h('div', { class: 'title' }, h('h1', {}, t('nav.jobs')), h('a', { class: 'button primary', href: '#/new' }, icon('add'), t('nav.new'))),

@@ -38,7 +38,7 @@ export class JobRow {
         setHidden(this.bar, !known || isFinal(job));
         if (known) this.bar.value = s.part;
         setAttribute(this.bar, 'aria-label', t('jobs.progress_of', { name: job.name }));
-        setText(this.part, state === 'failed' ? (s.error?.code ?? '') : known && s.total ? (isFinal(job) ? bytes(s.total) : percent(s.part)) : '');
+        setText(this.part, s.error && (state === 'failed' || !known) ? s.error.code : !s.total ? '' : isFinal(job) ? bytes(s.total) : percent(s.part));
         setText(this.speed, s.speed ? rate(s.speed) : '');
         setText(this.eta, s.eta === null ? '' : duration(s.eta));
         const list = orders(job).join();
@@ -46,7 +46,8 @@ export class JobRow {
         if (wanted === this.shown) return;
         this.shown = wanted;
         replace(this.actions,
-            job.vm_id ? h('a', { class: 'button small quiet', href: `#/vms/${job.vm_id}`, title: t('console.title'), 'aria-label': t('jobs.console_of', { name: job.name }) }, icon('console')) : null,
+            job.vm_id ? h('a', { class: 'button small quiet', href: `#/vms/${job.vm_id}`, title: t('console.title'),
+                'aria-label': t('jobs.console_of', { name: job.name }) }, icon('console')) : null,
             orders(job).map((order) => orderButton(order, () => this.job, { small: true })));
     }
 }

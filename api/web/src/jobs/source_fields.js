@@ -1,8 +1,9 @@
 // Where the disks come from: four kinds, of which the chosen one's fields are shown.
 import { h, setHidden } from '../lib/dom.js';
-import { t, word } from '../lib/words.js';
-import { check, checkbox, field, input, select } from '../lib/field.js';
-import { azurePicker, signsIn } from './azure_picker.js';
+import { t } from '../lib/words.js';
+import { check, checkbox, field, input } from '../lib/field.js';
+import { credentialSelect } from './credential_select.js';
+import { azurePicker } from './azure_picker.js';
 
 const GIB = 1024 ** 3, MOST_DISKS = 4;
 
@@ -24,22 +25,27 @@ function several(label, kind, props, onChange) {
 export function sourceFields(credentials, signal, onChange) {
     const picker = azurePicker(credentials, signal, onChange);
     const dataDisks = checkbox({ onchange: onChange }), deallocate = checkbox({ onchange: onChange });
-    const storage = credentials.filter((c) => c.type !== 'arc' || signsIn(c));
     const urls = several(t('submit.url'), 'url', { type: 'url', placeholder: 'https://acct.blob.core.windows.net/vhds/web01.vhd?sv=…' }, onChange);
-    const blobCredential = select([['', t('submit.in_url')], ...storage.map((c) => [c.name, `${c.name} (${word('credential', c.type)})`])], { value: '', onchange: onChange });
+    const blobCredential = credentialSelect(credentials, t('submit.in_url'), { value: '', onchange: onChange });
     const paths = several(t('submit.path'), 'path', { placeholder: '/srv/web01.vhd' }, onChange);
     const size = h('input', { type: 'number', min: 1, max: 65536, step: 1, value: '32', oninput: onChange });
     const iso = input({ placeholder: '/srv/debian.iso', oninput: onChange });
 
+    const via = h('input', { type: 'url', autocomplete: 'off', spellcheck: 'false', placeholder: 'https://acct.blob.core.windows.net/recovery', oninput: onChange });
+    const viaCredential = credentialSelect(credentials, t('submit.same_credential'), { value: '', onchange: onChange });
     const kinds = {
         blob: { node: h('div', {}, urls.node, field(t('submit.credential'), blobCredential, { note: t('submit.url_note'), pointer: '/disks/0/source/credential' })),
             disks: () => urls.values().map((url) => ({ type: 'blob', url, ...(blobCredential.value ? { credential: blobCredential.value } : {}) })) },
         azure: { node: h('div', {}, picker.node,
             check(t('submit.data_disks'), dataDisks, { pointer: '/disks/0/source/data_disks' }),
-            check(t('submit.deallocate'), deallocate, { note: t('submit.deallocate_note'), pointer: '/disks/0/source/deallocate' })),
+            check(t('submit.deallocate'), deallocate, { note: t('submit.deallocate_note'), pointer: '/disks/0/source/deallocate' }),
+            h('details', {}, h('summary', {}, t('submit.via')), h('p', { class: 'note' }, t('submit.via_note')),
+                field(t('submit.via_url'), via, { pointer: '/disks/0/source/via_storage_account/url' }),
+                field(t('submit.credential_there'), viaCredential, { pointer: '/disks/0/source/via_storage_account/credential' }))),
             disks: () => {
                 const source = picker.value();
                 if (source.type === 'vm') Object.assign(source, dataDisks.checked ? { data_disks: true } : {}, deallocate.checked ? { deallocate: true } : {});
+                if (via.value.trim()) source.via_storage_account = { url: via.value.trim(), ...(viaCredential.value ? { credential: viaCredential.value } : {}) };
                 return [source];
             } },
         file: { node: h('div', {}, paths.node, h('p', { class: 'note' }, t('submit.path_note'))), disks: () => paths.values().map((path) => ({ type: 'file', path })) },

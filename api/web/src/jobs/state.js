@@ -37,5 +37,6 @@ export function orders(job) {
     else if (!isFinal(job)) list.push('pause');
     if (!isFinal(job) && !job.cancel_requested) list.push('cancel');
     if (job.state === 'failed' || job.state === 'cancelled') list.push('retry');
+    if (job.state === 'succeeded' && job.tasks.some((x) => x.kind === 'download' && x.state === 'succeeded')) list.push('verify');
     return [...list, 'delete'];
 }

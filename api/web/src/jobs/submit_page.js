@@ -13,27 +13,32 @@ import { curlCommand } from './curl.js';
 export function submitPage({ signal }) {
     const page = h('section', { class: 'submit' }, h('h1', {}, t('submit.title')));
     (async () => {
-        let credentials = [];
+        let credentials = [], tokenFile = '/var/lib/vmrecover/token';
         const trouble = h('div', { role: 'alert' });
-        try { credentials = (await get('/v1/credentials', { signal })).credentials; } catch (e) {
+        try {
+            const [list, host] = await Promise.all([get('/v1/credentials', { signal }), get('/v1/host', { signal })]);
+            credentials = list.credentials;
+            tokenFile = `${host.data_dir}${host.data_dir.includes('\\') ? '\\' : '/'}token`;
+        } catch (e) {
             if (e.name === 'AbortError' || e.status === 401) return;
             replace(trouble, problemView(e));
         }
-        page.append(form(credentials, trouble, signal));
+        page.append(form(credentials, tokenFile, trouble, signal));
     })();
     return page;
 }
 
-function form(credentials, trouble, signal) {
+function form(credentials, tokenFile, trouble, signal) {
     // the same press of the button twice makes one job
     let key = crypto.randomUUID();
     const name = input({ maxlength: 100, oninput: change });
     const command = h('pre', { class: 'command', tabIndex: 0, 'aria-label': t('submit.command') });
-    const source = sourceFields(credentials, signal, change), advanced = advancedFields(change);
+    const source = sourceFields(credentials, signal, change), advanced = advancedFields(signal, change);
     const submit = h('button', { type: 'submit', class: 'primary' }, t('submit.submit'));
 
-    const request = () => advanced.apply({ ...(name.value.trim() ? { name: name.value.trim() } : {}), disks: source.disks().map((s) => ({ source: s })) }, source.dvd());
-    function change() { queueMicrotask(() => setText(command, curlCommand(location.origin, request()))); }
+    const named = () => (name.value.trim() ? { name: name.value.trim() } : {});
+    const request = () => advanced.apply({ ...named(), disks: source.disks().map((s) => ({ source: s })) }, source.dvd());
+    function change() { queueMicrotask(() => setText(command, curlCommand(location.origin, tokenFile, request()))); }
 
     async function send(e) {
         e.preventDefault();

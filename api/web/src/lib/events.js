@@ -27,6 +27,8 @@ function setState(now, error) {
     for (const fn of watchers) fn(state, error);
 }
 
+export const isConnected = () => state === 'open';
+
 export function start() {
     if (control) return;
     control = new AbortController();

@@ -34,8 +34,9 @@ export function complainAt(form, problem) {
     const id = freshId('complaint');
     found.setAttribute('aria-invalid', 'true');
     found.setAttribute('aria-errormessage', id);
-    found.after(h('p', { class: 'complaint', id, lang: 'en' }, problem.hint ? `${problem.detail} ${problem.hint}` : problem.detail));
-    found.focus();
+    found.after(h('p', { class: 'complaint', id, lang: 'en', role: 'alert' }, problem.hint ? `${problem.detail} ${problem.hint}` : problem.detail));
+    (found.matches('fieldset') ? found.querySelector('input') : found)?.focus();
+    form.addEventListener('input', () => clearComplaints(form), { once: true });
     return true;
 }
 export function clearComplaints(form) {

@@ -8,7 +8,8 @@ const whole = new Intl.NumberFormat(locale, { maximumFractionDigits: 0 });
 const percents = new Intl.NumberFormat(locale, { style: 'percent', maximumFractionDigits: 0 });
 const dateTime = new Intl.DateTimeFormat(locale, { dateStyle: 'medium', timeStyle: 'medium' });
 const clock = new Intl.DateTimeFormat(locale, { timeStyle: 'medium' });
-const unit = Object.fromEntries(['day', 'hour', 'minute', 'second'].map((u) => [u, new Intl.NumberFormat(locale, { style: 'unit', unit: u, unitDisplay: 'short' })]));
+const unit = Object.fromEntries(['day', 'hour', 'minute', 'second'].map((u) =>
+    [u, new Intl.NumberFormat(locale, { style: 'unit', unit: u, unitDisplay: 'short' })]));
 
 export function bytes(n) {
     if (n === null || n === undefined) return '–';
@@ -35,4 +36,5 @@ export const clockText = (iso) => clock.format(new Date(iso));
 export function time(iso, text = dateText) {
     return iso ? h('time', { datetime: iso, title: dateText(iso) }, text(iso)) : '–';
 }
-export const baseName = (path) => String(path).split(/[\\/]/).pop();
+// What there is of a list, in one line.
+export const dotted = (list) => list.filter(Boolean).join(' · ');

@@ -6,6 +6,7 @@ const PATHS = {
     resume: 'M6 4l10 6-10 6z',
     cancel: 'M5 5l10 10M15 5L5 15',
     retry: 'M16 10a6 6 0 1 1-2-4.5M16 3v4h-4',
+    verify: 'M4 10l4 4 8-9',
     delete: 'M4 6h12M8 6V4h4v2M6 6l1 11h6l1-11',
     console: 'M2 4h16v10H2zM7 17h6M5 8l2 2-2 2M9 12h4',
     add: 'M10 4v12M4 10h12',

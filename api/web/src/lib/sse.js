@@ -42,10 +42,12 @@ async function* messages(body) {
             const { value, done } = await reader.read();
             if (done) return;
             text += value;
-            for (let at; (at = text.indexOf('\n\n')) >= 0; text = text.slice(at + 2)) {
-                const e = parse(text.slice(0, at));
+            let from = 0;
+            for (let at; (at = text.indexOf('\n\n', from)) >= 0; from = at + 2) {
+                const e = parse(text.slice(from, at));
                 if (e) yield e;
             }
+            text = text.slice(from);
         }
     } finally { reader.cancel().catch(() => {}); }
 }
