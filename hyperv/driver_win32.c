@@ -1,5 +1,5 @@
 /* Windows' hypervisor is Hyper-V. The role need not be there yet: the driver opens all the same, and says what is missing when it is needed. */
-#include "hyperv/wmi_com_win32.h"
+#include "common/wmi/wmi_com_win32.h"
 
 #include "hyperv/hyperv_host_win32.h"
 #include "hyperv/hypervisor.h"

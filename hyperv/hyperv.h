@@ -35,7 +35,7 @@
 #include "hyperv/hypervisor.h"
 #include "hyperv/hyperv_host.h"
 #include "hyperv/role.h"
-#include "hyperv/wmi.h"
+#include "common/wmi/wmi.h"
 
 #define HYPERV_CALL_MS 120000                          /* one call: VMMS may take its time even for what normally returns at once */
 #define HYPERV_GLANCE_MS 5000                          /* one call of who only wants to look */

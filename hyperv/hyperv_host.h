@@ -11,7 +11,7 @@
 #include "hyperv/host_facts.h"
 #include "hyperv/hypervisor.h"
 #include "hyperv/role.h"
-#include "hyperv/wmi.h"
+#include "common/wmi/wmi.h"
 
 struct hyperv_file {
     bool sparse, compressed, encrypted;                /* FILE_ATTRIBUTE_…: Hyper-V refuses such files with 0xC03A001A */

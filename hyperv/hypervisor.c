@@ -263,6 +263,14 @@ int hv_screen(struct hv *hv, const char *id, struct hv_image *ret, struct err *e
     return hv->ops->screen ? hv->ops->screen(hv, id, ret, e) : unsupported(hv, "show a screen", e);
 }
 
+int hv_display(struct hv *hv, const char *id, intptr_t *ret_socket, struct err *e)
+{
+    int r = check_id(id, e);
+    if (r < 0)
+        return r;
+    return hv->ops->display ? hv->ops->display(hv, id, ret_socket, e) : unsupported(hv, "stream a screen", e);
+}
+
 int hv_screen_text(struct hv *hv, const char *id, char **ret, struct err *e)
 {
     int r = check_id(id, e);
@@ -389,4 +397,10 @@ int hv_disk_export(struct hv *hv, const char *id, unsigned slot, enum hv_format 
         return r;
     return hv->ops->disk_export ? hv->ops->disk_export(hv, id, slot, format, path, stop, progress, arg, e)
                                 : unsupported(hv, "export a disk", e);
+}
+
+void hv_tend(struct hv *hv)
+{
+    if (hv->ops->tend)
+        hv->ops->tend(hv);
 }

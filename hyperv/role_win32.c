@@ -2,7 +2,7 @@
  * host whose role is enabled never needs it.
  *
  * Protocol source: dismapi.h of the Windows ADK, "DISM API reference". Its structures are packed to one byte. */
-#include "hyperv/wmi_com_win32.h"
+#include "common/wmi/wmi_com_win32.h"
 
 #include <stdio.h>
 

@@ -11,6 +11,7 @@
 #include "service/host.h"
 #include "service/logs.h"
 #include "service/setup.h"
+#include "service/volumes.h"
 #include "storage/image/image.h"
 
 static int usage(FILE *to, int status)
@@ -91,6 +92,16 @@ static int on_azure(void *daemon, struct db *db, const struct api_azure_query *q
     }
 }
 
+static int on_disks(void *daemon, bool (*stop)(void *), void *stop_arg, json_t **ret, struct err *e)
+{
+    return volumes_view_disks(daemon, stop, stop_arg, ret, e);
+}
+
+static int on_volumes(void *daemon, struct db *db, bool (*stop)(void *), void *stop_arg, json_t **ret, struct err *e)
+{
+    return volumes_view(daemon, db, stop, stop_arg, ret, e);
+}
+
 static void on_host_region(void *daemon, char *ret, size_t size)
 {
     azure_host_region(((struct daemon *)daemon)->azure, ret, size);
@@ -102,6 +113,7 @@ static int front_start(struct daemon *d, void **ret, char **ret_bound, struct er
                             .max_connections = (unsigned)d->cfg->max_connections, .max_streams = (unsigned)d->cfg->max_streams,
                             .threads = os_cpu_count() > 4 ? 4 : os_cpu_count(), .max_body = (size_t)d->cfg->max_body_kib * 1024,
                             .wake = on_wake, .healthy = on_healthy, .disk_size = on_disk_size, .azure = on_azure,
+                            .disks = on_disks, .volumes = on_volumes,
                             .host_region = on_host_region, .arg = d};
     AUTO_FREE char *listen = str_dup(d->cfg->listen);
     if (!listen)

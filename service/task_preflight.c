@@ -5,6 +5,7 @@
 
 #include "service/disk_source.h"
 #include "service/export.h"
+#include "service/volumes.h"
 #include "storage/image/writer.h"
 
 static int check_hypervisor(struct task_run *t, struct err *e)
@@ -100,20 +101,20 @@ static int check_blank(struct task_run *t, unsigned i, uint64_t *ret_needed, str
     const struct spec_disk *s = &t->job->spec->disks[i];
     enum disk_format format = s->format;
     if (format == FORMAT_AUTO)
-        format = t->d->hv && hv_preferred_format(t->d->hv, t->job->spec->vm.generation) == HV_VHDX ? FORMAT_VHDX : FORMAT_VHD;
+        format = disk_auto_format(t);
     int r = image_layout_check(&(const struct image_layout){.format = disk_image_format(format), .virtual_size = s->size}, e);
     if (r < 0)
         return r;
     AUTO_FREE char *path = disk_path(t, i, format);
     if (!path)
         return err_oom(e);
-    *ret_needed = source_still_needed(path, 0, format == FORMAT_VHD || format == FORMAT_RAW ? s->size : 0);
+    *ret_needed = source_still_needed(path, format, 0, s->size);
     return job_set_disk(t->db, t->job->id, i, path, format, s->size, e);
 }
 
 int task_preflight(struct task_run *t, struct err *e)
 {
-    uint64_t needed = 0, free_bytes = 0, promised = 0;
+    uint64_t needed = 0, wanted = 0, free_bytes = 0, promised = 0;
     int r = check_hypervisor(t, e);
     if (r < 0 || (r = export_resolve(t, e)) < 0)
         return r;
@@ -133,8 +134,9 @@ int task_preflight(struct task_run *t, struct err *e)
         if (image.table_damaged)
             source_warn(t, "partition_table", "the partition table is damaged; the VM's generation is a guess", "Name vm.generation in the request.");
         needed += bytes;
+        wanted += t->job->disks[i].target ? t->job->disks[i].target->size_bytes : bytes;
     }
-    if ((r = source_check_space(t, needed, &free_bytes, &promised, e)) < 0)
+    if ((r = volumes_resolve(t, wanted, e)) < 0 || (r = source_check_space(t, needed, &free_bytes, &promised, e)) < 0)
         return r;
     task_run_event(t, "preflight_done", json_pack("{s:I, s:I, s:I}", "needed_bytes", (json_int_t)needed, "promised_bytes", (json_int_t)promised,
                                                   "free_bytes", (json_int_t)free_bytes));

@@ -15,9 +15,12 @@ static const char submit_options[] =
     "  --blank SIZE              an empty disk\n"
     "and for the disk before them: --credential NAME, --format auto|vhd|vhd_dynamic|vhdx|raw, --skip-free-space yes|no.\n"
     "  --name NAME  --until TASK  --max-rate SIZE  --allow-cross-region  --wait  --idempotency-key KEY\n"
+    "  --volume auto|ID          a volume for the disks, of empty disks of the host (`vmrecover disks`); one --volume for each\n"
+    "                            [--layout single|striped] [--label L] [--file-system F] [--mount-point DIR | --drive-letter X]\n"
+    "                            [--partition-style gpt|mbr]; with --until volume no other disk need be given\n"
     "  --generation auto|1|2  --memory MIB  --cpus N  --nested  --network none|nat|switch:NAME  --no-start  --dvd ISO\n"
     "  --json-body FILE          the whole request as JSON instead ('-': standard input)\n"
-    "TASK is preflight, export, download, create_vm or start_vm (the default). SIZE takes K, M, G or T.\n";
+    "TASK is preflight, export, volume, download, create_vm or start_vm (the default). SIZE takes K, M, G or T.\n";
 
 static const char credential_options[] =
     "credential set takes, by --type; a secret is asked for, or read from standard input or --secret-file FILE:\n"
@@ -55,8 +58,11 @@ static const struct command {
     {"azure", "subscriptions [--credential NAME]\n"
      "                   | vms [--subscription ID [--resource-group G]] [--filter TEXT] [--credential NAME]", "what there is in Azure to recover", cmd_azure, NULL},
     {"credential", "list | set NAME --type T [OPTION...] | delete NAME | sign-in NAME", "keys, SAS and identities that sources need", cmd_credential, credential_options},
+    {"dashboard", "[--no-browser]", "print a link that signs a browser in to the dashboard, and open it where there is a browser", cmd_dashboard, NULL},
     {"host", "", "whether this host can recover VMs, and what is missing", cmd_host, NULL},
     {"enable-hyperv", "[--force] [--no-wait]", "Windows: enable the host's Hyper-V; --force: also where no VM could run", cmd_enable_hyperv, NULL},
+    {"disks", "", "the disks of this host, and for each why no volume is made of it", cmd_disks, NULL},
+    {"volumes", "", "the volumes of this host, and how much is free on them", cmd_volumes, NULL},
     {"events", "[JOB] [--after N] [--limit N] [--follow]", "what happened", cmd_events, NULL},
 };
 

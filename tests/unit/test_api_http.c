@@ -104,10 +104,13 @@ static void test_refusals(void **state)
 {
     (void)state;
     static const struct bad rows[] = {
-        {"GET", "/", NULL, NULL, 404, "not_found", NULL},
+        {"GET", "//", NULL, NULL, 404, "not_found", NULL},
+        {"GET", "/assets/none.css", NULL, NULL, 404, "not_found", NULL},
+        {"GET", "/assets/..%2findex.html", NULL, NULL, 404, "not_found", NULL},
+        {"GET", "/assets/index.html", NULL, NULL, 404, "not_found", NULL},
         {"GET", "/v1", NULL, NULL, 404, "not_found", NULL},
         {"GET", "/v1/jobs/", NULL, NULL, 404, "not_found", NULL},
-        {"GET", "/v1/disks", NULL, NULL, 404, "not_found", NULL},
+        {"GET", "/v1/disk", NULL, NULL, 404, "not_found", NULL},
         {"GET", "/v1/jobs/1", NULL, NULL, 404, "not_found", NULL},
         {"GET", "/v1/jobs/../credentials", NULL, NULL, 404, "not_found", NULL},
         {"GET", "/v1/jobs/..%2f..%2fetc%2fpasswd", NULL, NULL, 404, "not_found", NULL},
