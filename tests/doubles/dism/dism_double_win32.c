@@ -10,7 +10,6 @@
  * and, at each DismShutdown, how much was not given back. */
 #include <windows.h>
 
-#include <objbase.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -83,7 +82,7 @@ static void note(const char *fmt, ...) __attribute__((format(gnu_printf, 1, 2)))
 static void note(const char *fmt, ...)
 {
     va_list ap;
-    FILE *f = file(".log", "a");
+    FILE *f = file(".log", "ab");
     if (!f)
         return;
     va_start(ap, fmt);
@@ -116,7 +115,7 @@ static void steer(struct steering *s)
 
 static void write_back(const struct steering *s)
 {
-    FILE *f = file("", "w");
+    FILE *f = file("", "wb");
     if (!f)
         return;
     for (size_t i = 0; i < s->n; i++)
@@ -180,9 +179,6 @@ HRESULT WINAPI DismInitialize(int log_level, const wchar_t *log, const wchar_t *
         return bad("DismInitialize", ALREADY_INITIALIZED, "twice");
     if (log_level < 0 || log_level > 2 || log || scratch)
         return bad("DismInitialize", E_INVALIDARG, "its arguments");
-    /* The original sets the security of the process if nobody has: too late for what WMI needs. */
-    if (CoInitializeSecurity(NULL, -1, NULL, NULL, RPC_C_AUTHN_LEVEL_DEFAULT, RPC_C_IMP_LEVEL_IDENTIFY, NULL, EOAC_NONE, NULL) != RPC_E_TOO_LATE)
-        note("BAD DismInitialize: COM's security was not set before");
     initialized = true;
     note("DismInitialize");
     return S_OK;
