@@ -34,7 +34,7 @@ CLI_SRCS := $(call pick,$(wildcard api/cli/*.c) $(wildcard common/*.c))
 UNIT     := $(patsubst tests/unit/%.c,%,$(call pick,$(wildcard tests/unit/test_*.c)))
 UNIT_LIB := $(filter-out tests/unit/test_%.c,$(call pick,$(wildcard tests/unit/*.c)))
 DOUBLES  := $(call pick,$(wildcard tests/doubles/wmi/*.c))
-ALL_C    := $(wildcard $(addsuffix /*.[ch],$(FOLDERS) api/cli tests/unit tests/fuzz tests/bench tests/doubles tests/doubles/wmi tests/doubles/com))
+ALL_C    := $(wildcard $(addsuffix /*.[ch],$(FOLDERS) api/cli tests/unit tests/fuzz tests/bench tests/doubles tests/doubles/wmi tests/doubles/com tests/doubles/dism))
 
 JOBS     := $(shell nproc)
 Q        := $(if $(V),,@)

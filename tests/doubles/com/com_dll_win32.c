@@ -46,13 +46,15 @@ bool __wrap_file_may(struct dbl *d, const char *path, const char *guid, bool wri
 
 static void start(void)
 {
-    AUTO_FREE char *build = os_getenv("VMR_DOUBLE_BUILD"), *seed = os_getenv("VMR_DOUBLE_SEED"), *choices = os_getenv("VMR_DOUBLE_CHOICES");
+    AUTO_FREE char *build = os_getenv("VMR_DOUBLE_BUILD"), *seed = os_getenv("VMR_DOUBLE_SEED"), *choices = os_getenv("VMR_DOUBLE_CHOICES"),
+                   *no_role = os_getenv("VMR_DOUBLE_NO_ROLE");
     schema = dbl_schema(build ? (unsigned)strtoul(build, NULL, 10) : DBL_2019);
     struct dbl_options o = {.schema = schema};
     if (seed)
         o = dbl_wild(schema, strtoull(seed, NULL, 10));
     if (choices)
         o.choices = DBL_EVER;
+    o.no_role = no_role != NULL;
     o.real_time = true;
     o.work_dir = os_getenv("VMR_DOUBLE_DIR");          /* lives as long as the process */
     o.guest.echoes_serial = true;

@@ -5,7 +5,7 @@
  *
  * Environment: VMR_DOUBLE_DIR (a folder: `port` of the control connection is written there, `live` at the end, with what was not released),
  * VMR_DOUBLE_BUILD (of Windows; 17763), VMR_DOUBLE_SEED (everything by chance; without it, calm), VMR_DOUBLE_CHOICES (set: the second of each
- * enum dbl_choice), WMI_SCHEMA (schema.json). */
+ * enum dbl_choice), VMR_DOUBLE_NO_ROLE (set: Hyper-V is not enabled), WMI_SCHEMA (schema.json). */
 #ifndef VMR_TESTS_COM_DOUBLE_WIN32_H
 #define VMR_TESTS_COM_DOUBLE_WIN32_H
 
