@@ -36,6 +36,10 @@ struct api_config {
     bool (*healthy)(void *arg);
     /* Asks Azure, with the database connection of the request; *ret: new reference. NULL: ERR_UNSUPPORTED. Any thread. */
     int (*azure)(void *arg, struct db *db, const struct api_azure_query *q, json_t **ret, struct err *e);
+    /* The disks of this host, and its volumes with the jobs whose disks lie on them, as the reply has them; *ret: new reference. `stop` ends it when the
+     * client went away. NULL: ERR_UNSUPPORTED. Any thread. */
+    int (*disks)(void *arg, bool (*stop)(void *), void *stop_arg, json_t **ret, struct err *e);
+    int (*volumes)(void *arg, struct db *db, bool (*stop)(void *), void *stop_arg, json_t **ret, struct err *e);
     /* The Azure region of this host, "" when it is in none; may take a second. NULL: not known. Any thread. */
     void (*host_region)(void *arg, char *ret, size_t size);
     /* Bytes that a guest sees of a disk image that a client wants attached; an error when it is no image of this format.

@@ -1,5 +1,5 @@
 /* Files on this host that a client names: an ISO, a backup disk, where an export goes. The daemon may read far more than its
- * clients should reach through it, so its own folder is closed but for the disks and exports in it. */
+ * clients should reach through it, so its own folder is closed but for the disks, exports and volumes in it. */
 #include <string.h>
 
 #include "api/internal.h"
@@ -10,7 +10,7 @@
 /* real: with links resolved, so that no link leads in. */
 static int check_place(struct request *rq, const char *real, const char *field, struct err *e)
 {
-    static const char *const open_folders[] = {"disks", "exports"};
+    static const char *const open_folders[] = {"disks", "exports", "volumes"};
     AUTO_FREE char *own = os_real_path(rq->api->cfg.data_dir);
     if (!own)
         return err_oom(e);

@@ -104,6 +104,26 @@ static void disk_json(struct jsonw *w, const struct job_disk *d)
     jsonw_close(w, '}');
 }
 
+/* The service keeps more of it than clients need. */
+static void volume_json(struct jsonw *w, const json_t *v)
+{
+    static const char *const members[] = {"id", "found", "label", "layout", "file_system", "mount_point"};
+    json_t *disk;
+    size_t i;
+    if (!v) {
+        jsonw_null(w, "volume");
+        return;
+    }
+    jsonw_open(w, "volume", '{');
+    for (i = 0; i < ARRAY_LEN(members); i++)
+        jsonw_json(w, members[i], json_object_get(v, members[i]));
+    jsonw_open(w, "disks", '[');
+    json_array_foreach(json_object_get(v, "disks"), i, disk)
+        jsonw_str(w, NULL, json_string_value(json_object_get(disk, "id")));
+    jsonw_close(w, ']');
+    jsonw_close(w, '}');
+}
+
 void job_json(struct jsonw *w, const char *key, const struct job *j, bool with_request)
 {
     jsonw_open(w, key, '{');
@@ -124,6 +144,7 @@ void job_json(struct jsonw *w, const char *key, const struct job *j, bool with_r
     for (size_t i = 0; i < j->n_disks; i++)
         disk_json(w, &j->disks[i]);
     jsonw_close(w, ']');
+    volume_json(w, j->volume);
     jsonw_open(w, "tasks", '[');
     for (size_t i = 0; i < j->n_tasks; i++)
         task_json(w, NULL, &j->tasks[i]);

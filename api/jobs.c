@@ -63,7 +63,8 @@ static int fill_credentials(struct db *db, struct spec *s, struct err *e)
     return 0;
 }
 
-int jobs_post(struct request *rq, struct err *e)
+/* body: what describes the job; the request's own, or made of it. */
+static int submit(struct request *rq, json_t *body, struct err *e)
 {
     struct db *db = NULL;
     const char *key = NULL;
@@ -73,7 +74,7 @@ int jobs_post(struct request *rq, struct err *e)
     bool existing = false;
     int r = idempotency_key(rq, &key, e);
     if (r == 0)
-        r = spec_parse(rq->json, &s, e);
+        r = spec_parse(body, &s, e);
     for (size_t i = 0; r == 0 && i < s->n_disks; i++) {
         char field[64];
         snprintf(field, sizeof field, "/disks/%zu/source/path", i);
@@ -82,7 +83,9 @@ int jobs_post(struct request *rq, struct err *e)
     if (r == 0)
         r = hostfile_not_ours(rq, s->vm.dvd, "/vm/dvd", e);
     if (r == 0)
-        r = body_hash(rq->json, hash, e);
+        r = hostfile_not_ours(rq, s->volume ? s->volume->mount_point : NULL, "/volume/mount_point", e);
+    if (r == 0)
+        r = body_hash(body, hash, e);
     if (r == 0)
         r = request_db(rq, &db, e);
     if (r == 0)
@@ -106,6 +109,26 @@ int jobs_post(struct request *rq, struct err *e)
     if (existing)
         reply_header(rq, "Idempotency-Replayed", "true");
     return 0;
+}
+
+int jobs_post(struct request *rq, struct err *e)
+{
+    return submit(rq, rq->json, e);
+}
+
+/* A volume alone: the request is that member of a job that does nothing else, so its errors point into it. */
+int volumes_post(struct request *rq, struct err *e)
+{
+    static const char prefix[] = "/volume";
+    json_t *volume = rq->json ? json_incref(rq->json) : json_object();
+    json_t *body = volume ? json_pack("{s:[], s:o, s:s}", "disks", "volume", volume, "until", "volume") : NULL;
+    if (!body)
+        return err_oom(e);
+    int r = submit(rq, body, e);
+    json_decref(body);
+    if (r < 0 && str_starts(e->field, prefix))
+        memmove(e->field, e->field + sizeof prefix - 1, strlen(e->field) - (sizeof prefix - 1) + 1);
+    return r;
 }
 
 /* ---- list and show ---- */

@@ -62,6 +62,8 @@
     X(ERR_NOT_EXPORTABLE, "not_exportable", 422, false, "The disk cannot be brought here", "`vmrecover azure vms` says for each VM what stands in the way.") \
     X(ERR_CROSS_REGION, "cross_region", 409, false, "The disk is in another region than this host", "Submit with \"allow_cross_region\": true to go on all the same.") \
     X(ERR_TOO_MANY_DISKS, "too_many_disks", 422, false, "The VM has more disks than a recovered VM takes", "Submit its disks one by one.") \
+    X(ERR_DISK_REFUSED, "disk_refused", 422, false, "The disk is not taken", "`vmrecover disks` says for each disk why. A disk that holds anything is never overwritten: empty it by other means first, if what is on it may go.") \
+    X(ERR_VOLUME, "volume_failed", 500, true, "The volume cannot be made or used", "Look at the message, and at the host's log of the same time; the task is tried again.") \
     X(ERR_SECRET, "secret_unreadable", 500, false, "A stored secret cannot be opened with this host's key", "Restore the key file, or put the credential again and submit the job again.") \
     X(ERR_CRED_IN_USE, "credential_in_use", 409, false, "A job that is not finished uses the credential", "Finish or delete the jobs first.") \
     X(ERR_HYPERVISOR, "hypervisor_unavailable", 503, false, "The hypervisor cannot be used", "GET /v1/host says what is missing and how to get it.") \

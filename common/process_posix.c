@@ -182,18 +182,43 @@ static void close_fd(int *fd)
 }
 #define AUTO_FD AUTO(close_fd)
 
+/* What the child reads from: a pipe that holds all of `text` and has no writer any more, or nothing. */
+static int open_input(const char *text, int *ret, struct err *e)
+{
+    int ends[2];
+    size_t n = text ? strlen(text) : 0;
+    if (n > OS_INPUT_MAX)
+        return err_set(e, ERR_INTERNAL, "%zu bytes are too many for the input of a program", n);
+    if (!text) {
+        *ret = open("/dev/null", O_RDONLY | O_CLOEXEC);
+        return *ret < 0 ? err_os(e, ERR_INTERNAL, errno, "cannot open /dev/null") : 0;
+    }
+    if (pipe2(ends, O_CLOEXEC) < 0)
+        return err_os(e, ERR_INTERNAL, errno, "cannot make a pipe");
+    ssize_t k;
+    do
+        k = write(ends[1], text, n);
+    while (k < 0 && errno == EINTR);
+    close(ends[1]);
+    *ret = ends[0];
+    return k == (ssize_t)n ? 0 : err_set(e, ERR_INTERNAL, "cannot fill a pipe");
+}
+
 int os_run(const struct os_exec *x, unsigned timeout_ms, size_t max, bool (*stop)(void *arg), void *stop_arg, char **ret_out, int *ret_status,
            struct err *e)
 {
-    AUTO_FD int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    AUTO_FD int in = -1;
     int ends[2];
-    if (null < 0 || pipe2(ends, O_CLOEXEC) < 0)
+    int r = open_input(x->input, &in, e);
+    if (r < 0)
+        return r;
+    if (pipe2(ends, O_CLOEXEC) < 0)
         return err_os(e, ERR_INTERNAL, errno, "cannot make a pipe");
     AUTO_FD int out = ends[0];
     pid_t pid = -1;
-    int r = above_stdio(&ends[1], e);
-    if (r == 0 && (r = above_stdio(&null, e)) == 0) {
-        struct child c = {.x = x, .in = null, .out = ends[1]};
+    r = above_stdio(&ends[1], e);
+    if (r == 0 && (r = above_stdio(&in, e)) == 0) {
+        struct child c = {.x = x, .in = in, .out = ends[1]};
         r = start(&c, &pid, e);
     }
     if (ends[1] >= 0)

@@ -30,8 +30,8 @@ static bool is_skipped(const struct spec *s, enum task_kind kind, const struct g
     if (kind > s->until)
         return true;
     switch (kind) {
-    case TASK_EXPORT: return !source_is_arm(disk->type);
-    case TASK_VOLUME: return true;
+    case TASK_EXPORT: return !source_is_arm(disk->type) || s->until == TASK_VOLUME;      /* the volume waits for no access */
+    case TASK_VOLUME: return !s->volume;
     case TASK_DOWNLOAD: return disk->type == SOURCE_FILE;
     case TASK_START_VM: return !s->vm.start;
     default: return false;

@@ -24,6 +24,7 @@ void job_free(struct job *j)
         task_clear(&j->tasks[i]);
     free(j->tasks);
     free(j->vm_id);
+    json_decref(j->volume);
     spec_free(j->spec);
     free(j);
 }
@@ -183,7 +184,7 @@ int job_create(struct db *db, const struct spec *s, const char *key, const uint8
 
 #define JOBS_OF(page) \
     "SELECT job.seq, job.id, job.spec, job.state, job.paused, job.cancel_requested, job.delete_requested, job.created_at_ms, job.updated_at_ms," \
-    " job.vm_id, job.generation FROM (" page ") AS page CROSS JOIN job ON job.seq = page.seq ORDER BY job.seq DESC"
+    " job.vm_id, job.generation, job.volume FROM (" page ") AS page CROSS JOIN job ON job.seq = page.seq ORDER BY job.seq DESC"
 #define DISKS_OF(page) \
     "SELECT disk.job, disk.disk, disk.path, disk.format, disk.virtual_size, coalesce(disk.origin, disk.disk), disk.target FROM (" page ") AS page" \
     " CROSS JOIN disk ON disk.job = page.seq ORDER BY disk.job DESC, disk.disk"
@@ -217,7 +218,7 @@ static int job_from_row(sqlite3_stmt *q, struct job *j, struct err *e)
     j->generation = (unsigned)sql_u64(q, 10);
     json_t *spec;
     int r;
-    if ((r = sql_dup(q, 9, &j->vm_id, e)) < 0 || (r = sql_json(q, 2, &spec, e)) < 0)
+    if ((r = sql_dup(q, 9, &j->vm_id, e)) < 0 || (r = sql_json(q, 11, &j->volume, e)) < 0 || (r = sql_json(q, 2, &spec, e)) < 0)
         return r;
     r = spec_parse(spec, &j->spec, e);
     json_decref(spec);
@@ -464,4 +465,42 @@ int job_with_image(struct db *db, const char *path, const char *except_id, char 
     if (r)
         sql_copy(q, 0, ret, UUID_LEN);
     return 0;
+}
+
+int job_each_path(struct db *db, int (*fn)(void *arg, const char *job_id, const char *path), void *arg, struct err *e)
+{
+    AUTO_STMT sqlite3_stmt *q = NULL;
+    int r = sql_query(db, &q, e, "SELECT job.id, disk.path FROM disk JOIN job ON job.seq = disk.job WHERE disk.path IS NOT NULL ORDER BY job.seq, disk.disk");
+    while (r >= 0 && (r = sql_step(db, q, e)) > 0)
+        if ((r = fn(arg, sql_text(q, 0), sql_text(q, 1))) != 0)
+            return r;
+    return r < 0 ? r : 0;
+}
+
+int job_set_volume(struct db *db, const char *id, const json_t *volume, struct err *e)
+{
+    AUTO_TX struct sql_tx tx = {0};
+    AUTO_FREE char *text = NULL;
+    int64_t seq;
+    int r;
+    if ((volume && (r = sql_dump(volume, &text, e)) < 0) || (r = sql_begin(db, &tx, e)) < 0 || (r = job_seq(db, id, &seq, e)) < 0 ||
+        (r = sql_run(db, e, "UPDATE job SET volume = ?2, updated_at_ms = ?3 WHERE seq = ?1", SI(seq), SS(text), SI(clock_now_ms()))) < 0)
+        return r;
+    return sql_commit(&tx, e);
+}
+
+int job_each_volume(struct db *db, int (*fn)(void *arg, const char *job_id, json_t *volume, struct err *e), void *arg, struct err *e)
+{
+    AUTO_STMT sqlite3_stmt *q = NULL;
+    int r = sql_query(db, &q, e, "SELECT id, volume FROM job WHERE volume IS NOT NULL ORDER BY seq");
+    while (r >= 0 && (r = sql_step(db, q, e)) > 0) {
+        json_t *volume = NULL;
+        if ((r = sql_json(q, 1, &volume, e)) < 0)
+            return r;
+        r = fn(arg, sql_text(q, 0), volume, e);
+        json_decref(volume);
+        if (r != 0)
+            return r;
+    }
+    return r < 0 ? r : 0;
 }

@@ -51,6 +51,7 @@ struct job {
     int64_t created_at_ms, updated_at_ms;
     char *vm_id;                                     /* NULL until the VM is made; then the same UUID as the job's */
     unsigned generation;                             /* of the VM, 0 until known */
+    json_t *volume;                                  /* what the service keeps of the job's volume; NULL: none (yet) */
     struct job_disk disks[SPEC_DISKS_MAX];
     size_t n_disks;                                  /* the request's entries, then what preflight added for them */
     struct task *tasks;                              /* in graph order, then by disk */
@@ -60,8 +61,8 @@ void job_free(struct job *j);
 DEFINE_AUTO(struct job, job_free)
 
 /* Inserts job, disks, tasks with their dependencies, and the event "job_created". Tasks that need not run are born SKIPPED:
- * export for all but sources in Azure Resource Manager, download for files (blank keeps it: it makes the disk), volume, what lies after
- * `until`, start_vm when vm.start is false. Secrets are sealed. `key` (Idempotency-Key, or NULL): when it is known and the
+ * export for all but sources in Azure Resource Manager, download for files (blank keeps it: it makes the disk), volume unless one is asked for, what
+ * lies after `until`, start_vm when vm.start is false. Secrets are sealed. `key` (Idempotency-Key, or NULL): when it is known and the
  * body's hash is the same, *ret_id is the earlier job's and *ret_existing true; with another body ERR_IDEMPOTENCY.
  * ERR_CREDENTIAL with its field for a credential that is not there, or does not sign in where it must. */
 int job_create(struct db *db, const struct spec *s, const char *key, const uint8_t body_sha256[SHA256_LEN],
@@ -97,6 +98,11 @@ int job_delete(struct db *db, const char *id, enum job_delete how, struct err *e
 int job_set_disk(struct db *db, const char *id, unsigned disk, const char *path, enum disk_format format, uint64_t virtual_size, struct err *e);
 /* Another job that names the file as a disk, downloaded or given: its id, or "". */
 int job_with_image(struct db *db, const char *path, const char *except_id, char ret[UUID_LEN], struct err *e);
+/* Every disk of every job whose path is known; fn returns non-zero to stop, which is then returned. */
+int job_each_path(struct db *db, int (*fn)(void *arg, const char *job_id, const char *path), void *arg, struct err *e);
+int job_set_volume(struct db *db, const char *id, const json_t *volume, struct err *e);     /* NULL: none any more */
+/* The volume of every job that has one; fn as above. */
+int job_each_volume(struct db *db, int (*fn)(void *arg, const char *job_id, json_t *volume, struct err *e), void *arg, struct err *e);
 int job_set_vm(struct db *db, const char *id, const char *vm_id, unsigned generation, struct err *e);   /* vm_id NULL: no VM any more */
 /* What preflight found for the entries of a request that are in Azure: one target or more for each such entry, in the order of the entries. The
  * first of an entry becomes the entry's disk, each further one a disk of its own, with tasks, behind those that there are. May be done again

@@ -26,6 +26,8 @@ static const char *const steps[] = {
     "CREATE INDEX disk_by_storage_credential ON disk (storage_credential, job) WHERE storage_credential IS NOT NULL;"
     "ALTER TABLE resource ADD COLUMN intents INTEGER NOT NULL DEFAULT 1;"
     "CREATE INDEX resource_by_kind ON resource (kind)",
+    /* the volume that the job's disks are put on, as the service plans it and how far it is made; JSON, the service's */
+    "ALTER TABLE job ADD COLUMN volume TEXT",
 };
 
 /* Tells what the file is: 0 with its version, or why it is not ours. A file without any table is version 0. */

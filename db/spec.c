@@ -15,6 +15,8 @@
 #define PATH_BYTES_MAX 1024
 #define SWITCH_BYTES_MAX 64
 #define BLANK_BYTES_MAX (64ll << 40)
+#define VOLUME_LABEL_BYTES_MAX 12                    /* XFS takes no more */
+#define VOLUME_DISK_BYTES_MAX 1024
 #define RATE_MAX 1000000000000ll                     /* bytes per second */
 
 /* In the order of the enum. */
@@ -66,6 +68,17 @@ bool task_kind_parse(const char *word, enum task_kind *ret)
     return i >= 0;
 }
 
+static void volume_free(struct spec_volume *v)
+{
+    if (!v)
+        return;
+    for (size_t i = 0; i < v->n_disks; i++)
+        free(v->disks[i]);
+    free(v->label);
+    free(v->mount_point);
+    free(v);
+}
+
 void spec_free(struct spec *s)
 {
     if (!s)
@@ -80,6 +93,7 @@ void spec_free(struct spec *s)
         free(s->disks[i].via.url);
         free(s->disks[i].via.credential);
     }
+    volume_free(s->volume);
     free(s->vm.network);
     free(s->vm.dvd);
     free(s);
@@ -270,12 +284,6 @@ static void parse_arm(struct json_in *in, struct spec_disk *d)
     parse_via(in, d);
 }
 
-static void refuse_later(struct json_in *in, const char *key)
-{
-    if (json_in_has(in, key))
-        json_in_fail(in, key, ERR_VALUE, "this version does not carry out \"%s\" yet", key);
-}
-
 static void parse_source(struct json_in *disk, struct spec_disk *d)
 {
     json_in_require(disk, "source");
@@ -345,13 +353,101 @@ static void parse_vm(struct json_in *root, struct spec *s)
     json_in_end(&in);
 }
 
+/* ---- volume ---- */
+
+static const char *const layout_words[] = {"auto", "single", "striped", NULL};
+static const char *const file_system_words[] = {"auto", "xfs", "ext4", "ntfs", "refs", NULL};
+static const char *const style_words[] = {"gpt", "mbr", NULL};
+
+static bool label_ok(const char *s)
+{
+    size_t n = strlen(s);
+    return n <= VOLUME_LABEL_BYTES_MAX && *s != '.' && *s != '-' &&
+           strspn(s, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-") == n;
+}
+
+/* "auto", or ids, each once. */
+static void parse_volume_disks(struct json_in *in, struct spec_volume *v)
+{
+    static const char *const automatic[] = {"auto", NULL};
+    if (!in->object || !json_is_array(json_object_get(in->object, "disks"))) {
+        json_in_enum(in, "disks", automatic, 0);
+        return;
+    }
+    json_t *list = json_in_array(in, "disks", 1, SPEC_VOLUME_DISKS_MAX);
+    struct json_in at = {.e = in->e};
+    snprintf(at.pointer, sizeof at.pointer, "%.100s/disks", in->pointer);
+    for (size_t i = 0; i < json_array_size(list) && !in->e->code; i++) {
+        const char *id = json_string_value(json_array_get(list, i));
+        char key[24];
+        snprintf(key, sizeof key, "%zu", i);
+        if (!id || !*id || strlen(id) > VOLUME_DISK_BYTES_MAX) {
+            json_in_fail(&at, key, id ? ERR_VALUE : ERR_TYPE, "must be the id of a disk: a text of 1 to %d bytes", VOLUME_DISK_BYTES_MAX);
+            return;
+        }
+        for (size_t k = 0; k < v->n_disks; k++)
+            if (!strcmp(v->disks[k], id))
+                json_in_fail(&at, key, ERR_VALUE, "names a disk that is named already");
+        keep(in, &v->disks[i], id);
+        v->n_disks += v->disks[i] != NULL;
+    }
+}
+
+/* A folder, or on Windows a letter; either way a path. */
+static void parse_place(struct json_in *in, struct spec_volume *v)
+{
+    const char *letter = json_in_string(in, "drive_letter", NULL, 2);
+    take_path(in, "mount_point", &v->mount_point);
+    if (!letter)
+        return;
+    char upper = (char)(*letter >= 'a' && *letter <= 'z' ? *letter - 'a' + 'A' : *letter);
+    char root[4] = {upper, ':', '\\', 0};
+    if (upper < 'C' || upper > 'Z' || (letter[1] && strcmp(letter + 1, ":") != 0))
+        json_in_fail(in, "drive_letter", ERR_VALUE, "must be a letter from C to Z");
+    else if (v->mount_point)
+        json_in_fail(in, "drive_letter", ERR_VALUE, "goes without a mount_point");
+    else if (os_path_refuse(root))
+        json_in_fail(in, "drive_letter", ERR_VALUE, "this host has no drive letters; name a mount_point");
+    else
+        keep(in, &v->mount_point, root);
+}
+
+static void parse_volume(struct json_in *root, struct spec *s)
+{
+    if (!json_in_has(root, "volume"))
+        return;
+    struct json_in in = json_in_object(root, "volume");
+    struct spec_volume *v = s->volume = calloc(1, sizeof *v);
+    if (!v) {
+        err_oom(root->e);
+        return;
+    }
+    parse_volume_disks(&in, v);
+    v->layout = layout_words[json_in_enum(&in, "layout", layout_words, 0)];
+    v->file_system = file_system_words[json_in_enum(&in, "file_system", file_system_words, 0)];
+    v->partition_style = style_words[json_in_enum(&in, "partition_style", style_words, 0)];
+    const char *label = json_in_string(&in, "label", NULL, VOLUME_LABEL_BYTES_MAX);
+    if (label && !label_ok(label))
+        json_in_fail(&in, "label", ERR_VALUE, "is no label: 1 to %d of A-Z a-z 0-9 . _ - and no '.' or '-' in front", VOLUME_LABEL_BYTES_MAX);
+    else
+        keep(&in, &v->label, label);
+    parse_place(&in, v);
+    if (!strcmp(v->layout, "single") && v->n_disks > 1)
+        json_in_fail(&in, "layout", ERR_VALUE, "a single volume is made of one disk");
+    if (!strcmp(v->layout, "striped") && v->n_disks == 1)
+        json_in_fail(&in, "layout", ERR_VALUE, "a striped volume is made of two disks or more");
+    if (!strcmp(v->partition_style, "mbr") && (!strcmp(v->layout, "striped") || v->n_disks > 1))
+        json_in_fail(&in, "partition_style", ERR_VALUE, "a striped volume needs GPT");
+    json_in_end(&in);
+}
+
 static void parse_until(struct json_in *in, struct spec *s)
 {
     /* the kinds of the graph; the others are asked for in another way */
     static const char *const words[] = {"preflight", "export", "volume", "download", "create_vm", "start_vm", NULL};
     s->until = (enum task_kind)json_in_enum(in, "until", words, TASK_START_VM);
-    if (s->until == TASK_VOLUME)
-        json_in_fail(in, "until", ERR_VALUE, "this version does not carry out \"volume\" yet");
+    if (s->until == TASK_VOLUME && !json_in_has(in, "volume"))
+        json_in_fail(in, "until", ERR_VALUE, "there is no \"volume\" in the request");
 }
 
 static void parse_name(struct json_in *in, struct spec *s)
@@ -372,18 +468,20 @@ int spec_parse(json_t *body, struct spec **ret, struct err *e)
     struct json_in in = json_in_root(body, e);
     parse_name(&in, s);
     parse_until(&in, s);
-    refuse_later(&in, "volume");
+    parse_volume(&in, s);
     parse_vm(&in, s);
     s->allow_cross_region = json_in_bool(&in, "allow_cross_region", false);
     s->max_bytes_per_second = (uint64_t)json_in_int(&in, "max_bytes_per_second", 0, 0, RATE_MAX);
     json_in_require(&in, "disks");
-    s->n_disks = json_array_size(json_in_array(&in, "disks", 1, SPEC_DISKS_MAX));
+    s->n_disks = json_array_size(json_in_array(&in, "disks", s->volume && s->until == TASK_VOLUME ? 0 : 1, SPEC_DISKS_MAX));
     for (size_t i = 0; i < s->n_disks; i++)
         parse_disk(&in, i, s->until != TASK_DOWNLOAD, &s->disks[i]);
     int r = json_in_end(&in);
     if (r < 0)
         return r;
-    if (!s->name && !(s->name = default_name(&s->disks[0])))
+    if (!s->name)
+        s->name = s->n_disks ? default_name(&s->disks[0]) : str_dup(s->volume->label ? s->volume->label : "volume");
+    if (!s->name)
         return err_oom(e);
     *ret = STEAL(s);
     return 0;
@@ -438,11 +536,28 @@ static json_t *disks_json(const struct spec *s)
     return list;
 }
 
+static json_t *volume_json(const struct spec_volume *v)
+{
+    json_t *disks = v->n_disks ? json_array() : json_string("auto");
+    bool failed = !disks;
+    for (size_t i = 0; i < v->n_disks && !failed; i++)
+        failed = json_array_append_new(disks, json_string(v->disks[i])) < 0;
+    json_t *o = failed ? NULL
+                       : json_pack("{s:O, s:s, s:s, s:s, s:s*, s:s*}", "disks", disks, "layout", v->layout, "file_system", v->file_system,
+                                   "partition_style", v->partition_style, "label", v->label, "mount_point", v->mount_point);
+    json_decref(disks);
+    return o;
+}
+
 json_t *spec_json(const struct spec *s)
 {
     json_t *generation = s->vm.generation ? json_integer(s->vm.generation) : json_string("auto");
     json_t *vm = json_pack("{s:o, s:i, s:i, s:b, s:s, s:b, s:s*}", "generation", generation, "memory_mib", (int)s->vm.memory_mib, "cpus",
                            (int)s->vm.cpus, "nested", s->vm.nested, "network", s->vm.network, "start", s->vm.start, "dvd", s->vm.dvd);
-    return json_pack("{s:s, s:o, s:o, s:b, s:I, s:s}", "name", s->name, "disks", disks_json(s), "vm", vm, "allow_cross_region",
-                     s->allow_cross_region, "max_bytes_per_second", (json_int_t)s->max_bytes_per_second, "until", kind_words[s->until]);
+    json_t *o = json_pack("{s:s, s:o, s:o, s:b, s:I, s:s}", "name", s->name, "disks", disks_json(s), "vm", vm, "allow_cross_region",
+                          s->allow_cross_region, "max_bytes_per_second", (json_int_t)s->max_bytes_per_second, "until", kind_words[s->until]);
+    if (!o || !s->volume || json_object_set_new(o, "volume", volume_json(s->volume)) == 0)
+        return o;
+    json_decref(o);
+    return NULL;
 }

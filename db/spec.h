@@ -11,6 +11,7 @@
 
 #define SPEC_URL_MAX 4096                              /* bytes of a source's URL, SAS included */
 #define SPEC_DISKS_MAX 4
+#define SPEC_VOLUME_DISKS_MAX 32
 
 /* The last three are in Azure Resource Manager: resolved by preflight, exported before they are downloaded. */
 enum source_type { SOURCE_BLOB, SOURCE_FILE, SOURCE_BLANK, SOURCE_VM, SOURCE_MANAGED_DISK, SOURCE_SNAPSHOT, SOURCE_TYPES };
@@ -42,6 +43,15 @@ struct spec_disk {
     bool skip_free_space;
 };
 
+/* Words as the API has them; the service knows what they mean. */
+struct spec_volume {
+    char *disks[SPEC_VOLUME_DISKS_MAX];              /* ids; n_disks 0: "auto" */
+    size_t n_disks;
+    const char *layout, *file_system, *partition_style;      /* never NULL: "auto", "auto", "gpt" unless asked for */
+    char *label;                                     /* NULL: any */
+    char *mount_point;                               /* absolute; a drive letter as "E:\\"; NULL: any */
+};
+
 struct spec {
     char *name;                                      /* 1..100 bytes, no '/', '\\' or control characters; never NULL after parsing */
     struct spec_disk disks[SPEC_DISKS_MAX];
@@ -54,13 +64,13 @@ struct spec {
         bool start;
         char *dvd;                                   /* absolute path or NULL */
     } vm;
+    struct spec_volume *volume;                      /* NULL: none; the disks go into the data folder */
     bool allow_cross_region;
     uint64_t max_bytes_per_second;                   /* 0: no limit */
     enum task_kind until;
 };
 
-/* Checks everything that can be checked without looking at the outside world. Errors carry field, nothing is changed.
- * What this version does not carry out (a volume) is ERR_VALUE at its member. */
+/* Checks everything that can be checked without looking at the outside world. Errors carry field, nothing is changed. */
 int spec_parse(json_t *body, struct spec **ret, struct err *e);
 void spec_free(struct spec *s);
 DEFINE_AUTO(struct spec, spec_free)

@@ -1,4 +1,5 @@
-/* The cleaner: undoes what deleted jobs made, in reverse order, and forgets them; prunes old events. Finished exports stay. */
+/* The cleaner: undoes what deleted jobs made, in reverse order, and forgets them; prunes old events and the logs of VMs. Finished exports stay. First of
+ * all it mounts the volumes that jobs lie on, where the system has not done so. */
 #include <stdio.h>
 #include <string.h>
 
@@ -8,14 +9,16 @@
 #include "db/event.h"
 #include "db/reserve.h"
 #include "db/resource.h"
-#include "service/daemon.h"
+#include "service/volumes.h"
 #include "storage/transfer/transfer.h"
 
 #define IDLE_MS 30000
 #define PRUNE_MS 3600000
 
-static int undo(struct daemon *d, const struct resource *res, bool keep, struct err *e)
+static int undo(struct daemon *d, struct db *db, const struct job *job, const struct resource *res, bool keep, struct err *e)
 {
+    if (!strcmp(res->kind, "volume"))
+        return volumes_undo(d, db, job, keep, e);
     if (!strcmp(res->kind, "vm"))
         return d->hv ? hv_vm_delete(d->hv, res->ident, e) : err_set(e, ERR_HYPERVISOR, "the VM %s stays until there is a hypervisor", res->ident);
     if (!strcmp(res->kind, "folder"))
@@ -46,16 +49,19 @@ static int delete_job(struct daemon *d, struct db *db, const char *id, bool *ret
         resource_list_free(list, n);
         return 0;
     }
+    if (n && !keep)
+        r = volumes_reach(d, job, e);                 /* what lies on it cannot be removed otherwise */
     for (size_t i = 0; i < n && r == 0; i++)
-        if ((r = undo(d, &list[i], keep, e)) == 0)
+        if ((r = undo(d, db, job, &list[i], keep, e)) == 0)
             r = resource_forget(db, list[i].id, e);
     resource_list_free(list, n);
     if (r < 0)
         return r;
-    AUTO_FREE char *dir = os_path_join(d->disks_dir, id);
-    if (!dir)
+    const char *at = json_string_value(json_object_get(job->volume, "mount_point"));
+    AUTO_FREE char *dir = os_path_join(d->disks_dir, id), *on_volume = os_path_join(at ? at : d->disks_dir, id);
+    if (!dir || !on_volume)
         return err_oom(e);
-    if ((r = os_remove_empty_dir(dir, e)) < 0 || (r = job_forget(db, id, e)) < 0)
+    if ((r = os_remove_empty_dir(dir, e)) < 0 || (r = os_remove_empty_dir(on_volume, e)) < 0 || (r = job_forget(db, id, e)) < 0)
         return r;
     *ret = true;
     return 0;
@@ -111,11 +117,16 @@ void *cleaner_main(void *arg)
     struct daemon *d = arg;
     AUTO(db_close_ptr) struct db *db = NULL;
     int64_t next_prune = 0;
+    bool up = false;
     while (!daemon_stopping(d)) {
         struct err e;
         uint64_t seen = daemon_rings(d);
         if (!db && db_open(d->db_path, d->box, &db, &e) < 0)
             log_err(LOG_LEVEL_ERROR, "cannot open the database", &e);
+        if (db && !up) {
+            volumes_bring_up(d, db);
+            up = true;
+        }
         if (db)
             delete_jobs(d, db);
         if (db && clock_mono_ms() >= next_prune) {
@@ -124,6 +135,8 @@ void *cleaner_main(void *arg)
                 log_err(LOG_LEVEL_WARNING, "old events are not pruned", &e);
             next_prune = clock_mono_ms() + PRUNE_MS;
         }
+        if (d->hv)
+            hv_tend(d->hv);
         if (reserve_keep(d->db_path, &e) < 0)
             log_err(LOG_LEVEL_DEBUG, "no space is kept for a full disk", &e);
         daemon_wait(d, seen, IDLE_MS);

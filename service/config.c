@@ -26,6 +26,7 @@ static const char *const clouds[] = {"public", "china", "usgov", "custom", NULL}
 static const char *const scopes[] = {"auto", "none", NULL};
 static const char *const checks[] = {"auto", "off", NULL};
 static const char *const log_files[] = {"auto", "on", "off", NULL};
+static const char *const switches[] = {"false", "true", NULL};
 
 #define T(sec, member, def_, words_, help_) {#sec, #member, TEXT, offsetof(struct config, member), def_, 0, 0, words_, help_}
 #define N(sec, member, def_, min_, max_, help_) {#sec, #member, NUMBER, offsetof(struct config, member), def_, min_, max_, NULL, help_}
@@ -67,6 +68,7 @@ static const struct key keys[] = {
     T(azure, arc_token_dir, "", NULL, "folder of the Arc agent's challenge files; empty: where the agent has it"),
     T(azure, blob_suffix, "", NULL, "end of the names of storage hosts; empty: the cloud's"),
     T(azure, disk_sas_suffix, "", NULL, "end of the names of hosts that disks are exported from; empty: the cloud's"),
+    T(volumes, loop_devices, "false", switches, "true or false: whether loop devices count as disks of the host (for tests)"),
     T(tls, ca_file, "", NULL, "further CA certificates for outgoing https, in PEM"),
 };
 #undef T

@@ -20,6 +20,7 @@ struct config {
     char *log_file, *checks;
     uint64_t log_file_mib, log_files;
     char *ca_file;
+    char *loop_devices;                              /* [volumes]: "true" or "false" */
     char *proxy, *no_proxy;
     uint64_t workers[LANES];
     uint64_t connections, range_kib, max_bytes_per_second, total_bytes_per_second;

@@ -26,6 +26,8 @@ struct daemon {
     pthread_cond_t bell;
     uint64_t rings;
     bool stopping;
+
+    pthread_mutex_t volumes;                         /* held while disks are chosen for a volume, and until that is written down */
 };
 
 void daemon_wake(struct daemon *d);                  /* something changed in the queue; any thread */

@@ -1,7 +1,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "service/task_run.h"
+#include "service/volumes.h"
 
 static const char *extension(enum disk_format f)
 {
@@ -19,7 +19,7 @@ char *disk_path(const struct task_run *t, unsigned index, enum disk_format forma
         return str_dup(s->path);
     char name[32];
     snprintf(name, sizeof name, "disk%u.%s", index, extension(format));
-    AUTO_FREE char *folder = os_path_join(t->d->disks_dir, t->job->id);
+    AUTO_FREE char *folder = os_path_join(volumes_folder(t), t->job->id);
     return folder ? os_path_join(folder, name) : NULL;
 }
 

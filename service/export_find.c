@@ -1,5 +1,6 @@
 /* What the entries of a request that are in Azure stand for, and whether it may be brought here: preflight's part of an export. */
 #include "service/export.h"
+#include "service/volumes.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -277,7 +278,7 @@ static int check_number(const struct finding *f, struct err *e)
                        "their own.");
 }
 
-static void tell(const struct finding *f, uint64_t free_bytes)
+static void tell(const struct finding *f, const uint64_t *free_bytes)
 {
     json_t *disks = json_array();
     uint64_t bytes = sum(f), rate = f->t->job->spec->max_bytes_per_second, largest = 0;
@@ -289,13 +290,13 @@ static void tell(const struct finding *f, uint64_t free_bytes)
     }
     uint64_t seconds = largest / DISK_RATE, limited = rate ? bytes / rate : 0;    /* disks are read side by side */
     task_run_event(f->t, "preflight_estimate",
-                   json_pack("{s:o, s:I, s:I, s:I, s:s*}", "disks", disks, "bytes_at_most", (json_int_t)bytes, "seconds_at_most",
-                             (json_int_t)(limited > seconds ? limited : seconds), "free_bytes", (json_int_t)free_bytes, "host_region",
+                   json_pack("{s:o, s:I, s:I, s:o*, s:s*}", "disks", disks, "bytes_at_most", (json_int_t)bytes, "seconds_at_most",
+                             (json_int_t)(limited > seconds ? limited : seconds), "free_bytes", free_bytes ? json_integer((json_int_t)*free_bytes) : NULL, "host_region",
                              *f->region ? f->region : NULL));
-    if (bytes > free_bytes) {
+    if (free_bytes && bytes > *free_bytes) {
         char all[32], have[32], detail[200];
         amount(bytes, all);
-        amount(free_bytes, have);
+        amount(*free_bytes, have);
         snprintf(detail, sizeof detail, "the disks are %s large and %s are free here; how much of them is in use is known once they are exported",
                  all, have);
         source_warn(f->t, "space", detail, "Free space, or go on: a disk that does not fit stops the job before a byte of it is downloaded.");
@@ -324,9 +325,9 @@ int export_resolve(struct task_run *t, struct err *e)
     for (unsigned i = 0; r == 0 && i < t->job->spec->n_disks; i++)
         if (source_is_arm(t->job->spec->disks[i].type))
             r = find(&f, i, e);
-    if (r < 0 || (r = check_number(&f, e)) < 0 || (r = judge_regions(&f, e)) < 0 || (r = os_free_space(t->d->disks_dir, &free_bytes, e)) < 0)
+    if (r < 0 || (r = check_number(&f, e)) < 0 || (r = judge_regions(&f, e)) < 0 || (r = volumes_free_space(t, &free_bytes, e)) < 0)
         return r;
-    tell(&f, free_bytes);
+    tell(&f, t->job->spec->volume && !t->job->volume ? NULL : &free_bytes);      /* a volume that is not chosen yet may be of any size */
     if ((r = job_resolve(t->db, t->job->id, f.found, f.n, e)) < 0)
         return r;
     return reload(t, e);

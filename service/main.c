@@ -11,6 +11,7 @@
 #include "service/host.h"
 #include "service/logs.h"
 #include "service/setup.h"
+#include "service/volumes.h"
 #include "storage/image/image.h"
 
 static int usage(FILE *to, int status)
@@ -18,6 +19,7 @@ static int usage(FILE *to, int status)
     fputs("usage: vmrecoverd run [--config FILE] [--KEY VALUE ...]\n"
           "       vmrecoverd install [--no-start | --configure-only] [--config FILE] [--KEY VALUE ...]\n"
           "       vmrecoverd uninstall [--remove-data | --stop-only]\n"
+          "       vmrecoverd setup [--force]\n"
           "       vmrecoverd check-host [--output FILE] [--no-nat] [--config FILE] [--KEY VALUE ...]\n"
           "       vmrecoverd check-host --compare REFERENCE RECORD\n"
           "       vmrecoverd inspect [--json] [--source-format FORMAT] FILE\n"
@@ -26,6 +28,7 @@ static int usage(FILE *to, int status)
           "run        the daemon in the foreground\n"
           "install    Windows: makes or updates the service, with these options, and starts it\n"
           "uninstall  Windows: stops and removes the service; the data stays unless it is to be removed\n"
+          "setup      Windows: enables Hyper-V, and says whether a restart is due\n"
           "check-host Windows: tries Hyper-V with empty VMs, removes them, writes a record (check-host.json)\n"
           "inspect    what a local disk image is, and what its file systems use\n"
           "convert    a local disk image in another format\n\n"
@@ -89,6 +92,16 @@ static int on_azure(void *daemon, struct db *db, const struct api_azure_query *q
     }
 }
 
+static int on_disks(void *daemon, bool (*stop)(void *), void *stop_arg, json_t **ret, struct err *e)
+{
+    return volumes_view_disks(daemon, stop, stop_arg, ret, e);
+}
+
+static int on_volumes(void *daemon, struct db *db, bool (*stop)(void *), void *stop_arg, json_t **ret, struct err *e)
+{
+    return volumes_view(daemon, db, stop, stop_arg, ret, e);
+}
+
 static void on_host_region(void *daemon, char *ret, size_t size)
 {
     azure_host_region(((struct daemon *)daemon)->azure, ret, size);
@@ -100,6 +113,7 @@ static int front_start(struct daemon *d, void **ret, char **ret_bound, struct er
                             .max_connections = (unsigned)d->cfg->max_connections, .max_streams = (unsigned)d->cfg->max_streams,
                             .threads = os_cpu_count() > 4 ? 4 : os_cpu_count(), .max_body = (size_t)d->cfg->max_body_kib * 1024,
                             .wake = on_wake, .healthy = on_healthy, .disk_size = on_disk_size, .azure = on_azure,
+                            .disks = on_disks, .volumes = on_volumes,
                             .host_region = on_host_region, .arg = d};
     AUTO_FREE char *listen = str_dup(d->cfg->listen);
     if (!listen)
@@ -175,8 +189,8 @@ static const struct {
     const char *word;
     int (*fn)(int argc, char **argv);                 /* what follows the word */
 } commands[] = {
-    {"run", run}, {"install", setup_install}, {"uninstall", setup_uninstall}, {"check-host", command_check_host}, {"inspect", command_inspect},
-    {"convert", command_convert}, {"--help", help}, {"help", help}, {"--version", version},
+    {"run", run}, {"install", setup_install}, {"uninstall", setup_uninstall}, {"setup", command_setup}, {"check-host", command_check_host},
+    {"inspect", command_inspect}, {"convert", command_convert}, {"--help", help}, {"help", help}, {"--version", version},
 };
 
 int main(int argc, char **argv)

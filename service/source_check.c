@@ -6,6 +6,7 @@
 #include "common/log.h"
 #include "db/transfer.h"
 #include "service/disk_source.h"
+#include "service/volumes.h"
 #include "service/free_space.h"
 
 #define MARGIN_BYTES ((uint64_t)64 << 20)             /* left free for the database, logs and the first writes of the guest */
@@ -39,29 +40,35 @@ uint64_t source_still_needed(const char *path, enum disk_format format, uint64_t
     return all > have ? all - have : 0;
 }
 
+struct promised { const char *folder; uint64_t bytes; };
+
+/* What goes to another volume takes nothing here. */
 static int add_pending(void *arg, const char *path, enum disk_format format, uint64_t listed, uint64_t length)
 {
-    *(uint64_t *)arg += source_still_needed(path, format, listed, length);
+    struct promised *p = arg;
+    if (os_path_within(path, p->folder))
+        p->bytes += source_still_needed(path, format, listed, length);
     return 0;
 }
 
 int source_check_space(struct task_run *t, uint64_t needed, uint64_t *ret_free, uint64_t *ret_promised, struct err *e)
 {
-    uint64_t free_bytes = 0, promised = 0;
-    int r = os_free_space(t->d->disks_dir, &free_bytes, e);
+    uint64_t free_bytes = 0;
+    struct promised promised = {.folder = volumes_folder(t)};
+    int r = volumes_free_space(t, &free_bytes, e);
     if (r < 0 || (r = transfer_pending(t->db, t->job->id, add_pending, &promised, e)) < 0)
         return r;
-    uint64_t all = needed + promised + MARGIN_BYTES;
+    uint64_t all = needed + promised.bytes + MARGIN_BYTES;
     if (needed && all > free_bytes) {
         err_set(e, ERR_DISK_FULL, "%s has %" PRIu64 " bytes free; the disks of this job need %" PRIu64 ", unfinished downloads of other jobs %" PRIu64,
-                t->d->disks_dir, free_bytes, needed + MARGIN_BYTES, promised);
-        return err_hint(e, "Free %" PRIu64 " bytes there, move the data folder to a larger volume or delete another job, then retry this one.",
-                        all - free_bytes);
+                promised.folder, free_bytes, needed + MARGIN_BYTES, promised.bytes);
+        return err_hint(e, "Free %" PRIu64 " bytes there, ask for a volume of its own (\"volume\", if the host has an empty data disk: `vmrecover disks`), "
+                           "move the data folder or delete another job, then retry this one.", all - free_bytes);
     }
     if (ret_free)
         *ret_free = free_bytes;
     if (ret_promised)
-        *ret_promised = promised;
+        *ret_promised = promised.bytes;
     return 0;
 }
 

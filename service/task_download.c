@@ -6,6 +6,7 @@
 #include "db/resource.h"
 #include "db/transfer.h"
 #include "service/export.h"
+#include "service/volumes.h"
 #include "service/free_space.h"
 #include "storage/transfer/share.h"
 #include "storage/transfer/transfer.h"
@@ -290,7 +291,9 @@ int task_download(struct task_run *t, struct err *e)
         return err_set(e, ERR_INTERNAL, "disk %u has no path, though preflight is done", i);
     bool azure = source_is_arm(disk->spec.type), here = false;
     int64_t resource;
-    int r = azure ? is_here(t, i, &here, e) : 0;
+    int r = volumes_ready(t, e);                      /* or the disk would be written beside it */
+    if (r == 0 && azure)
+        r = is_here(t, i, &here, e);
     if (r < 0 || (r = intend_file(t, i, disk->path, &resource, e)) < 0)
         return r;
     if (here) {

@@ -5,6 +5,7 @@
 
 #include "service/disk_source.h"
 #include "service/export.h"
+#include "service/volumes.h"
 #include "storage/image/writer.h"
 
 static int check_hypervisor(struct task_run *t, struct err *e)
@@ -20,7 +21,7 @@ static int check_hypervisor(struct task_run *t, struct err *e)
         return 0;
     }
     struct hv_check rows[32];
-    size_t n = hv_report(t->d->hv, rows, ARRAY_LEN(rows));
+    size_t n = hv_report(t->d->hv, rows, ARRAY_LEN(rows), NULL);
     for (size_t i = 0; i < n; i++) {
         if (rows[i].status == HV_CHECK_FAILED && !strcmp(rows[i].check, "hypervisor") && needed) {
             err_set(e, ERR_HYPERVISOR, "%s", rows[i].detail);
@@ -113,7 +114,7 @@ static int check_blank(struct task_run *t, unsigned i, uint64_t *ret_needed, str
 
 int task_preflight(struct task_run *t, struct err *e)
 {
-    uint64_t needed = 0, free_bytes = 0, promised = 0;
+    uint64_t needed = 0, wanted = 0, free_bytes = 0, promised = 0;
     int r = check_hypervisor(t, e);
     if (r < 0 || (r = export_resolve(t, e)) < 0)
         return r;
@@ -133,8 +134,9 @@ int task_preflight(struct task_run *t, struct err *e)
         if (image.table_damaged)
             source_warn(t, "partition_table", "the partition table is damaged; the VM's generation is a guess", "Name vm.generation in the request.");
         needed += bytes;
+        wanted += t->job->disks[i].target ? t->job->disks[i].target->size_bytes : bytes;
     }
-    if ((r = source_check_space(t, needed, &free_bytes, &promised, e)) < 0)
+    if ((r = volumes_resolve(t, wanted, e)) < 0 || (r = source_check_space(t, needed, &free_bytes, &promised, e)) < 0)
         return r;
     task_run_event(t, "preflight_done", json_pack("{s:I, s:I, s:I}", "needed_bytes", (json_int_t)needed, "promised_bytes", (json_int_t)promised,
                                                   "free_bytes", (json_int_t)free_bytes));

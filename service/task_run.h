@@ -31,14 +31,16 @@ void task_run_event(struct task_run *t, const char *type, json_t *data);
 
 /* The hypervisor is there; else why not. */
 int task_run_hypervisor(struct task_run *t, struct err *e);
+/* What a call on the job's VM gave, r with e: ERR_NOT_FOUND becomes ERR_VM_GONE when it is the VM that is not there any more. */
+int task_run_vm(struct task_run *t, int r, struct err *e);
 
 /* A task kind: 0 means succeeded. ERR_CANCELLED after task_run_stop() said true. Safe to run again after a crash at any instruction. */
 typedef int task_fn(struct task_run *t, struct err *e);
-task_fn task_preflight, task_export, task_download, task_create_vm, task_start_vm, task_export_vm, task_verify;
+task_fn task_preflight, task_export, task_volume, task_download, task_create_vm, task_start_vm, task_export_vm, task_verify;
 
 /* ---- disk.c: the disks of a job as tasks see them ---- */
 
-/* Where disk `index` of the job lies: the user's file, or the place under the data folder in the form `format`. Caller frees. */
+/* Where disk `index` of the job lies: the user's file, or the place on the job's volume or under the data folder in the form `format`. Caller frees. */
 char *disk_path(const struct task_run *t, unsigned index, enum disk_format format);
 /* Reads of a blob as an image. */
 struct disk_blob_reader { struct blob *blob; const struct blob_info *info; };

@@ -5,7 +5,7 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "db/resource.h"
-#include "service/task_run.h"
+#include "service/volumes.h"
 
 /* The generation that fits the OS disk's partition table. */
 static int find_generation(struct task_run *t, unsigned *ret, struct err *e)
@@ -32,7 +32,7 @@ int task_create_vm(struct task_run *t, struct err *e)
     const struct spec *s = t->job->spec;
     AUTO(hv_vm_spec_clear) struct hv_vm_spec vm = {.memory_mib = s->vm.memory_mib, .cpus = s->vm.cpus, .nested = s->vm.nested, .n_disks = t->job->n_disks};
     int r = task_run_hypervisor(t, e);
-    if (r < 0 || (r = find_generation(t, &vm.generation, e)) < 0)
+    if (r < 0 || (r = volumes_ready(t, e)) < 0 || (r = find_generation(t, &vm.generation, e)) < 0)
         return r;
     vm.id = str_dup(t->job->id);
     vm.job_id = str_dup(t->job->id);
@@ -94,13 +94,15 @@ int task_start_vm(struct task_run *t, struct err *e)
         return r;
     if (!id)
         return err_set(e, ERR_INTERNAL, "the job has no VM, though create_vm is done");
-    if ((r = hv_vm_start(t->d->hv, id, e)) < 0)
+    if ((r = volumes_ready(t, e)) < 0)
         return r;
+    if ((r = hv_vm_start(t->d->hv, id, e)) < 0)
+        return task_run_vm(t, r, e);
     int64_t deadline = clock_mono_ms() + (int64_t)t->d->cfg->start_timeout_s * 1000;
     for (bool seen = false; !seen;) {
         AUTO(hv_vm_free_ptr) struct hv_vm *vm = NULL;
         if ((r = hv_vm_get(t->d->hv, id, &vm, e)) < 0)
-            return r;
+            return task_run_vm(t, r, e);
         if (vm->state != HV_RUNNING) {
             err_set(e, ERR_VM, "the VM is %s instead of running%s%s", hv_state_name(vm->state), vm->state_detail[0] ? ": " : "", vm->state_detail);
             return -e->code;

@@ -128,6 +128,14 @@ int cmd_show(struct cli *cli, int argc, char **argv, struct err *e)
         print_text(stdout, jstr(reply.json, members[i][1]));
         putchar('\n');
     }
+    const json_t *volume = json_object_get(reply.json, "volume");
+    if (json_is_object(volume)) {
+        printf("volume    ");
+        print_text(stdout, jstr(volume, "label"));
+        printf(", %s, %s, ", jstr(volume, "layout"), jstr(volume, "file_system"));
+        print_text(stdout, jstr(volume, "mount_point"));
+        putchar('\n');
+    }
     size_t i;
     json_t *item;
     json_array_foreach(json_object_get(reply.json, "disks"), i, item)

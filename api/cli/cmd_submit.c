@@ -10,6 +10,7 @@ enum option {
     URL = 1, URL_FILE, LOCAL_FILE, BLANK, AZURE_VM, AZURE_DISK, AZURE_SNAPSHOT,                      /* a disk */
     CREDENTIAL, DATA_DISKS, DEALLOCATE, STORAGE_CREDENTIAL, VIA, VIA_CREDENTIAL, FORMAT, SKIP_FREE, /* about it */
     NAME, UNTIL, MAX_RATE, CROSS_REGION, JSON_BODY, KEY, WAIT,           /* the job */
+    VOLUME, LAYOUT, LABEL, FILE_SYSTEM, STYLE, MOUNT_POINT, DRIVE_LETTER,        /* the volume */
     GENERATION, MEMORY, CPUS, NESTED, NETWORK, NO_START, DVD,                    /* the VM */
 };
 
@@ -19,12 +20,14 @@ static const struct opt_spec spec[] = {
     {"storage-credential", STORAGE_CREDENTIAL, true}, {"via-storage-account", VIA, true}, {"via-credential", VIA_CREDENTIAL, true},
     {"format", FORMAT, true}, {"skip-free-space", SKIP_FREE, true}, {"name", NAME, true}, {"until", UNTIL, true}, {"max-rate", MAX_RATE, true},
     {"allow-cross-region", CROSS_REGION, false}, {"json-body", JSON_BODY, true}, {"idempotency-key", KEY, true}, {"wait", WAIT, false},
+    {"volume", VOLUME, true}, {"layout", LAYOUT, true}, {"label", LABEL, true}, {"file-system", FILE_SYSTEM, true}, {"partition-style", STYLE, true},
+    {"mount-point", MOUNT_POINT, true}, {"drive-letter", DRIVE_LETTER, true},
     {"generation", GENERATION, true}, {"memory", MEMORY, true}, {"cpus", CPUS, true}, {"nested", NESTED, false},
     {"network", NETWORK, true}, {"no-start", NO_START, false}, {"dvd", DVD, true}, {0},
 };
 
 struct submission {
-    json_t *body, *disks, *disk, *vm;                /* all but body are borrowed from it; disk, vm: NULL until asked for */
+    json_t *body, *disks, *disk, *vm, *volume;       /* all but body are borrowed from it; disk, vm, volume: NULL until asked for */
     const char *key;
     bool from_options, from_file, wait;
 };
@@ -147,6 +150,31 @@ static int vm_option(struct submission *s, int o, const char *value, struct err 
     }
 }
 
+/* "auto", or the id of a disk: one --volume for each. */
+static int volume_disk(json_t *volume, const char *value, struct err *e)
+{
+    json_t *list = json_object_get(volume, "disks");
+    if (!strcmp(value, "auto"))
+        return list ? 0 : set(volume, "disks", json_string(value), e);
+    if (!json_is_array(list)) {
+        list = json_array();
+        if (json_object_set_new(volume, "disks", list) != 0)
+            return err_oom(e);
+    }
+    return json_array_append_new(list, json_string(value)) == 0 ? 0 : err_set(e, ERR_VALUE, "the id of a disk is not UTF-8");
+}
+
+static int volume_option(struct submission *s, int o, const char *value, struct err *e)
+{
+    static const char *const members[] = {"layout", "label", "file_system", "partition_style", "mount_point", "drive_letter"};
+    if (!s->volume) {
+        s->volume = json_object();
+        if (json_object_set_new(s->body, "volume", s->volume) != 0)
+            return err_oom(e);
+    }
+    return o == VOLUME ? volume_disk(s->volume, value, e) : set(s->volume, members[o - LAYOUT], json_string(value), e);
+}
+
 static int job_option(struct submission *s, int o, const char *value, struct err *e)
 {
     uint64_t n;
@@ -198,14 +226,18 @@ static int parse(struct submission *s, int argc, char **argv, struct err *e)
         } else {
             s->from_options = true;
             if (!s->from_file)
-                r = o <= SKIP_FREE ? disk_option(s, o, it.value, e) : o < GENERATION ? job_option(s, o, it.value, e) : vm_option(s, o, it.value, e);
+                r = o <= SKIP_FREE   ? disk_option(s, o, it.value, e)
+                    : o < VOLUME     ? job_option(s, o, it.value, e)
+                    : o < GENERATION ? volume_option(s, o, it.value, e)
+                                     : vm_option(s, o, it.value, e);
         }
         if (r < 0)
             return r;
         if (s->from_file && s->from_options)
             return err_set(e, ERR_VALUE, "--json-body holds the whole request: of the other options only --wait and --idempotency-key go with it");
     }
-    if (!s->from_file && json_array_size(s->disks) == 0)
+    bool volume_alone = s->volume && !strcmp(jstr(s->body, "until"), "volume");
+    if (!s->from_file && json_array_size(s->disks) == 0 && !volume_alone)
         return err_set(e, ERR_VALUE, "give a disk: --vm, --disk, --snapshot, --url, --url-file, --file, --blank or --json-body");
     return 0;
 }

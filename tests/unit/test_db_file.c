@@ -41,7 +41,7 @@ static void test_made(void **state)
     struct err err;
     tmp_assert_private(f->path);
     assert_ask(f->path, "PRAGMA journal_mode", "wal");
-    assert_ask(f->path, "PRAGMA user_version", "4");
+    assert_ask(f->path, "PRAGMA user_version", "5");
     assert_ask(f->path, "PRAGMA application_id", "1986884214");
     assert_ask(f->path, "SELECT count(*) FROM pragma_table_list WHERE schema = 'main' AND type = 'table' AND name NOT LIKE 'sqlite%' AND NOT strict", "0");
     int64_t v;
@@ -79,7 +79,7 @@ static void test_newer(void **state)
 {
     struct fixture *f = *state;
     close_db(f);
-    change(f->path, "PRAGMA user_version = 5");
+    change(f->path, "PRAGMA user_version = 6");
     refused(f, ERR_DB_NEWER, ERR_DB_NEWER);
 }
 
@@ -98,7 +98,7 @@ static void test_version_1(void **state)
                     "INSERT INTO credential (name, type, account, sealed, updated_at_ms) VALUES ('prod', 'account_key', 'acct', x'00', 1)");
     fails(db_open(f->path, f->box, &f->db, &err), ERR_DB);              /* the daemon migrates first */
     ok(db_create(f->path, f->box, &f->db, &err));
-    assert_ask(f->path, "PRAGMA user_version", "4");
+    assert_ask(f->path, "PRAGMA user_version", "5");
     struct resource *list;
     size_t n;
     ok(resource_list(f->db, "11111111-2222-4333-8444-555555555555", &list, &n, &err));

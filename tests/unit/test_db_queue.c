@@ -306,7 +306,7 @@ static void test_claim_cost(void **state)
         "CREATE TEMP TABLE k (k INTEGER); WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 99) INSERT INTO k SELECT i FROM n;"
         "BEGIN;"
         "INSERT INTO job SELECT seq + k * 1000, substr(id, 1, 30) || printf('%06d', seq + k * 1000), spec, state, paused, cancel_requested,"
-        " delete_requested, created_at_ms, updated_at_ms, vm_id, generation, NULL, NULL FROM job, k;"
+        " delete_requested, created_at_ms, updated_at_ms, vm_id, generation, NULL, NULL, volume FROM job, k;"
         "INSERT INTO disk SELECT job + k * 1000, disk, credential, url, sealed_url, path, format, virtual_size, origin, target, access,"
         " storage_credential FROM disk, k;"
         "CREATE TEMP TABLE t AS SELECT * FROM task; UPDATE t SET id = id + 100000, job = job + 1000;"
@@ -502,7 +502,7 @@ static void test_random_walk(void **state)
         } else if (dice < 96) {
             ok(job_set_vm(f->db, id, id, 1, &err));
             int64_t task;
-            r = task_add_export_vm(f->db, id, NULL, &task, &err);
+            r = dice % 2 ? task_add_export_vm(f->db, id, NULL, &task, &err) : task_add_verify(f->db, id, &task, &err);
         } else if (dice < 97) {
             ok(task_recover(f->db, &n, &err));
             assert_int_equal(n, n_running);

@@ -68,6 +68,11 @@ static int child(int argc, char **argv)
         clock_sleep_ms(60000);
         return 0;
     }
+    if (!strcmp(what, "echo")) {
+        for (int c; (c = getchar()) != EOF;)
+            putchar(c);
+        return 0;
+    }
     if (!strcmp(what, "input")) {
         printf("%d", getchar() == EOF);
         return 0;
@@ -213,6 +218,26 @@ static void test_folder(void **state)
     assert_true(os_run(&(struct os_exec){.argv = argv, .cwd = missing}, 60000, 4096, NULL, NULL, NULL, &status, &e) < 0);
 }
 
+static void test_input(void **state)
+{
+    (void)state;
+    struct err e;
+    int status;
+    const char *argv[] = {self, "echo", NULL};
+    AUTO_FREE char *long_text = malloc(OS_INPUT_MAX + 2);
+    memset(long_text, 'x', OS_INPUT_MAX + 1);
+    long_text[OS_INPUT_MAX + 1] = 0;
+    const char *texts[] = {"", "label: gpt\nsecond line\n", long_text + 1};
+    for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
+        AUTO_FREE char *out = NULL;
+        assert_int_equal(os_run(&(struct os_exec){.argv = argv, .input = texts[i]}, 60000, 8192, NULL, NULL, &out, &status, &e), 0);
+        for (char *cr; (cr = strchr(out, '\r'));)
+            memmove(cr, cr + 1, strlen(cr));
+        assert_string_equal(out, texts[i]);
+    }
+    assert_int_equal(os_run(&(struct os_exec){.argv = argv, .input = long_text}, 60000, 8192, NULL, NULL, NULL, &status, &e), -ERR_INTERNAL);
+}
+
 static void test_not_there(void **state)
 {
     (void)state;
@@ -285,7 +310,7 @@ int main(int argc, char **argv)
         return child(argc, argv);
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
-        T(test_arguments), T(test_random_arguments), T(test_ends), T(test_folder), T(test_not_there), T(test_spawn), T(test_outlives),
+        T(test_arguments), T(test_random_arguments), T(test_ends), T(test_folder), T(test_input), T(test_not_there), T(test_spawn), T(test_outlives),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

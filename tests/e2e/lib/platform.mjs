@@ -10,6 +10,7 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import nodeTest from 'node:test';
+import { seen } from './secrets.mjs';
 import { finish, buildDir, root, run, slow, start, tempDir } from './util.mjs';
 
 export const wine = process.env.PLATFORM === 'wine';
@@ -104,7 +105,12 @@ export function launch(name, args, { wrapper = [], env, cwd, input } = {}) {
     return start(command, words, { env: { ...process.env, ...env }, cwd });
 }
 
-export async function exec(name, args, { timeout = 120_000 * slow, encoding = 'utf8', ...options } = {}) {
+export async function exec(name, args, options) {
+    const r = await execute(name, args, options);
+    if (typeof r.stdout === 'string') seen(`what ${name} ${args[0] ?? ''} printed`, `${r.stdout}\n${r.stderr}`);
+    return r;
+}
+async function execute(name, args, { timeout = 120_000 * slow, encoding = 'utf8', ...options } = {}) {
     if (!wine) return run(program(name), args, { timeout, encoding, ...options });
     const child = launchWine(name, args, options);
     const { code, signal } = await finish(child, timeout);
