@@ -359,7 +359,7 @@ static void test_union_of_lists(void **state)
     struct fixture *f = *state;
     f->stop_at_bytes = 4 * MIB;
     f->t.connections = 1;
-    f->t.max_bytes_per_second = 8 * MIB;
+    f->t.max_bytes_per_second = 4 * MIB;
     run_badly(f, ERR_CANCELLED);
     uint64_t had = f->p.network;
     f->stop_at_bytes = 0;
