@@ -242,9 +242,10 @@ test('8 TiB, little in use, as a VHDX: little memory, and the time of what is us
     const small = await measure(64 * 2 ** 30), large = await measure(8 * 2 ** 40);
     const text = ({ seconds, peak, room }) => `${seconds.toFixed(1)} s, ${(peak / MIB).toFixed(1)} MiB of memory, file ${Math.round(room / MIB)} MiB`;
     console.log(`# ${used / MIB} MiB in use of 64 GiB, downloaded as a VHDX: ${text(small)}; of 8 TiB: ${text(large)}`);
-    if (!process.env.SAN && !process.env.VALGRIND) assert.ok(large.peak < 64 * MIB, `${large.peak} bytes of memory`);
+    if (!process.env.SAN && !process.env.VALGRIND) assert.ok(large.peak < (sparse ? 64 * MIB : small.peak + 16 * MIB), `${large.peak} bytes of memory`);      // Wine has some itself
     if (sparse) assert.ok(large.room < used * 1.1 + 16 * MIB);
-    assert.ok(large.seconds < 8 * small.seconds + 3 * slow, `${large.seconds} s against ${small.seconds} s`);
+    // where files are not sparse, what is used counts in whole blocks, which are larger on the larger disk
+    assert.ok(large.seconds < (sparse ? 8 : 32) * small.seconds + 3 * slow, `${large.seconds} s against ${small.seconds} s`);
 });
 
 test('empty disks in every form', async () => {
