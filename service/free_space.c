@@ -129,6 +129,15 @@ static int map_hash(const struct fsmap *m, uint8_t ret[SHA256_LEN], struct err *
     return crypto_sha256(m->used.list, m->used.n * sizeof *m->used.list, ret, e);
 }
 
+static int take_first(const struct fsmap *m, struct blob_ranges *ret, struct err *e)
+{
+    size_t size = 0;
+    for (size_t i = 0; i < m->first.n; i++)
+        if (!add(ret, &size, m->first.list[i].start, m->first.list[i].end))
+            return err_oom(e);
+    return 0;
+}
+
 static int skip(struct task_run *t, unsigned i, struct blob *blob, const struct blob_info *info, bool tell, struct free_space *f, struct err *e)
 {
     const struct spec_disk *spec = &t->job->disks[i].spec;
@@ -148,6 +157,8 @@ static int skip(struct task_run *t, unsigned i, struct blob *blob, const struct 
         log_err(LOG_LEVEL_WARNING, "free space is not looked for", e);
         return 0;
     }
+    if (r == 0)
+        r = take_first(&m, &f->first, e);
     if (r < 0 || (r = map_hash(&m, f->map_hash, e)) < 0 || (r = free_space_cut(&m, image.virtual_size, &f->ranges, e)) < 0)
         return r;
     f->mapped = true;
@@ -164,6 +175,7 @@ static int skip(struct task_run *t, unsigned i, struct blob *blob, const struct 
 void free_space_free(struct free_space *f)
 {
     blob_ranges_free(&f->ranges);
+    blob_ranges_free(&f->first);
     *f = (struct free_space){0};
 }
 

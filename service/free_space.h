@@ -13,6 +13,7 @@ struct free_space {
     struct cells held;                               /* where the page list has something, if it was begun before */
     bool mapped;                                     /* it was cut by a map: */
     uint8_t map_hash[SHA256_LEN];
+    struct blob_ranges first;                        /* what of it boots: partition tables, boot sectors, file systems' own data; empty without a map */
 };
 void free_space_free(struct free_space *f);
 

@@ -238,6 +238,7 @@ static int download_blob(struct task_run *t, unsigned i, struct err *e)
         t->flags.max_bytes_per_second = t->job->spec->max_bytes_per_second;
     struct blob_info info = d.info;
     struct transfer x = {.blob = disk_source_blob(d.source), .info = &info, .ranges = &fetch->ranges, .map_hash = fetch->mapped ? fetch->map_hash : NULL,
+                         .first = &fetch->first,
                          .image = d.as_image ? &d.layout : NULL, .path = t->job->disks[i].path,
                          .connections = (unsigned)cfg->connections, .range_bytes = cfg->range_kib << 10, .max_bytes_per_second = on_limit(&d), .limit = on_limit,
                          .identity = identity, .checks = strcmp(cfg->checks, "off") != 0, .renew = on_refused, .stop = on_stop, .progress = on_transfer, .view = &d.view, .arg = &d};

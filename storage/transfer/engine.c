@@ -8,7 +8,7 @@
  *
  * When the source refuses access nothing new is started; once no connection is at work, access is renewed, and all go on where they were.
  *
- * Chunks are dealt in ascending order from the ranges less what is done. libcurl hands over at most 16 KiB at a time; a slot gathers them into
+ * Chunks are dealt in ascending order from the ranges less what is done, those of what is wanted first before the others. libcurl hands over at most 16 KiB at a time; a slot gathers them into
  * writes of GATHER_MAX, or of what a second brings (the one copy between socket and file). What was written enters `fresh`; once per commit
  * interval the committer makes it durable and journals it.
  *
@@ -61,6 +61,8 @@ static void engine_free(struct engine *g)
     sums_close(g->record);
     target_close(g->file);
     spans_free(&g->done);
+    spans_free(&g->first);
+    spans_free(&g->not_rest);
     spans_free(&g->fresh);
     sums_free(&g->sums);
     free(g->slots);
@@ -314,7 +316,7 @@ static int run(struct engine *g, struct err *e)
     g->p.transferred = spans_common(&g->done, g->t->ranges);
     if (g->t->view)
         spans_count(&g->done, g->t->ranges, &g->t->view->here);
-    if ((r = open_slots(g, e)) < 0 ||
+    if ((r = deal_begin(g, e)) < 0 || (r = open_slots(g, e)) < 0 ||
         (r = committer_start(g->file, g->record, g->journal, &g->committer, e)) < 0)
         return r;
     int64_t now = clock_mono_ms();

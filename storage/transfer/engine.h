@@ -64,8 +64,10 @@ struct engine {
     unsigned commit_ms; /* commit_ms grows to what was asked for: a process that dies early also gets on */
     uint64_t chunk_bytes;
     /* dealing */
-    size_t next_range;
-    uint64_t cursor;
+    size_t next_first, next_range;
+    uint64_t first_cursor, cursor;
+    struct spans first;              /* of the ranges, before the rest */
+    struct spans not_rest;           /* done or first; empty when there is no first */
     uint64_t reached, step_bytes; /* see cross() */
     struct spans done;  /* at the start of the run */
     struct spans fresh; /* written since the last commit */
@@ -81,7 +83,8 @@ struct engine {
 
 /* ---- deal.c ---- */
 
-bool deal_next(struct engine *g, struct slot *s);        /* the next chunk for s, in ascending order; false: all are dealt */
+int deal_begin(struct engine *g, struct err *e);         /* once it is known what is done */
+bool deal_next(struct engine *g, struct slot *s);        /* the next chunk for s: ascending, first of what is wanted first; false: all are dealt */
 bool deal_peek(struct engine *g, struct slot *ret);      /* the same, but the chunk is left to be dealt */
 bool deal_is_over(const struct engine *g);               /* no range is left; what is dealt may still be on its way */
 /* Before the next chunk is dealt. 1: there is more to fill up before it. */

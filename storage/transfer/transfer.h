@@ -27,6 +27,8 @@ struct transfer {
     /* Set: `ranges` leave out more than the page list, by this map (a hash of it). What was left out counts as done, so work that was begun
      * with another map, or without one, begins again. NULL: no map. */
     const uint8_t *map_hash;                         /* SHA256_LEN bytes */
+    const struct blob_ranges *first;                 /* sorted, disjoint: what of `ranges` lies in it is fetched before the rest, unless the file system
+                                                      * fills up what a write skips. NULL: ascending order from the start */
     /* Set: the first virtual_size bytes of the source are a disk (a raw one, or of a fixed VHD), and PATH becomes an image of it in this form. `ranges`
      * and all progress are of the disk then. NULL: PATH becomes what the source is, byte for byte. */
     const struct image_layout *image;

@@ -7,13 +7,13 @@ import { Daemon } from './lib/daemon.mjs';
 import { guests, local, native, test } from './lib/platform.mjs';
 import { BlobServer } from './lib/blobserver.mjs';
 import { makeVhd } from './lib/image.mjs';
-import { diskImage, identical, random, rawImage, seed, sleep, slow, soak, tempDir, waitFor } from './lib/util.mjs';
+import { diskImage, identical, must, random, rawImage, seed, sleep, slow, soak, tempDir, waitFor } from './lib/util.mjs';
 
 const MIB = 1 << 20;
 const SIZE = 512 * MIB;
 const kills = soak ? 20 : 5;
 
-test(`${kills} deaths in one job`, async (t) => {
+for (const format of ['vhd', 'vhdx']) test(`${kills} deaths in one job, as ${format}`, async (t) => {
     t.diagnostic(`seed ${seed}`);
     const rand = random(seed);
     const source = path.join(tempDir('crash'), 'disk.vhd');
@@ -27,7 +27,7 @@ test(`${kills} deaths in one job`, async (t) => {
     try {
         const mean = 1500 * slow;                    // between two deaths, in ms
         const rate = Math.max(4 * MIB, Math.round(used / (inDownload * mean / 1000)));
-        const { id } = await daemon.api.submit({ disks: [{ source: { type: 'blob', url: server.url } }], max_bytes_per_second: rate,
+        const { id } = await daemon.api.submit({ disks: [{ source: { type: 'blob', url: server.url }, format }], max_bytes_per_second: rate,
             vm: { memory_mib: 64, cpus: 1 }, until: guests ? 'start_vm' : 'download' });
         const look = async () => (await daemon.api.job(id)).tasks.find((x) => x.state === 'running' || x.state === 'pending') ?? { kind: 'over' };
         for (let i = 0; i < kills; i++) {
@@ -48,6 +48,7 @@ test(`${kills} deaths in one job`, async (t) => {
         t.diagnostic(`killed in: ${instants.join(', ')}`);
         t.diagnostic(`image ${SIZE}, in use ${used}, sent ${sent}, twice ${again} (${(again / kills / SIZE * 100).toFixed(2)} % of the image per death)`);
         assert.ok(again / kills < 0.05 * SIZE, `${again} bytes transferred twice`);
+        if (format === 'vhdx') await must('qemu-img', ['check', '-q', '-f', 'vhdx', local(job.disks[0].path)]);
         assert.ok(await identical(diskImage(job.disks[0]), rawImage(source, SIZE)));
         if (guests) {
             assert.deepEqual((await daemon.api.get('/v1/vms')).vms.map((v) => [v.id, v.job_id]), [[job.vm_id, id]]);

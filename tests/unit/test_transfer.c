@@ -359,7 +359,7 @@ static void test_union_of_lists(void **state)
     struct fixture *f = *state;
     f->stop_at_bytes = 4 * MIB;
     f->t.connections = 1;
-    f->t.max_bytes_per_second = 8 * MIB;
+    f->t.max_bytes_per_second = 4 * MIB;
     run_badly(f, ERR_CANCELLED);
     uint64_t had = f->p.network;
     f->stop_at_bytes = 0;
@@ -583,6 +583,49 @@ static void test_another_map(void **state)
     assert_int_equal(f->p.network, f->src.ranges.bytes);
 }
 
+/* What is wanted first is asked for first, the rest in ascending order, nothing twice; also when it goes on. */
+static void test_first(void **state)
+{
+    struct fixture *f = *state;
+    struct blob_server s;
+    AUTO_FREE char *log = tmp_path(dir, "first.log"), *said = NULL;
+    server_start(&s, (const char *const[]){"--size", "32M", "--used", "25", "--vhd", "--log", log, NULL});
+    reopen(f, s.url);
+    struct blob_range wanted[] = {{0, 512}, {4 * MIB + 65536, 4 * MIB + 131072}, {13 * MIB, 15 * MIB}, {28 * MIB - 4096, 28 * MIB + 4096}, {30 * MIB, 40 * MIB}};
+    const struct blob_ranges first = {.list = wanted, .n = ARRAY_LEN(wanted)};
+    f->t.first = &first;
+    f->t.connections = 1;
+    for (int again = 0; again <= 1; again++) {
+        f->t.max_bytes_per_second = again ? 0 : 4 * MIB;
+        f->stop_at_bytes = again ? 0 : 2 * MIB;
+        if (again)
+            run_well(f);
+        else
+            run_badly(f, ERR_CANCELLED);
+    }
+    assert_int_equal(os_read_file(log, 1 << 20, &said, NULL, &f->e), 0);
+    uint64_t rest = 0, before = 0;
+    unsigned n = 0, early = 0;
+    static const char of_get[] = "\"kind\":\"get\",\"range\":\"bytes=";
+    for (const char *p = said; (p = strstr(p, of_get)); p++) {
+        unsigned long long start, end;
+        assert_int_equal(sscanf(p + strlen(of_get), "%llu-%llu", &start, &end), 2);
+        bool is_first = start < 512 || (start >= 4 * MIB + 65536 && end < 4 * MIB + 131072) || (start >= 28 * MIB && end < 28 * MIB + 4096) ||
+                        start >= 30 * MIB;
+        n++;
+        if (os_files_are_sparse() && is_first) {
+            early++;
+            assert_int_equal(rest, 0);
+            assert_true(start >= before);
+            before = start + 1;
+        } else {
+            rest += end + 1 - start;
+        }
+    }
+    assert_true(n > 20 && early == (os_files_are_sparse() ? 4 : 0));
+    server_stop(&s);
+}
+
 static void test_bad_arguments(void **state)
 {
     struct fixture *f = *state;
@@ -606,7 +649,7 @@ int main(void)
         T(test_rate_limit),     T(test_retry_after),        T(test_source_changed_at_resume),
         T(test_union_of_lists), T(test_states_after_crash), T(test_damaged_part),
         T(test_locked),         T(test_disk_full),          T(test_plain_server),
-        T(test_no_validators),  T(test_damage), T(test_another_map), T(test_checks), T(test_bad_arguments),
+        T(test_no_validators),  T(test_damage), T(test_another_map), T(test_checks), T(test_first), T(test_bad_arguments),
     };
     return cmocka_run_group_tests(tests, group_setup, group_teardown);
 }
