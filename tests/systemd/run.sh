@@ -9,7 +9,7 @@ top=$here/../..
 build=${BUILD:-build}
 case $build in /*) ;; *) build=$top/$build ;; esac
 cache=$top/build/systemd
-packages=systemd,systemd-sysv,init-system-helpers,libmicrohttpd12,libcurl4,libjansson4,libsqlite3-0,libpng16-16,libexpat1,libssl3,curl,procps,busybox-static,qemu-system-x86,qemu-utils,seabios
+packages=systemd,systemd-sysv,init-system-helpers,libmicrohttpd12,libcurl4,libjansson4,libsqlite3-0,libpng16-16,libexpat1,libssl3,curl,procps,udev,lvm2,xfsprogs,fdisk,busybox-static,qemu-system-x86,qemu-utils,seabios
 
 fail() { echo "systemd: FAIL: $*" >&2; exit 1; }
 for tool in mmdebstrap lintian qemu-system-x86_64 mke2fs; do
@@ -62,13 +62,26 @@ exec 9>&-
 # the second disk: the package, the tests, and a VHD whose boot sector lives
 mkdir -p "$work/second/www"
 cp "$deb" "$work/second/vmrecover.deb"
-cp "$here/guest.sh" "$work/second/"
+cp "$here/guest.sh" "$here/volumes.sh" "$work/second/"
+cp -r "$work/modules" "$work/second/"
+echo "${SYSTEMD_ONLY:-}" >"$work/second/only"
+echo "$([ "${SOAK:-}" = 1 ] && echo 100 || echo 3)" >"$work/second/kills"
+seed=${SEED:-$((RANDOM * 32768 + RANDOM))}
+echo "$seed" >"$work/second/seed"
 as --32 -o "$work/alive.o" "$here/alive.S"
 objcopy -O binary -j .text "$work/alive.o" "$work/alive.raw"
 truncate -s 2M "$work/alive.raw"
 qemu-img convert -q -f raw -O vpc -o subformat=fixed,force_size=on "$work/alive.raw" "$work/second/www/alive.vhd"
 chmod -R a+rX "$work/second"
-mke2fs -q -F -t ext4 -O ^has_journal -E root_owner=0:0 -d "$work/second" "$work/second.ext4" 16M >/dev/null
+mke2fs -q -F -t ext4 -O ^has_journal -E root_owner=0:0 -d "$work/second" "$work/second.ext4" 32M >/dev/null
+
+# disks to make volumes of, and one that must stay as it is
+volumes=()
+for k in 1 2 3 4 5; do
+    truncate -s 1280M "$work/disk$k.raw"
+    [ "$k" != 5 ] || mke2fs -q -F -t ext4 -L archive "$work/disk$k.raw"
+    volumes+=(-drive "file=$work/disk$k.raw,format=raw,if=none,id=disk$k,discard=unmap,cache=unsafe" -device "scsi-hd,drive=disk$k,serial=VOLUME$k")
+done
 
 # ---- the run ----
 # -snapshot: the base stays as it is. Unneeded units are left out, emulated time is dear.
@@ -83,10 +96,11 @@ start=$SECONDS
 qemu-system-x86_64 -nodefaults -no-user-config -display none -machine pc -accel tcg,thread=multi -cpu max,la57=off -smp 2 -m 768 -snapshot -no-reboot \
     -kernel "$work/vmlinuz" -initrd "$work/initrd.img" -append "root=/dev/vda console=ttyS0 quiet loglevel=4 panic=-1 $mask" \
     -drive "file=$base,format=raw,if=virtio" -drive "file=$work/second.ext4,format=raw,if=virtio" \
+ -device virtio-scsi-pci "${volumes[@]}" \
     -serial "file:$work/console" -serial "file:$work/results" >"$work/qemu" 2>&1 &
 qemu=$!
 
-limit=${SYSTEMD_TEST_SECONDS:-900}
+limit=${SYSTEMD_TEST_SECONDS:-$([ "${SOAK:-}" = 1 ] && echo 6000 || echo 1200)}
 while kill -0 "$qemu" 2>/dev/null && [ $((SECONDS - start)) -lt "$limit" ]; do
     sleep 1
 done
@@ -101,4 +115,4 @@ if ! grep -q '^done' "$work/results" || grep -q '^not ok' "$work/results"; then
 fi
 wait "$qemu" || :
 qemu=''
-echo "systemd: $(grep -c '^ok' "$work/results") checks passed in the guest, $((SECONDS - start)) s"
+echo "systemd: seed $seed; $(grep -c '^ok' "$work/results") checks passed in the guest, $((SECONDS - start)) s"
