@@ -26,7 +26,7 @@ sqlite3.h           : db/*
 microhttpd.h        : api/*
 curl/*              : storage/* api/cli/* common/url.c
 png.h               : api/*
-expat.h             : storage/azure/* hyperv/wmi_text.c
+expat.h             : storage/azure/* common/wmi/wmi_text.c
 openssl/*           : common/*
 ext2fs/*            : storage/image/fsmap_ext_posix.c
 unistd.h            : *_posix.c
@@ -52,6 +52,7 @@ wbemidl.h           : *_win32.h
 cpuid.h             : *_win32.c
 shellapi.h          : *_win32.c
 messages.h          : *_win32.c
+web_assets.h        : api/assets.c
 '
 
 judge()

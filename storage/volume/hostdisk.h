@@ -1,7 +1,7 @@
 /* The disks of this host: what each is, what is on it, and whether a volume may be made of it.
  *
  * A disk is taken only when nothing at all speaks against it: hostdisk_judge holds the reasons, one row each, the same on every platform. A platform
- * collects the facts (hostdisk_posix.c from sysfs, wipefs and sfdisk; hostdisk_wmi.c from Windows' storage classes). Facts that a platform does not
+ * collects the facts (sysfs_posix.c from sysfs, wipefs and sfdisk; win_disks.c from Windows' storage classes). Facts that a platform does not
  * have stay zero, which never speaks for a disk: its blank samples are read in any case.
  *
  * Threads: a struct hostdisk belongs to one; nothing here keeps state. */

@@ -116,6 +116,20 @@ int mark_judge(const struct volume_plan *p, unsigned k, const uint8_t *head, con
     return 0;
 }
 
+int mark_head(const struct volume_plan *p, unsigned k, uint32_t sector, const uint8_t *head, bool *ret, struct err *e)
+{
+    char disk[UUID_LEN];
+    uint8_t guid[GUID_BYTES];
+    uint32_t id = 0;
+    int r = volume_guid(p->id, "disk", k, disk, e);
+    if (r < 0 || (r = mark_mbr_id(p, &id, e)) < 0)
+        return r;
+    guid_bytes(disk, guid);
+    uint32_t found = (uint32_t)head[440] | (uint32_t)head[441] << 8 | (uint32_t)head[442] << 16 | (uint32_t)head[443] << 24;
+    *ret = p->style == VOLUME_MBR ? found == id : header(head + sector, sector, guid) == OURS;
+    return 0;
+}
+
 int mark_recognise(struct hostdisk *d, struct err *e)
 {
     char guid[UUID_LEN];

@@ -12,6 +12,8 @@ void mark_span(uint64_t disk_size, uint64_t *ret_offset, uint64_t *ret_size);
 int mark_judge(const struct volume_plan *p, unsigned k, const uint8_t *head, const uint8_t *tail, enum volume_mine *ret, struct err *e);
 /* The number that an MBR has in place of a GUID. */
 int mark_mbr_id(const struct volume_plan *p, uint32_t *ret, struct err *e);
+/* Does the beginning of a disk say, by the GUID or the number of its table alone, that it is the k-th of the plan? */
+int mark_head(const struct volume_plan *p, unsigned k, uint32_t sector, const uint8_t *head, bool *ret, struct err *e);
 /* Is the disk, by its table alone, part of a volume of ours? Sets d->volume. */
 int mark_recognise(struct hostdisk *d, struct err *e);
 

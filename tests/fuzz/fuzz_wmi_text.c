@@ -1,6 +1,6 @@
 /* An instance text as a method of WMI returns it, and the other texts of the same source: object paths and job descriptions. */
 #include "hyperv/hyperv.h"
-#include "hyperv/wmi.h"
+#include "common/wmi/wmi.h"
 #include "tests/fuzz/fuzz.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)

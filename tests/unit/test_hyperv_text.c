@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "hyperv/hyperv.h"
-#include "hyperv/wmi.h"
+#include "common/wmi/wmi.h"
 
 static void quoting(void **state)
 {

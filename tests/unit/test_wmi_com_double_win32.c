@@ -3,7 +3,7 @@
 #define COBJMACROS
 #include <winsock2.h>
 
-#include "hyperv/wmi_com_win32.h"
+#include "common/wmi/wmi_com_win32.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,5 +1,5 @@
 /* The COM side of the seam against a WMI that is not ours: what root\cimv2 of this Windows (or Wine) answers. Hyper-V is not asked. */
-#include "hyperv/wmi_com_win32.h"
+#include "common/wmi/wmi_com_win32.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

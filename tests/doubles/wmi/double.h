@@ -1,4 +1,4 @@
-/* A Windows host in memory, behind the seam of hyperv/wmi.h: Hyper-V, Windows Storage, the network's NAT, and what a host report reads. It
+/* A Windows host in memory, behind the seam of common/wmi/wmi.h: Hyper-V, Windows Storage, the network's NAT, and what a host report reads. It
  * answers as the facts say that Windows does; what nobody could find out is a choice, made by the seed, so that a driver meets both.
  *
  * Threads: any at once, but for dbl_new, dbl_free. Objects and connections that a driver holds must be gone before dbl_free. */
@@ -11,7 +11,7 @@
 
 #include "common/os.h"
 #include "hyperv/hyperv_host.h"
-#include "hyperv/wmi.h"
+#include "common/wmi/wmi.h"
 
 struct dbl;
 

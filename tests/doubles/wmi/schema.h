@@ -6,7 +6,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "hyperv/wmi.h"
+#include "common/wmi/wmi.h"
 
 struct schema_member {                                 /* a property, or a parameter */
     char *name;
