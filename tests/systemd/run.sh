@@ -9,7 +9,7 @@ top=$here/../..
 build=${BUILD:-build}
 case $build in /*) ;; *) build=$top/$build ;; esac
 cache=$top/build/systemd
-packages=systemd,systemd-sysv,init-system-helpers,libmicrohttpd12,libcurl4,libjansson4,libsqlite3-0,libpng16-16,libexpat1,libssl3,curl,procps,udev,lvm2,xfsprogs,fdisk,busybox-static,qemu-system-x86,qemu-utils,seabios
+packages=systemd,systemd-sysv,init-system-helpers,libmicrohttpd12,libcurl4,libjansson4,libsqlite3-0,libpng16-16,libexpat1,libssl3,curl,procps,dbus,udev,lvm2,xfsprogs,fdisk,busybox-static,qemu-system-x86,qemu-utils,seabios
 
 fail() { echo "systemd: FAIL: $*" >&2; exit 1; }
 for tool in mmdebstrap lintian qemu-system-x86_64 mke2fs; do
