@@ -200,10 +200,18 @@ static int write_mark(const struct volume_plan *p, struct err *e)
     return path && text ? os_write_file(path, text, strlen(text), 0, e) : err_oom(e);
 }
 
+static bool is_begun(const struct volume_plan *p)
+{
+    bool any = false;
+    for (size_t i = 0; i < p->n_disks; i++)
+        any |= p->disks[i].begun;
+    return any;
+}
+
 /* Before anything is judged: what is judged must not change any more. */
 static int settle(struct volume_host *h, const struct volume_plan *p, struct err *e)
 {
-    return h->ops->settle ? h->ops->settle(h, p, e) : 0;
+    return h->ops->settle && is_begun(p) ? h->ops->settle(h, p, e) : 0;
 }
 
 int volume_make(struct volume_host *h, struct volume_plan *p, const struct volume_watch *w, struct err *e)
@@ -309,12 +317,10 @@ int volume_undo(struct volume_host *h, struct volume_plan *p, const struct volum
     AUTO(hostdisks_clear) struct hostdisks l = {0};
     struct hostdisk *d[VOLUME_DISKS_MAX] = {0};
     enum volume_mine mine[VOLUME_DISKS_MAX] = {0};
-    bool ours = false, any = false;
+    bool ours = false;
     struct err why;
     *ret_kept = NULL;
-    for (size_t i = 0; i < p->n_disks; i++)
-        any |= p->disks[i].begun;
-    if (!any)
+    if (!is_begun(p))
         return 0;
     int r = settle(h, p, e);
     if (r == 0)
