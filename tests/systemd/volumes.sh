@@ -28,6 +28,22 @@ same "four empty disks are free, a fifth that holds something is not" "$(free_di
 check "the fifth says what is on it" grep -q 'it holds ext4 archive' <<<"$(vmrecover disks)"
 [ "$(free_disks)" = 4 ] || disks >&2
 
+# ---- make bench: throughput of a file on one disk and on stripes, past the cache; the disks are throttled by run.sh ----
+# rate DD-ARGUMENTS...: MB/s
+rate() { LC_ALL=C dd "$@" 2>&1 | sed -n 's/^\([0-9]*\) bytes.* copied, \([0-9.]*\) s.*/\1 \2/p' | awk '{ printf "%.1f\n", $1 / $2 / 1e6 }'; }
+if [ "$(cat /mnt/only)" = bench ]; then
+    for n in 1 2 4; do
+        job=$(volume_job "{\"disks\": $(ids $(seq $n)), \"label\": \"bench\"}")
+        check "a volume of $n disks" made "$job"
+        file=/var/lib/vmrecover/volumes/bench/file
+        echo "# bench disks=$n write=$(rate if=/dev/zero of=$file bs=4M count=48 oflag=direct conv=fsync) read=$(rate if=$file of=/dev/null bs=4M iflag=direct)"
+        rm -f $file
+        remove "$job"
+        check "and away" within 120 job_gone "$job"
+    done
+    exit 0
+fi
+
 # ---- single, striped, again, away ----
 job=$(volume_job "{\"disks\": $(ids 1), \"label\": \"one\"}")
 check "one disk becomes a volume" made "$job"
@@ -76,3 +92,19 @@ for k in $(seq "$(cat /mnt/kills)"); do
     systemctl reset-failed $unit 2>/dev/null
 done
 check "the disk that holds something is as it was" untouched
+
+# ---- the end-to-end tests of volumes, where the host cannot run them (run.sh): in a root of the host's own programs, without systemd ----
+if [ -b /dev/vdc ]; then
+    mkdir /tree
+    mount /dev/vdc /tree
+    for d in proc sys dev; do mount --rbind /$d /tree/$d; done
+    for test in /tree/t/tests/e2e/volume*.test.mjs; do
+        name=$(basename "$test")
+        SLOW=${SLOW:-8} SEED=$(cat /mnt/seed) chroot /tree /usr/bin/env HOME=/root TMPDIR=/tmp PATH=/usr/sbin:/usr/bin:/sbin:/bin \
+            node --test --test-reporter=tap "/t/tests/e2e/$name" >/tmp/tap 2>&1
+        status=$?
+        sed -n 's/^ *\(ok\|not ok\) [0-9]* - \(.*\)/\1 - \2/p; s/^ *# \(.*seed.*\)/# \1/p' /tmp/tap
+        [ $status = 0 ] || cat /tmp/tap >&2
+        result "$name passes in the guest" $status
+    done
+fi
