@@ -164,7 +164,6 @@ int tool_change(const struct linux_host *h, const struct tool_rights *rights, co
         service(&line, unit, rights, argv);
         if (line.failed)
             return err_set(e, ERR_OOM, "no memory for the arguments of %s", argv[0]);
-        end_service(unit);
     }
     int r = os_run(&(struct os_exec){.argv = systemd ? line.argv : argv, .input = input}, timeout_ms, OUTPUT_MAX, h->stop, h->arg, &out, &status, e);
     if (r < 0) {

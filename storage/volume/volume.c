@@ -264,7 +264,7 @@ int volume_ready(struct volume_host *h, const struct volume_plan *p, struct err 
     struct err why;
     int r = read_mark(p, &ours, &why);
     if (r < 0) {                                      /* after a restart of the host it may not be mounted yet */
-        if ((r = step(h, p, h->ops->mount, e)) < 0)
+        if ((r = settle(h, p, e)) < 0 || (r = step(h, p, h->ops->mount, e)) < 0)
             return err_prefix(e, "the volume %s is not at %s", p->label, p->mount_point);
         r = read_mark(p, &ours, &why);
     }
