@@ -264,7 +264,7 @@ int volume_ready(struct volume_host *h, const struct volume_plan *p, struct err 
     struct err why;
     int r = read_mark(p, &ours, &why);
     if (r < 0) {                                      /* after a restart of the host it may not be mounted yet */
-        if ((r = settle(h, p, e)) < 0 || (r = step(h, p, h->ops->mount, e)) < 0)
+        if (settle(h, p, e) < 0 || step(h, p, h->ops->mount, e) < 0)
             return err_prefix(e, "the volume %s is not at %s", p->label, p->mount_point);
         r = read_mark(p, &ours, &why);
     }
@@ -272,7 +272,7 @@ int volume_ready(struct volume_host *h, const struct volume_plan *p, struct err 
         err_set(e, ERR_VOLUME, "the volume %s (%s) is not at %s%s%s", p->label, p->id, p->mount_point, r < 0 ? ": " : "", r < 0 ? why.msg : "");
         return err_hint(e, "Mount it there (or attach its disks again), then retry the job.");
     }
-    if ((r = os_dir_writable(p->mount_point, e)) < 0)
+    if (os_dir_writable(p->mount_point, e) < 0)
         return err_hint(e, "%s", os_write_hint());
     return 0;
 }
@@ -335,7 +335,7 @@ int volume_undo(struct volume_host *h, struct volume_plan *p, const struct volum
         bool whole = true;
         for (unsigned i = 0; i < p->n_disks; i++)
             whole &= mine[i] == VOLUME_WHOLLY;
-        if (whole && read_mark(p, &ours, &why) < 0 && p->done == VOLUME_MOUNTED && (r = h->ops->mount(h, p, d, e)) < 0)
+        if (whole && read_mark(p, &ours, &why) < 0 && p->done == VOLUME_MOUNTED && h->ops->mount(h, p, d, e) < 0)
             return err_prefix(e, "the volume %s cannot be looked at", p->label);
         if (whole && (read_mark(p, &ours, &why) == 0) && ours && ((r = find_rest(p, ret_kept, e)) < 0 || *ret_kept))
             return r;
