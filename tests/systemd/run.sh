@@ -66,7 +66,7 @@ cp "$deb" "$work/second/vmrecover.deb"
 cp "$here/guest.sh" "$here/volumes.sh" "$work/second/"
 cp -r "$work/modules" "$work/second/"
 echo "${SYSTEMD_ONLY:-}" >"$work/second/only"
-echo "$([ "${SOAK:-}" = 1 ] && echo 100 || echo 2)" >"$work/second/kills"
+echo "$([ "${SOAK:-}" = 1 ] && echo 100 || echo 1)" >"$work/second/kills"
 seed=${SEED:-$((RANDOM * 32768 + RANDOM))}
 echo "$seed" >"$work/second/seed"
 as --32 -o "$work/alive.o" "$here/alive.S"

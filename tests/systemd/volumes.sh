@@ -62,14 +62,16 @@ for n in 2 4; do
     size=$(findmnt -n -b -o SIZE /var/lib/vmrecover/volumes/wide)
     [ "${size:-0}" -gt $((n * 1200 << 20)) ]
     result "and as large as them together" $? "$size"
-    again=$(volume_job '{"label": "wide"}')
-    check "another job finds it" made "$again"
-    same "and it is the same volume" "$(api $url/v1/volumes | grep -o '"managed": *true' | wc -l)" 1
-    remove "$again"
-    check "which stays when that job goes" within 60 job_gone "$again"
-    check "still there" findmnt /var/lib/vmrecover/volumes/wide
+    if [ $n = 2 ]; then
+        again=$(volume_job '{"label": "wide"}')
+        check "another job finds it" made "$again"
+        same "and it is the same volume" "$(api $url/v1/volumes | grep -o '"managed": *true' | wc -l)" 1
+        remove "$again"
+        check "which stays when that job goes" within 60 job_gone "$again"
+        check "still there" findmnt /var/lib/vmrecover/volumes/wide
+    fi
     remove "$job"
-    check "all of it goes with the job that made it" within 120 job_gone "$job"
+    check "all of it goes with the job that made it" within 180 job_gone "$job"
     check "and $n disks are empty again" within 30 clean
 done
 
