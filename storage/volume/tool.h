@@ -18,7 +18,7 @@ bool tool_systemd(void);                             /* systemd is PID 1, and we
  * own words. */
 int tool_json(const struct linux_host *h, const char *const *argv, json_t **ret, struct err *e);
 
-/* One that changes something. */
+/* One that changes something. What a daemon before this one may have left at work has been ended (tool_end): the services have one name. */
 struct tool_rights {
     const char *volume;                              /* id: only one program at a time works on a volume */
     const char *devices[TOOL_DEVICES_MAX];           /* to read and write */

@@ -8,6 +8,7 @@
 
 #define OUTPUT_MAX (4 << 20)
 #define ARGS_MAX 160
+#define BUS "/run/dbus/system_bus_socket"           /* systemd-run waits for the end of a service by it */
 #define SYSTEMCTL_MS 150000                          /* a unit that waits for its device gives up after 90 s */
 
 bool tool_there(const char *name)
@@ -155,11 +156,14 @@ int tool_change(const struct linux_host *h, const struct tool_rights *rights, co
     int status = 0;
     bool systemd = tool_systemd();
     unit_name(rights->volume, unit);
+    if (systemd && access(BUS, F_OK) < 0) {
+        err_set(e, ERR_UNSUPPORTED, "%s cannot be started: systemd is not to be reached, since the system's message bus does not run", argv[0]);
+        return err_hint(e, "Install the package dbus, then retry the job.");
+    }
     if (systemd) {
         service(&line, unit, rights, argv);
         if (line.failed)
             return err_set(e, ERR_OOM, "no memory for the arguments of %s", argv[0]);
-        end_service(unit);
     }
     int r = os_run(&(struct os_exec){.argv = systemd ? line.argv : argv, .input = input}, timeout_ms, OUTPUT_MAX, h->stop, h->arg, &out, &status, e);
     if (r < 0) {

@@ -238,10 +238,14 @@ static int device_of_plan(const struct linux_host *h, const struct volume_plan *
 {
     if (p->layout != VOLUME_STRIPED)
         return table_partition(h, p, disks[0], ret, e);
-    int r = lvm_activate(h, p, disks, e);
-    if (r < 0)
-        return r;
-    return (*ret = lvm_device(p)) ? 0 : err_oom(e);
+    struct stat st;
+    AUTO_FREE char *device = lvm_device(p);
+    if (!device)
+        return err_oom(e);
+    int r = stat(device, &st) < 0 ? lvm_activate(h, p, disks, e) : 0;
+    if (r == 0)
+        *ret = STEAL(device);
+    return r;
 }
 
 static int host_format(struct volume_host *h, const struct volume_plan *p, struct hostdisk *const *disks, struct err *e)
@@ -294,6 +298,8 @@ static int host_release(struct volume_host *h, const struct volume_plan *p, stru
         r = mount_remove(lh, p, device, e);
     if (r == 0 && p->layout == VOLUME_STRIPED && all)
         r = lvm_remove(lh, p, disks, e);
+    for (size_t i = 0; i < p->n_disks && r == 0; i++)
+        r = p->disks[i].begun ? table_forget(lh, p, disks[i], e) : 0;
     return r;
 }
 
