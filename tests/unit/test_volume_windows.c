@@ -215,8 +215,9 @@ static void test_striped(void **state)
         OK(volume_plan_make(g->h, &(struct volume_request){.label = "recovery"}, NULL, 0, 1, &q, &e));
         assert_true(q.found && !strcmp(q.id, p.id) && q.layout == VOLUME_STRIPED);
         volume_plan_clear(&q);
+        uint64_t size = number_of(g, space, "Size"), step = (size - (2 << 20)) / 256;                /* where a sample is */
         if (i % 2)
-            dbl_disk_write_bytes(g->d, "space-1", 40 * VOLUME_GIB, "of a VM", 7);
+            dbl_disk_write_bytes(g->d, "space-1", (1 << 20) + 9 * step / 4096 * 4096, "of a VM", 7);
         make_and_undo(g, &p, before);
         volume_plan_clear(&p);
         volume_rig_free(g);
@@ -506,7 +507,7 @@ static void test_places(void **state)
     assert_int_equal(volume_make(g->h, &p, &w, &e), -ERR_VOLUME);
     assert_string_equal(e.upstream.code, "42002");
     assert_non_null(strstr(err_hint_text(&e), "another letter"));
-    AUTO(wmi_object_free_ptr) struct wmi_object *disk = NULL;
+    struct wmi_object *disk = NULL;
     OK(win_target((struct win_host *)g->h, p.id, false, p.disks[0].id, &disk, &e));
     p.mount_point[0] = 'R';
     p.found = true;                                    /* no letter leads anywhere here */
@@ -514,6 +515,7 @@ static void test_places(void **state)
     assert_int_equal(number_of(g, "SELECT * FROM MSFT_Partition WHERE DriveLetter=82", "DriveLetter"), 'R');
     OK(win_mount((struct win_host *)g->h, &p, disk, &e));
     OK(win_unmount((struct win_host *)g->h, &p, disk, &e));
+    wmi_object_free(disk);
     free(p.mount_point);
     p.mount_point = str_dup(folder);
     p.found = false;
@@ -565,7 +567,8 @@ static void test_cut_off(void **state)
             dbl_fault_add(g->d, &(struct dbl_fault){.kind = at % 2 ? DBL_CUT : DBL_CUT_AFTER, .at = at});
             if (volume_make(g->h, &p, &w, &e) < 0)
                 OK(volume_make(g->h, &p, &w, &e));
-            OK(volume_undo(g->h, &p, &w, &kept, &e));
+            if (volume_undo(g->h, &p, &w, &kept, &e) < 0)
+                OK(volume_undo(g->h, &p, &w, &kept, &e));
             fired = dbl_faults_fired(g->d);
             same_state(before, g, "after a cut");
             volume_plan_clear(&p);

@@ -523,8 +523,9 @@ static uint32_t format(struct call *c)
     const char *fs = obj_str(c->in, "FileSystem");
     uint64_t cluster = obj_uint(c->in, "AllocationUnitSize", 4096);
     bool refs = fs && str_ieq(fs, "ReFS");
-    if (disk && usable(c, disk))
-        return storage_say(c, S_READ_ONLY, "The disk cannot be written to.");
+    uint32_t r = disk ? usable(c, disk) : 0;
+    if (r)
+        return r;
     if (p && (obj_bool(p->o, "IsSystem", false) || obj_bool(p->o, "IsBoot", false)))
         return storage_say(c, S_DENIED, "The system volume cannot be formatted.");
     if (!fs || (!refs && !str_ieq(fs, "NTFS") && !str_ieq(fs, "FAT32") && !str_ieq(fs, "exFAT")))
