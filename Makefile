@@ -15,7 +15,8 @@ WARN     := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-pr
 CFLAGS   ?= -O2 -g
 HARDEN   := $(if $(SAN),,-D_FORTIFY_SOURCE=2) -fstack-protector-strong -fPIE
 SANFLAGS := $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer $(if $(findstring undefined,$(SAN)),-fno-sanitize-recover=undefined))
-DEFS     := -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -DVMR_VERSION='"$(VERSION)"' -I.
+WEB      := build/web
+DEFS     := -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -DVMR_VERSION='"$(VERSION)"' -I. -I$(WEB)
 PKGS     := libmicrohttpd libcurl jansson sqlite3 libpng expat libcrypto ext2fs com_err
 PKGFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 LIBS     := $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lpthread
@@ -71,6 +72,19 @@ $(BUILD)/obj/%.o: %.c Makefile $(OBJ_NEEDS)
 	@echo '  CC    $<'
 	$(Q)$(CC) $(ALLFLAGS) -MMD -MP -c $< -o $@
 
+# The dashboard, the same for every platform; api/web/README.md. Its packages are fetched once, and again when the lock file changes.
+WEB_MODULES := api/web/node_modules/.installed
+$(WEB)/web_assets.h: $(shell find api/web/src) api/web/build.mjs $(WEB_MODULES)
+	@mkdir -p $(@D)
+	@echo '  WEB   $@'
+	$(Q)node api/web/build.mjs $(WEB)
+
+$(WEB_MODULES): api/web/package.json api/web/package-lock.json
+	@command -v npm >/dev/null || { echo "The dashboard is built with Node.js and npm: run 'make deps'." >&2; exit 1; }
+	$(Q)cd api/web && npm ci --loglevel=error >/dev/null
+	@touch $@
+
+$(BUILD)/obj/api/assets.o: $(WEB)/web_assets.h
 $(BUILD)/obj/api/openapi.o: api/openapi.json
 $(BUILD)/obj/db/migrate.o: db/schema.sql
 $(BUILD)/obj/service/setup_win32.o: packaging/windows/vmrecover.conf
@@ -117,6 +131,7 @@ endif
 	@$(MAKE) --no-print-directory check-e2e
 ifeq ($(SAN),)
 	@BUILD=$(BUILD) tests/systemd/run.sh
+	+@$(MAKE) --no-print-directory check-windows
 endif
 
 soak:
@@ -167,7 +182,7 @@ bench: deps
 	@BUILD=$(BUILD) node tests/bench/run.mjs
 
 LINT_C = $(call pick,$(filter %.c,$(ALL_C)))
-lint:
+lint: $(WEB)/web_assets.h
 	@FLAGS='-std=gnu17 $(subst ',,$(DEFS)) $(WARN) $(PKGFLAGS)' SOURCES='$(LINT_C)' sh tests/lint.sh
 
 # ---- installation: the daemon, the client, unit, configuration, man pages; `make deb` packs the same ----

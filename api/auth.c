@@ -1,5 +1,8 @@
 /* Who may call: a token for each request, and against web pages in a browser on this machine the Host header (DNS
- * rebinding) and the Origin header. */
+ * rebinding) and the Origin header.
+ *
+ * The dashboard has a cookie in place of the token. A browser adds it to what other pages ask for as well, as far as SameSite lets it (it counts
+ * another port of this machine as the same site): so with the cookie a request must show that it comes from the dashboard's own page. */
 #include <stdio.h>
 #include <string.h>
 
@@ -118,11 +121,8 @@ int auth_check_origin(struct request *rq, struct err *e)
     return err_set(e, ERR_ORIGIN, "a web page of another origin must not call this API");
 }
 
-int auth_check_token(struct request *rq, struct err *e)
+static int check_token(struct request *rq, const char *s, struct err *e)
 {
-    const char *s = request_header(rq, "Authorization");
-    if (!s)
-        return err_set(e, ERR_UNAUTHORIZED, "the request has no Authorization header");
     if (!str_istarts(s, "Bearer "))
         return err_set(e, ERR_UNAUTHORIZED, "the Authorization header is not of the kind 'Bearer'");
     s += strlen("Bearer ");
@@ -132,4 +132,35 @@ int auth_check_token(struct request *rq, struct err *e)
     if (n != strlen(rq->api->token) || !crypto_equal(s, rq->api->token, n))
         return err_set(e, ERR_UNAUTHORIZED, "the token is not the one of this daemon");
     return 0;
+}
+
+/* The very origin that the request was sent to: scheme, name and port. */
+static bool is_same_origin(struct request *rq, const char *origin)
+{
+    const char *host = request_header(rq, "Host");
+    return host && str_starts(origin, "http://") && str_ieq(origin + strlen("http://"), host);
+}
+
+static int check_cookie(struct request *rq, const char *method, const char *cookie, struct err *e)
+{
+    const char *origin = request_header(rq, "Origin"), *site = request_header(rq, "Sec-Fetch-Site");
+    bool reads = (!strcmp(method, "GET") || !strcmp(method, "HEAD")) && !request_header(rq, "Upgrade");
+    if (origin ? !is_same_origin(rq, origin) : !reads)
+        return err_set(e, ERR_ORIGIN, origin ? "with the dashboard's cookie, only its own page may call" : "with the dashboard's cookie, this needs an Origin header");
+    if (site && strcmp(site, "same-origin") && !(reads && !strcmp(site, "none")))
+        return err_set(e, ERR_ORIGIN, "with the dashboard's cookie, only its own page may call");
+    rq->session = session_find(rq->api->sessions, cookie);
+    if (rq->session)
+        return 0;
+    err_set(e, ERR_UNAUTHORIZED, "the session has ended");
+    return err_hint(e, "Run `vmrecover dashboard` on this machine and open the link that it prints.");
+}
+
+int auth_check_caller(struct request *rq, const char *method, struct err *e)
+{
+    const char *authorization = request_header(rq, "Authorization");
+    const char *cookie = MHD_lookup_connection_value(rq->conn, MHD_COOKIE_KIND, rq->api->cookie);
+    if (authorization)
+        return check_token(rq, authorization, e);
+    return cookie ? check_cookie(rq, method, cookie, e) : err_set(e, ERR_UNAUTHORIZED, "the request has no Authorization header");
 }

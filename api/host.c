@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "api/internal.h"
+#include "common/json.h"
 #include "common/os.h"
 
 #define ROWS_MAX 32
@@ -46,16 +47,31 @@ static void capabilities(struct jsonw *w, unsigned set)
     jsonw_close(w, ']');
 }
 
-/* The rows that follow are named once each: *ret_memory, *ret_rights: the hypervisor has said it, and knows better. */
-static void hypervisor_rows(struct jsonw *w, struct api *api, bool *ret_memory, bool *ret_rights)
+static void role_json(struct jsonw *w, const char *key, const struct hv_role *role)
 {
+    jsonw_open(w, key, '{');
+    jsonw_str(w, "state", hv_role_name(role->state));
+    if (role->state == HV_ROLE_ENABLING)
+        jsonw_int(w, "percent", role->percent);
+    else
+        jsonw_null(w, "percent");
+    json_t *error = role->state == HV_ROLE_FAILED ? json_from_err(&role->error) : NULL;
+    jsonw_json(w, "error", error);
+    json_decref(error);
+    jsonw_close(w, '}');
+}
+
+/* The rows that follow are named once each: *ret_memory, *ret_rights: the hypervisor has said it, and knows better. */
+static void hypervisor_rows(struct jsonw *w, struct api *api, bool *ret_memory, bool *ret_rights, struct hv_role *ret_role)
+{
+    *ret_role = (struct hv_role){.state = HV_ROLE_UNAVAILABLE};
     *ret_memory = *ret_rights = false;
     if (!api->cfg.hv) {
         row(w, "hypervisor", HV_CHECK_FAILED, api->hv_error.msg, err_hint_text(&api->hv_error));
         return;
     }
     struct hv_check *rows = calloc(ROWS_MAX, sizeof *rows);
-    size_t n = rows ? hv_report(api->cfg.hv, rows, ROWS_MAX) : 0;
+    size_t n = rows ? hv_report(api->cfg.hv, rows, ROWS_MAX, ret_role) : 0;
     for (size_t i = 0; i < n; i++) {
         row(w, rows[i].check, rows[i].status, rows[i].detail, rows[i].remedy);
         *ret_memory = *ret_memory || !strcmp(rows[i].check, "memory");
@@ -93,7 +109,8 @@ int host_get(struct request *rq, struct err *e)
     jsonw_str(&w, "azure_region", *region ? region : NULL);
     jsonw_open(&w, "checks", '[');
     bool memory_said, rights_said;
-    hypervisor_rows(&w, api, &memory_said, &rights_said);
+    struct hv_role role;
+    hypervisor_rows(&w, api, &memory_said, &rights_said, &role);
 
     snprintf(text, sizeof text, "%llu of %llu MiB are available", (unsigned long long)available >> 20, (unsigned long long)memory >> 20);
     bool low = available < MEMORY_LOW;
@@ -109,6 +126,27 @@ int host_get(struct request *rq, struct err *e)
     if (!rights_said)
         row(&w, "rights", HV_OK, admin ? "the daemon runs as an administrator" : "the daemon runs as an ordinary account", "");
     jsonw_close(&w, ']');
+    role_json(&w, "role", &role);
     jsonw_close(&w, '}');
     return reply_json(rq, 200, &w, e);
+}
+
+/* 202: it has begun, and takes minutes. */
+int host_post_enable_hyperv(struct request *rq, struct err *e)
+{
+    struct json_in in = json_in_root(rq->json, e);
+    bool force = json_in_bool(&in, "force", false);
+    struct hv *hv = NULL;
+    int r = json_in_end(&in);
+    if (r == 0)
+        r = request_hv(rq, &hv, e);
+    if (r == 0)
+        r = hv_role_enable(hv, force, e);
+    if (r < 0)
+        return r;
+    AUTO_JSONW struct jsonw w = {0};
+    role_json(&w, NULL, &(struct hv_role){.state = HV_ROLE_ENABLING});
+    if ((r = reply_json(rq, 202, &w, e)) == 0)
+        reply_header(rq, "Location", "/v1/host");
+    return r;
 }

@@ -8,7 +8,8 @@
  * reply and the log line of it. request_end frees all, after the last byte went out or the connection broke.
  *
  * A request belongs to one thread at a time; suspending and resuming hands it over.
- * Locks: api.lock, hub.lock and that of turns.c are never held together, or while the database or the hypervisor is called. */
+ * Locks: api.lock, hub.lock and that of turns.c are never held together, or while the database or the hypervisor is called; that of session.c
+ * is held for moments, under any of them. */
 #ifndef VMR_API_INTERNAL_H
 #define VMR_API_INTERNAL_H
 
@@ -20,6 +21,7 @@
 #include "api/dbpool.h"
 #include "api/jsonw.h"
 #include "api/net.h"
+#include "api/session.h"
 #include "common/crypto.h"
 #include "db/job.h"
 
@@ -44,6 +46,8 @@ struct api {
     struct listener listeners[API_LISTEN_MAX];
     size_t n_listeners;
     char *token;
+    struct sessions *sessions;
+    char cookie[24];                                 /* name of the dashboard's cookie: it holds the port, since browsers share cookies among ports */
     struct dbpool *pool;
     struct hub *events, *serials;
     atomic_uint n_streams;
@@ -55,7 +59,8 @@ struct api {
 
     pthread_mutex_t lock;
     pthread_cond_t changed;                          /* stopping was set, a request or a slow thread ended */
-    unsigned n_requests, n_slow;                     /* under lock */
+    unsigned n_requests, n_slow, n_displays;         /* under lock */
+    struct display *displays;                        /* under lock: display.c */
 };
 
 enum route_flags {
@@ -65,6 +70,7 @@ enum route_flags {
     ROUTE_TEXT = 8,                                  /* takes text/plain or JSON */
     ROUTE_EMPTY = 32,                                /* with ROUTE_JSON: no body is as good as {} */
     ROUTE_IN_ORDER = 16,                             /* calls for one VM are served one after the other, as they came */
+    ROUTE_PAGE = 64,                                 /* for people: who is not signed in is shown a page that says how to */
 };
 
 struct request;
@@ -89,14 +95,16 @@ struct request {
     int64_t started_ms;                              /* monotonic */
 
     char id[UUID_LEN], checkpoint[UUID_LEN];         /* from the path, checked */
-    char name[65];
+    char name[65];                                   /* of a credential, or of an asset */
     unsigned slot;
 
     struct strbuf body;
     size_t body_seen;                                /* bytes, also those thrown away */
     json_t *json;                                    /* the body, if the route takes JSON and there was one */
 
+    uint64_t session;                                /* by whose cookie the request is allowed; 0: by the token */
     struct db *db;
+    struct display *display;                         /* a console that waits for its connection */
     struct turn *turn;                               /* ROUTE_IN_ORDER: the place in the queue of the VM */
     struct err refused;                              /* found before the body was read; code ERR_OK: go on */
     const char *allow;                               /* for 405; freed */
@@ -120,6 +128,8 @@ const char *request_query(struct request *rq, const char *name);
 int request_query_u64(struct request *rq, const char *name, uint64_t def, uint64_t min, uint64_t max, uint64_t *ret, struct err *e);
 /* True when the Accept header names `type` with a higher weight than `other`. */
 bool request_prefers(struct request *rq, const char *type, const char *other);
+/* True when a header that holds a list ("a, b;q=0.5") has `item`, with a weight above 0. */
+bool request_lists(struct request *rq, const char *header, const char *item);
 /* The client went away or the daemon stops: a long handler gives up soon. For ROUTE_SLOW handlers. */
 bool request_abandoned(struct request *rq);
 /* Waits; false if the request was abandoned meanwhile. For ROUTE_SLOW handlers. */
@@ -153,11 +163,26 @@ int route_find(struct request *rq, const char *method, const char *path, struct 
 int auth_token(const char *data_dir, char **ret, struct err *e);
 int auth_check_host(struct request *rq, const char *version, struct err *e);
 int auth_check_origin(struct request *rq, struct err *e);
-int auth_check_token(struct request *rq, struct err *e);
+/* Token, or cookie of the dashboard; fills rq->session. */
+int auth_check_caller(struct request *rq, const char *method, struct err *e);
 
 /* ---- openapi.c ---- */
 /* The document with `version` filled in; NUL-terminated, caller frees. */
 int openapi_document(const char *version, char **ret, size_t *ret_len, struct err *e);
+
+/* ---- assets.c: the dashboard's files ---- */
+/* A page by its name, with the policy that holds for it. */
+int reply_page(struct request *rq, unsigned status, const char *name, struct err *e);
+handler_fn asset_get;
+
+/* ---- dashboard.c ---- */
+/* The page for somebody who is not signed in, where `why` says just that and the client is a browser; false: nothing was replied. */
+bool reply_signed_out(struct request *rq, const struct err *why);
+handler_fn dashboard_get, sign_in_get, sign_in_link_post, session_delete;
+
+/* ---- display.c: the console by WebSocket ---- */
+handler_fn display_get;
+void display_free(struct display *d);                /* NULL is a no-op */
 
 /* ---- turns.c ---- */
 /* Puts a request at the end of the queue of rq->id; cheap, on the pool thread, so that the order is that of arrival. */
@@ -167,7 +192,7 @@ bool turn_wait(struct request *rq);
 void turn_leave(struct request *rq);                 /* nothing taken is a no-op */
 
 /* ---- handlers ---- */
-handler_fn healthz_get, metrics_get, openapi_get, host_get;
+handler_fn healthz_get, metrics_get, openapi_get, host_get, host_post_enable_hyperv;
 handler_fn jobs_post, jobs_get, job_get_one, job_post_pause, job_post_resume, job_post_cancel, job_post_retry, job_post_verify, job_patch_one, job_delete_one;
 /* 202 with a task that was added to the job, and where the job is (jobs.c). */
 int reply_task(struct request *rq, struct db *db, const char *job_id, int64_t task_id, struct err *e);

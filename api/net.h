@@ -15,4 +15,14 @@ void net_close(MHD_socket s);
 /* The other side of a connection has gone or sends no more. Does not block, takes nothing from the socket. */
 bool net_peer_gone(MHD_socket s);
 
+/* ---- for a socket that is ours to pump ---- */
+void net_make_quick(MHD_socket s);                   /* does not block, and small packets leave at once */
+struct net_watch { MHD_socket socket; bool read, write; };               /* what to wait for (nothing: left out); then what may be done without blocking */
+/* Waits at most ms until one of them can do what it is watched for, or is closed (both true then). */
+void net_wait(struct net_watch *w, size_t n, unsigned ms);
+/* Bytes read; 0: none now; -1: the other side has closed, or the connection is broken. */
+long net_read(MHD_socket s, void *buf, size_t n);
+/* Bytes taken; 0: none now; -1: the connection is broken. */
+long net_write(MHD_socket s, const void *buf, size_t n);
+
 #endif

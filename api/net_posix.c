@@ -2,7 +2,10 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -59,4 +62,42 @@ bool net_peer_gone(MHD_socket s)
     char c;
     ssize_t n = recv(s, &c, 1, MSG_PEEK | MSG_DONTWAIT);
     return n == 0 || (n < 0 && errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR);
+}
+
+void net_make_quick(MHD_socket s)
+{
+    int flags = fcntl(s, F_GETFL), on = 1;
+    if (flags >= 0)
+        fcntl(s, F_SETFL, flags | O_NONBLOCK);
+    setsockopt(s, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+}
+
+void net_wait(struct net_watch *w, size_t n, unsigned ms)
+{
+    struct pollfd p[4];
+    n = n < 4 ? n : 4;
+    for (size_t i = 0; i < n; i++)
+        p[i] = (struct pollfd){.fd = w[i].read || w[i].write ? w[i].socket : -1, .events = (short)((w[i].read ? POLLIN : 0) | (w[i].write ? POLLOUT : 0))};
+    int r = poll(p, (nfds_t)n, (int)ms);
+    for (size_t i = 0; i < n; i++) {
+        short end = r > 0 ? p[i].revents & (POLLHUP | POLLERR | POLLNVAL) : 0;
+        w[i].read = end || (r > 0 && p[i].revents & POLLIN);
+        w[i].write = end || (r > 0 && p[i].revents & POLLOUT);
+    }
+}
+
+static long outcome(ssize_t n)
+{
+    return n >= 0 ? n : errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR ? 0 : -1;
+}
+
+long net_read(MHD_socket s, void *buf, size_t n)
+{
+    ssize_t got = recv(s, buf, n, 0);
+    return got == 0 ? -1 : outcome(got);
+}
+
+long net_write(MHD_socket s, const void *buf, size_t n)
+{
+    return outcome(send(s, buf, n, MSG_NOSIGNAL));
 }

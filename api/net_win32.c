@@ -3,6 +3,7 @@
 #include <winsock2.h>
 #include <ws2tcpip.h>
 
+#include <limits.h>
 #include <pthread.h>
 #include <string.h>
 
@@ -90,4 +91,42 @@ bool net_peer_gone(MHD_socket s)
     char c;
     n = recv(s, &c, 1, MSG_PEEK);
     return n == 0 || (n < 0 && WSAGetLastError() != WSAEWOULDBLOCK);
+}
+
+void net_make_quick(MHD_socket s)
+{
+    u_long no_wait = 1;
+    BOOL on = TRUE;
+    ioctlsocket(s, (long)FIONBIO, &no_wait);
+    setsockopt(s, IPPROTO_TCP, TCP_NODELAY, (const char *)&on, sizeof on);
+}
+
+void net_wait(struct net_watch *w, size_t n, unsigned ms)
+{
+    WSAPOLLFD p[4];
+    n = n < 4 ? n : 4;
+    for (size_t i = 0; i < n; i++)
+        p[i] = (WSAPOLLFD){.fd = w[i].read || w[i].write ? w[i].socket : INVALID_SOCKET, .events = (SHORT)((w[i].read ? POLLRDNORM : 0) | (w[i].write ? POLLWRNORM : 0))};
+    int r = WSAPoll(p, (ULONG)n, (INT)ms);
+    for (size_t i = 0; i < n; i++) {
+        SHORT end = r > 0 ? p[i].revents & (POLLHUP | POLLERR | POLLNVAL) : 0;
+        w[i].read = end || (r > 0 && p[i].revents & POLLRDNORM);
+        w[i].write = end || (r > 0 && p[i].revents & POLLWRNORM);
+    }
+}
+
+static long outcome(int n)
+{
+    return n >= 0 ? n : WSAGetLastError() == WSAEWOULDBLOCK ? 0 : -1;
+}
+
+long net_read(MHD_socket s, void *buf, size_t n)
+{
+    int got = recv(s, buf, n > INT_MAX ? INT_MAX : (int)n, 0);
+    return got == 0 ? -1 : outcome(got);
+}
+
+long net_write(MHD_socket s, const void *buf, size_t n)
+{
+    return outcome(send(s, buf, n > INT_MAX ? INT_MAX : (int)n, 0));
 }

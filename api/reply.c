@@ -72,12 +72,23 @@ void reply_problem(struct request *rq, const struct err *e)
         reply_header(rq, "Connection", "close");
 }
 
+/* On every reply that does not say otherwise: no page may show, run or read it. */
+static const struct { const char *name, *value; } always[] = {
+    {"Cache-Control", "no-store"},
+    {"X-Content-Type-Options", "nosniff"},
+    {"Content-Security-Policy", "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"},
+    {"Referrer-Policy", "no-referrer"},
+    {"Cross-Origin-Opener-Policy", "same-origin"},
+    {"Cross-Origin-Resource-Policy", "same-origin"},
+};
+
 enum MHD_Result reply_send(struct request *rq)
 {
     if (!rq->response)
         return MHD_NO;
-    reply_header(rq, "X-Content-Type-Options", "nosniff");
-    reply_header(rq, "Cache-Control", "no-store");
+    for (size_t i = 0; i < ARRAY_LEN(always); i++)
+        if (!MHD_get_response_header(rq->response, always[i].name))
+            reply_header(rq, always[i].name, always[i].value);
     atomic_fetch_add(&rq->api->answered[rq->status / 100 < 6 ? rq->status / 100 : 5], 1);
     enum MHD_Result r = MHD_queue_response(rq->conn, rq->status, rq->response);
     MHD_destroy_response(rq->response);

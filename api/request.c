@@ -42,6 +42,7 @@ void request_end(struct request *rq)
     if (rq->body.data)
         mem_wipe(rq->body.data, rq->body.size);      /* may hold a SAS or a key */
     strbuf_free(&rq->body);
+    display_free(rq->display);
     json_decref(rq->json);
     free((char *)rq->allow);
     free(rq);
@@ -127,6 +128,21 @@ bool request_prefers(struct request *rq, const char *type, const char *other)
 {
     const char *accept = request_header(rq, "Accept");
     return accept && accept_weight(accept, type) > 0 && accept_weight(accept, type) > accept_weight(accept, other);
+}
+
+bool request_lists(struct request *rq, const char *header, const char *item)
+{
+    const char *p = request_header(rq, header);
+    size_t len = strlen(item);
+    while (p && *p) {
+        p += strspn(p, " \t,");
+        size_t n = strcspn(p, ","), word = strcspn(p, " \t;,");
+        const char *weight = strstr(p, "q=");
+        if (word == len && str_istarts(p, item))
+            return !(weight && weight < p + n && strtod(weight + 2, NULL) <= 0);
+        p += n;
+    }
+    return false;
 }
 
 bool request_abandoned(struct request *rq)
@@ -248,7 +264,7 @@ static int check(struct request *rq, const char *url, const char *method, const 
     struct err no_route = {0};
     r = route_find(rq, method, url, &no_route);
     /* Without a token nobody learns which paths there are. */
-    if (!(r == 0 && rq->route->flags & ROUTE_OPEN) && auth_check_token(rq, e) < 0)
+    if (!(r == 0 && rq->route->flags & ROUTE_OPEN) && auth_check_caller(rq, method, e) < 0)
         return -(int)e->code;
     if (r < 0) {
         *e = no_route;
@@ -286,7 +302,7 @@ static void handle(struct request *rq)
         r = parse_body(rq, &e);
     if (r == 0)
         r = rq->route->fn(rq, &e);
-    if (r == -ERR_NOT_FOUND && str_starts(rq->path, "/v1/vms/"))
+    if (r == -ERR_NOT_FOUND && !rq->refused.code && str_starts(rq->path, "/v1/vms/"))       /* refused: no handler, and no thread to ask on */
         r = vm_explain_missing(rq, &e);
     dbpool_put(rq->api->pool, rq->db);
     rq->db = NULL;
@@ -297,7 +313,8 @@ static void handle(struct request *rq)
             snprintf(what, sizeof what, "%s %s failed", rq->method, rq->path);
             log_err(LOG_LEVEL_WARNING, what, &e);
         }
-        reply_problem(rq, &e);
+        if (!(rq->route && rq->route->flags & ROUTE_PAGE && reply_signed_out(rq, &e)))
+            reply_problem(rq, &e);
     }
     log_debug("request", KS("method", rq->method), KS("path", rq->path), KI("status", rq->status),
               KI("ms", clock_mono_ms() - rq->started_ms));

@@ -1,4 +1,5 @@
-/* Every path of the API. A row of method and path; {id} and {checkpoint} take UUIDs, {name} a credential's name, {slot} a number.
+/* Every path of the API. A row of method and path; {id} and {checkpoint} take UUIDs, {name} a credential's name, {asset} that of a file
+ * of the dashboard, {slot} a number.
  * What does not have that form is no object, so it is never looked up. */
 #include <ctype.h>
 #include <stdio.h>
@@ -9,15 +10,21 @@
 #include "db/job.h"
 
 const struct route routes[] = {
+    {"GET", "/", dashboard_get, ROUTE_PAGE, {0}},
+    {"GET", "/assets/{asset}", asset_get, ROUTE_OPEN, {0}},
+    {"GET", "/sign-in", sign_in_get, ROUTE_OPEN | ROUTE_PAGE, {"code"}},
+    {"POST", "/v1/sign_in_links", sign_in_link_post, 0, {0}},
+    {"DELETE", "/v1/session", session_delete, 0, {0}},
     {"GET", "/healthz", healthz_get, ROUTE_OPEN, {0}},
     {"GET", "/metrics", metrics_get, 0, {0}},
     {"GET", "/v1/openapi.json", openapi_get, 0, {0}},
     {"GET", "/v1/host", host_get, ROUTE_SLOW, {0}},
+    {"POST", "/v1/host/enable-hyperv", host_post_enable_hyperv, ROUTE_SLOW | ROUTE_JSON | ROUTE_EMPTY, {0}},
     {"POST", "/v1/jobs", jobs_post, ROUTE_JSON, {0}},
     {"GET", "/v1/jobs", jobs_get, 0, {"state", "limit", "cursor"}},
     {"GET", "/v1/jobs/{id}", job_get_one, 0, {0}},
     {"PATCH", "/v1/jobs/{id}", job_patch_one, ROUTE_JSON, {0}},
-    {"DELETE", "/v1/jobs/{id}", job_delete_one, 0, {"disks"}},
+    {"DELETE", "/v1/jobs/{id}", job_delete_one, ROUTE_SLOW, {"disks"}},
     {"POST", "/v1/jobs/{id}/pause", job_post_pause, 0, {0}},
     {"POST", "/v1/jobs/{id}/resume", job_post_resume, 0, {0}},
     {"POST", "/v1/jobs/{id}/cancel", job_post_cancel, 0, {0}},
@@ -40,6 +47,7 @@ const struct route routes[] = {
     {"POST", "/v1/vms/{id}/stop", vm_post_stop, ROUTE_SLOW, {0}},
     {"POST", "/v1/vms/{id}/shutdown", vm_post_shutdown, ROUTE_SLOW, {0}},
     {"POST", "/v1/vms/{id}/reset", vm_post_reset, ROUTE_SLOW, {0}},
+    {"GET", "/v1/vms/{id}/console", display_get, ROUTE_SLOW, {0}},
     {"GET", "/v1/vms/{id}/screen", screen_get, ROUTE_SLOW, {"width"}},
     {"GET", "/v1/vms/{id}/serial", serial_get, ROUTE_SLOW, {"after"}},
     {"POST", "/v1/vms/{id}/serial", serial_post, ROUTE_SLOW | ROUTE_TEXT, {0}},
@@ -71,6 +79,10 @@ static bool take_part(struct request *rq, const char *pattern, const char *part,
         for (size_t i = 0; i <= n; i++)              /* our ids are lower case; either way names the same object */
             dst[i] = (char)tolower((unsigned char)text[i]);
         return true;
+    }
+    if (str_starts(pattern, "{asset}")) {
+        snprintf(rq->name, sizeof rq->name, "%.64s", text);
+        return n < sizeof rq->name && strspn(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-") == n;
     }
     if (str_starts(pattern, "{name}")) {
         if (!credential_name_ok(text))

@@ -83,7 +83,7 @@ static int serve(struct api *api, struct listener *l, struct err *e)
 {
     unsigned threads = api->cfg.threads < THREADS_MIN ? THREADS_MIN : api->cfg.threads > THREADS_MAX ? THREADS_MAX : api->cfg.threads;
     unsigned connections = api->cfg.max_connections < threads ? threads : api->cfg.max_connections;
-    unsigned flags = MHD_USE_AUTO_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG | (l->ipv6 ? MHD_USE_IPv6 : 0U);
+    unsigned flags = MHD_USE_AUTO_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_ALLOW_UPGRADE | MHD_USE_ERROR_LOG | (l->ipv6 ? MHD_USE_IPv6 : 0U);
     l->daemon = MHD_start_daemon(flags, l->port, NULL, NULL, step, api,
                                  MHD_OPTION_EXTERNAL_LOGGER, mhd_log, NULL,
                                  MHD_OPTION_LISTEN_SOCKET, l->socket,
@@ -118,6 +118,8 @@ int api_start(const struct api_config *cfg, struct api **ret, struct err *e)
     if (r == 0)
         r = openapi_document(VMR_VERSION, &api->openapi, &api->openapi_len, e);
     if (r == 0)
+        r = sessions_open(&api->sessions, e);
+    if (r == 0)
         r = dbpool_open(cfg->db_path, cfg->box, &api->pool, e);
     if (r == 0)
         r = events_open(api, &api->events, e);
@@ -139,6 +141,7 @@ int api_start(const struct api_config *cfg, struct api **ret, struct err *e)
             r = -(int)e->code;
         }
     }
+    snprintf(api->cookie, sizeof api->cookie, "vmrecover_%u", api->listeners[0].port);
     /* Ports first, for auth_check_host looks at all of them. */
     for (size_t i = 0; i < api->n_listeners && r == 0; i++)
         r = serve(api, &api->listeners[i], e);
@@ -183,6 +186,7 @@ void api_stop(struct api *api)
     /* A thread that is inside the hypervisor uses our memory and its connection: it must come back first, and no connection
      * may be suspended when its daemon stops. Replies that nobody reads are cut off. */
     wait_for(api, &api->n_slow, 0);
+    wait_for(api, &api->n_displays, STOP_MS);
     wait_for(api, &api->n_requests, STOP_MS);
     for (size_t i = 0; i < api->n_listeners; i++) {
         if (api->listeners[i].daemon)
@@ -193,6 +197,7 @@ void api_stop(struct api *api)
     hub_close(api->serials);
     dbpool_close(api->pool);
     free(api->openapi);
+    sessions_close(api->sessions);
     mem_free_secret(api->token);
     pthread_cond_destroy(&api->changed);
     pthread_mutex_destroy(&api->lock);

@@ -112,6 +112,7 @@ int sse_reply(struct request *rq, struct hub *hub, const char *id, int64_t curso
     if (id)
         memcpy(s->id, id, sizeof s->id);
     s->cursor = cursor;
+    s->session = rq->session;
     s->hub = hub;
     s->conn = rq->conn;
     s->socket = rq->socket;
@@ -180,7 +181,8 @@ static void serve(struct hub *hub, struct stream *s)
     bool more = false, end = false;
     struct strbuf text = {.max = OUT_MAX - OUT_FULL};
     struct err e = {0};
-    if (s->suspended && net_peer_gone(s->socket)) {
+    bool over = s->session && !session_alive(hub->api->sessions, s->session, false);
+    if (over || (s->suspended && net_peer_gone(s->socket))) {
         s->ended = true;
         resume(s);                                   /* the write or the next read fails and closes it */
         return;

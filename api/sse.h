@@ -18,6 +18,7 @@ struct stream {
     int64_t progress_at_ms;
 
     /* Under hub.lock */
+    uint64_t session;                                /* whose cookie opened it; 0: the token */
     struct stream *next;
     struct hub *hub;
     struct MHD_Connection *conn;

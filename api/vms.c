@@ -12,7 +12,8 @@
 static const char *const format_words[] = {"raw", "vhd", "vhd_dynamic", "vhdx", "qcow2", NULL};
 #define VHD_FOOTER 512
 
-static void vm_json(struct jsonw *w, const struct hv_vm *vm)
+/* live_screen: GET …/console works while it runs. */
+static void vm_json(struct jsonw *w, const struct hv_vm *vm, bool live_screen)
 {
     const struct hv_vm_spec *s = &vm->spec;
     jsonw_open(w, NULL, '{');
@@ -39,6 +40,7 @@ static void vm_json(struct jsonw *w, const struct hv_vm *vm)
     }
     jsonw_close(w, ']');
     jsonw_str(w, "dvd", s->dvd);
+    jsonw_bool(w, "live_screen", live_screen);
     jsonw_time(w, "started_at", vm->started_at_ms);
     jsonw_close(w, '}');
 }
@@ -57,7 +59,7 @@ int vms_get(struct request *rq, struct err *e)
     jsonw_open(&w, NULL, '{');
     jsonw_open(&w, "vms", '[');
     for (size_t i = 0; i < n; i++)
-        vm_json(&w, list[i]);
+        vm_json(&w, list[i], hv_capabilities(hv) & HV_CAP_DISPLAY);
     jsonw_close(&w, ']');
     jsonw_close(&w, '}');
     hv_vm_list_free(list, n);
@@ -74,7 +76,7 @@ static int reply_vm(struct request *rq, unsigned status, struct err *e)
     if (r < 0)
         return r;
     AUTO_JSONW struct jsonw w = {0};
-    vm_json(&w, vm);
+    vm_json(&w, vm, hv_capabilities(hv) & HV_CAP_DISPLAY);
     return reply_json(rq, status, &w, e);
 }
 

@@ -11,6 +11,9 @@
 
 #define SHA256_LEN 32
 int crypto_sha256(const void *data, size_t n, uint8_t ret[SHA256_LEN], struct err *e);
+/* For protocols that want just this one, as a form of words (RFC 6455); it keeps nothing safe. */
+#define SHA1_LEN 20
+int crypto_sha1(const void *data, size_t n, uint8_t ret[SHA1_LEN], struct err *e);
 int crypto_hmac_sha256(const void *key, size_t key_len, const void *data, size_t n, uint8_t ret[SHA256_LEN], struct err *e);
 /* MD5, for comparing with what storage services send; it proves nothing about intent. NULL when memory ran out or the system's rules forbid it. */
 #define MD5_LEN 16

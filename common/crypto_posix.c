@@ -9,6 +9,11 @@ int crypto_sha256(const void *data, size_t n, uint8_t ret[SHA256_LEN], struct er
     return EVP_Digest(data, n, ret, NULL, EVP_sha256(), NULL) == 1 ? 0 : err_set(e, ERR_INTERNAL, "SHA-256 is not available in libcrypto");
 }
 
+int crypto_sha1(const void *data, size_t n, uint8_t ret[SHA1_LEN], struct err *e)
+{
+    return EVP_Digest(data, n, ret, NULL, EVP_sha1(), NULL) == 1 ? 0 : err_set(e, ERR_INTERNAL, "SHA-1 is not available in libcrypto");
+}
+
 int crypto_hmac_sha256(const void *key, size_t key_len, const void *data, size_t n, uint8_t ret[SHA256_LEN], struct err *e)
 {
     unsigned len = 0;

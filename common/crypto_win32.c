@@ -43,6 +43,17 @@ int crypto_sha256(const void *data, size_t n, uint8_t ret[SHA256_LEN], struct er
     return digest(false, NULL, 0, data, n, ret, e);
 }
 
+int crypto_sha1(const void *data, size_t n, uint8_t ret[SHA1_LEN], struct err *e)
+{
+    BCRYPT_ALG_HANDLE algorithm = NULL;
+    NTSTATUS s = n > STEP_MAX ? -1 : BCryptOpenAlgorithmProvider(&algorithm, BCRYPT_SHA1_ALGORITHM, NULL, 0);
+    if (s >= 0)
+        s = BCryptHash(algorithm, NULL, 0, (PUCHAR)(uintptr_t)data, (ULONG)n, ret, SHA1_LEN);
+    if (algorithm)
+        BCryptCloseAlgorithmProvider(algorithm, 0);
+    return s >= 0 ? 0 : err_set(e, ERR_INTERNAL, "SHA-1 is not available in BCrypt (status 0x%08lX)", (unsigned long)s);
+}
+
 int crypto_hmac_sha256(const void *key, size_t key_len, const void *data, size_t n, uint8_t ret[SHA256_LEN], struct err *e)
 {
     return digest(true, key, key_len, data, n, ret, e);

@@ -43,13 +43,16 @@ int os_read_file(const char *path, size_t max, char **ret, size_t *ret_len, stru
     return 0;
 }
 
+#define SALT_DIGITS 8
+#define UNFINISHED ".tmp"
+
 int os_write_file(const char *path, const void *data, size_t n, unsigned flags, struct err *e)
 {
     uint64_t salt;
     int r = os_random(&salt, sizeof salt, e);
     if (r < 0)
         return r;
-    AUTO_FREE char *tmp = str_printf("%s.%08llx.tmp", path, (unsigned long long)(salt & 0xFFFFFFFF));
+    AUTO_FREE char *tmp = str_printf("%s.%0*llx" UNFINISHED, path, SALT_DIGITS, (unsigned long long)(salt & 0xFFFFFFFF));
     if (!tmp)
         return err_oom(e);
     AUTO(os_file_close_ptr) struct os_file *f = NULL;
@@ -66,6 +69,34 @@ int os_write_file(const char *path, const void *data, size_t n, unsigned flags, 
         os_remove(tmp, &ignored);
     }
     return r;
+}
+
+/* NAME.<salt>.tmp */
+static bool is_unfinished(const char *name)
+{
+    size_t n = strlen(name), end = strlen(UNFINISHED);
+    if (n < 1 + 1 + SALT_DIGITS + end || strcmp(name + n - end, UNFINISHED) != 0)
+        return false;
+    const char *salt = name + n - end - SALT_DIGITS;
+    return salt[-1] == '.' && strspn(salt, "0123456789abcdef") == SALT_DIGITS;
+}
+
+struct sweep { const char *dir; struct err *e; };
+
+static int sweep_one(void *arg, const char *name)
+{
+    const struct sweep *s = arg;
+    struct os_stat st;
+    if (!is_unfinished(name))
+        return 0;
+    AUTO_FREE char *path = os_path_join(s->dir, name);
+    int r = path ? os_stat(path, &st, s->e) : err_oom(s->e);
+    return r < 0 || !st.is_file ? r : os_remove(path, s->e);
+}
+
+int os_remove_unfinished(const char *dir, struct err *e)
+{
+    return os_list_dir(dir, sweep_one, &(struct sweep){dir, e}, e);
 }
 
 /* Both separators count on every system: a path that is harmless on one must not be an escape on another. */

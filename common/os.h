@@ -78,6 +78,8 @@ int os_stat(const char *path, struct os_stat *ret, struct err *e);       /* a mi
 int os_read_file(const char *path, size_t max, char **ret, size_t *ret_len, struct err *e);
 /* Atomic: written beside, synced, renamed over. flags: OS_PRIVATE or 0. */
 int os_write_file(const char *path, const void *data, size_t n, unsigned flags, struct err *e);
+/* Removes from a folder what such writes left there that were killed on their way. Only while nobody else writes into it. */
+int os_remove_unfinished(const char *dir, struct err *e);
 int os_rename(const char *from, const char *to, struct err *e);          /* replaces `to`, open or not; durable when it returns */
 /* The same, but never replaces: ERR_WRONG_STATE when something is at `to`. Both on one volume. */
 int os_publish(const char *from, const char *to, struct err *e);
@@ -127,6 +129,8 @@ bool os_is_admin(void);                              /* root, or an elevated adm
 const char *os_write_hint(void);
 /* The command that shows whether the service runs. */
 const char *os_status_command(void);
+/* How an administrator runs a command as the daemon's account, with a variable set (value NULL: none), for messages. Caller frees. */
+char *os_as_daemon(const char *command, const char *variable, const char *value);
 /* Where vmrecover.conf and the daemon's data usually are: /etc/vmrecover/vmrecover.conf and /var/lib/vmrecover;
  * vmrecover\vmrecover.conf and vmrecover in %ProgramData%. */
 const char *os_config_path(void);
@@ -139,11 +143,13 @@ struct os_exec {
     const char *cwd;                                 /* NULL: as the daemon */
     const char *log_path;                            /* stdout and stderr appended there; NULL: thrown away (os_spawn) */
     const char *run_as;                              /* user to become, when root; NULL: stay. ERR_UNSUPPORTED on Windows */
+    bool maybe_batch;                                /* on Windows argv[0], a bare name, may be a batch file in PATH (name.cmd) */
     const char *input;                               /* what it reads from stdin, at most OS_INPUT_MAX bytes; NULL: nothing (os_run) */
 };
 #define OS_INPUT_MAX 4096                            /* fits into any pipe, so that writing it never waits for the reader */
 /* On Windows: ".exe" may be left out; other files than programs (.bat, .cmd) are ERR_UNSUPPORTED, since no quoting of their arguments is
- * safe; the program gets its arguments unchanged if it reads its command line as Microsoft's C runtime does. */
+ * safe; the program gets its arguments unchanged if it reads its command line as Microsoft's C runtime does. With maybe_batch a batch file is run
+ * where no program of that name is, and each argument must need no quoting (letters, digits, "-_./:"): ERR_UNSUPPORTED otherwise. */
 /* Runs to the end: at most timeout_ms, then the child is killed (ERR_TIMEOUT). *ret_out gets at most max bytes of
  * stdout with stderr behind it, NUL-terminated (caller frees; may be NULL to ignore). *ret_status is the exit code. `stop` may be
  * NULL; polled some 10 times a second: true kills the child (ERR_CANCELLED). The child ends with us; on Windows all

@@ -473,6 +473,11 @@ const char *os_write_hint(void)
            "with `systemctl edit vmrecoverd`, then restart it.";
 }
 
+char *os_as_daemon(const char *command, const char *variable, const char *value)
+{
+    return value ? str_printf("sudo %s=%s %s", variable, value, command) : str_printf("sudo %s", command);
+}
+
 const char *os_status_command(void)
 {
     return "systemctl status vmrecoverd";

@@ -75,6 +75,12 @@ static void find_places(void)
 
 static pthread_once_t places = PTHREAD_ONCE_INIT;
 
+/* The service's account is SYSTEM, which nobody signs in to; PsExec is Microsoft's own. */
+char *os_as_daemon(const char *command, const char *variable, const char *value)
+{
+    return value ? str_printf("PsExec -s cmd /c \"set %s=%s&& %s\"", variable, value, command) : str_printf("PsExec -s cmd /c %s", command);
+}
+
 const char *os_status_command(void)
 {
     return "sc.exe query vmrecoverd";                 /* in PowerShell sc alone is another command */

@@ -229,9 +229,12 @@ int os_run(const struct os_exec *x, unsigned timeout_ms, size_t max, bool (*stop
     int64_t deadline = clock_mono_ms() + timeout_ms;
     int status = 0;
     bool open_end = true, done = false;
+    int nap_ms = 1;                                   /* most children end right after they close their output */
     while (!done) {
         struct pollfd p = {.fd = open_end ? out : -1, .events = POLLIN};
-        if (poll(&p, 1, open_end ? 100 : 20) > 0) {
+        if (!open_end)
+            nap_ms = nap_ms < 20 ? nap_ms * 2 : 20;
+        if (poll(&p, 1, open_end ? 100 : nap_ms / 2) > 0) {
             char chunk[8192];
             ssize_t k = read(out, chunk, sizeof chunk);
             if (k > 0 && text.len + (size_t)k <= text.max)

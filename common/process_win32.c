@@ -83,18 +83,12 @@ static int with_extension(const char *path, char **ret, struct err *e)
     return err_hint(e, "Scripts and batch files cannot be given arguments safely; name the program itself.");
 }
 
-/* In the folders of PATH, those that are named in full; never in the current folder. */
-static int find_program(const char *name, char **ret, struct err *e)
+/* In the folders of PATH, those that are named in full; never in the current folder. *ret NULL: in none of them. */
+static int find_file(const char *file, char **ret, struct err *e)
 {
-    AUTO_FREE char *file = NULL, *path = os_getenv("PATH");
-    int r = with_extension(name, &file, e);
-    if (r < 0)
-        return r;
-    if (strpbrk(file, "/\\")) {
-        *ret = STEAL(file);
-        return 0;
-    }
+    AUTO_FREE char *path = os_getenv("PATH");
     char *rest = path;
+    *ret = NULL;
     for (char *folder; (folder = str_sep(&rest, ";"));) {
         struct os_stat st;
         struct err ignored;
@@ -108,8 +102,80 @@ static int find_program(const char *name, char **ret, struct err *e)
             return 0;
         }
     }
+    return 0;
+}
+
+static int find_program(const char *name, char **ret, struct err *e)
+{
+    AUTO_FREE char *file = NULL;
+    int r = with_extension(name, &file, e);
+    if (r < 0)
+        return r;
+    if (strpbrk(file, "/\\")) {
+        *ret = STEAL(file);
+        return 0;
+    }
+    if ((r = find_file(file, ret, e)) < 0 || *ret)
+        return r;
     err_set(e, ERR_NOT_FOUND, "the program %s is not installed or not in PATH", name);
     return err_hint(e, "Install the program that holds %s.", name);
+}
+
+/* ---- batch files ---- */
+
+/* What cmd.exe takes as it is, inside of quotes and out of them: nothing that is expanded, ends an argument or begins another command. */
+static bool is_plain(const char *s)
+{
+    return *s && !s[strspn(s, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_./:")];
+}
+
+/* cmd.exe, by its full name, and its line: /d no commands of the registry, /v:off no !x!, /s only the outermost quotes are taken off. *ret_program
+ * NULL: there is no such batch file. */
+static int batch_line(const char *const *argv, char **ret_program, wchar_t **ret_line, struct err *e)
+{
+    AUTO_FREE char *file = strpbrk(argv[0], "/\\.") ? NULL : str_printf("%s.cmd", argv[0]), *path = NULL, *system = NULL, *program = NULL;
+    AUTO_STRBUF struct strbuf b = {.max = COMMAND_MAX};
+    wchar_t folder[MAX_PATH];
+    int r;
+    *ret_program = NULL;
+    if (!file || (r = find_file(file, &path, e)) < 0 || !path)
+        return file && !path ? r : 0;
+    if (strpbrk(path, "%!\""))
+        return err_set(e, ERR_UNSUPPORTED, "%s cannot be run: cmd.exe would read its name as another", path);
+    UINT n = GetSystemDirectoryW(folder, MAX_PATH);
+    if (!n || n >= MAX_PATH)
+        return err_os(e, ERR_INTERNAL, (long)GetLastError(), "the folder of cmd.exe is not known");
+    if ((r = win_utf8(folder, &system, e)) < 0)
+        return r;
+    if (!(program = os_path_join(system, "cmd.exe")))
+        return err_oom(e);
+    strbuf_addf(&b, "\"%s\" /d /v:off /s /c \"\"%s\"", program, path);
+    for (size_t i = 1; argv[i]; i++) {
+        if (!is_plain(argv[i]))
+            return err_set(e, ERR_UNSUPPORTED, "%s is a batch file, which cannot be given the argument \"%.100s\" safely", path, argv[i]);
+        strbuf_addf(&b, " %s", argv[i]);
+    }
+    strbuf_adds(&b, "\"");
+    if (b.failed)
+        return err_set(e, ERR_TOO_LARGE, "the arguments of %.100s are longer than Windows takes", path);
+    if ((r = win_utf16(b.data, ret_line, e)) < 0)
+        return r;
+    *ret_program = STEAL(program);
+    return 0;
+}
+
+static int program_line(const struct os_exec *x, char **ret_program, wchar_t **ret_line, struct err *e)
+{
+    int r = find_program(x->argv[0], ret_program, e);
+    if (r == -ERR_NOT_FOUND && x->maybe_batch) {
+        struct err why = *e;
+        r = batch_line(x->argv, ret_program, ret_line, e);
+        if (r < 0 || *ret_program)
+            return r;
+        *e = why;
+        return -ERR_NOT_FOUND;
+    }
+    return r < 0 ? r : win_command_line(x->argv, ret_line, e);
 }
 
 /* ---- starting ---- */
@@ -170,8 +236,8 @@ static int start(const struct os_exec *x, bool outlives, HANDLE in, HANDLE out, 
     PROCESS_INFORMATION p = {0};
     if (x->run_as && *x->run_as)
         return err_set(e, ERR_UNSUPPORTED, "programs cannot be run as %s: on Windows they run as this account", x->run_as);
-    int r = find_program(x->argv[0], &program, e);
-    if (r < 0 || (r = win_path(program, &path, e)) < 0 || (r = win_command_line(x->argv, &line, e)) < 0 ||
+    int r = program_line(x, &program, &line, e);
+    if (r < 0 || (r = win_path(program, &path, e)) < 0 ||
         (x->cwd && (r = win_path(x->cwd, &cwd, e)) < 0) || (!outlives && (r = make_job(&c->job, e)) < 0))
         return r;
     const wchar_t *folder = cwd ? win_path_plain(cwd) : NULL, *file = win_path_plain(path);

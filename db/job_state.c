@@ -14,7 +14,7 @@ static const char *const state_words[] = {"queued", "running", "paused", "succee
  *                        '---cancel---------> CANCELLED --retry--> QUEUED, RUNNING
  *
  * QUEUED     no task was started            RUNNING  a task runs or has run, and one is left
- * PAUSED     the pause flag is set; running tasks are being parked
+ * PAUSED     the pause flag is set; running tasks are being parked, or an export or check of a failed job is
  * SUCCEEDED  all tasks of the graph succeeded or were skipped, no export is left to do; neither pause nor (unless it is to be deleted)
  *            cancel flag is set. An export that failed or was cancelled changes nothing of it: the machine is there, and it can be asked for again
  * FAILED     a task of the graph failed, none runs; the pause flag is not set; what is pending is held until a retry
@@ -108,7 +108,8 @@ static enum job_state derive(const struct flags *f, const struct counts *c)
             return JOB_SUCCEEDED;                    /* also when the wish to cancel came too late, or meant an export */
         if (f->cancel)
             return JOB_CANCELLED;
-        if (c->graph_failed)
+        bool waits = f->paused && c->pending > c->graph_pending;         /* what was asked for later goes on all the same, and is to wait */
+        if (c->graph_failed && !waits)
             return JOB_FAILED;
     }
     if (f->paused)

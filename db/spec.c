@@ -379,7 +379,7 @@ static void parse_volume_disks(struct json_in *in, struct spec_volume *v)
     snprintf(at.pointer, sizeof at.pointer, "%.100s/disks", in->pointer);
     for (size_t i = 0; i < json_array_size(list) && !in->e->code; i++) {
         const char *id = json_string_value(json_array_get(list, i));
-        char key[16];
+        char key[24];
         snprintf(key, sizeof key, "%zu", i);
         if (!id || !*id || strlen(id) > VOLUME_DISK_BYTES_MAX) {
             json_in_fail(&at, key, id ? ERR_VALUE : ERR_TYPE, "must be the id of a disk: a text of 1 to %d bytes", VOLUME_DISK_BYTES_MAX);

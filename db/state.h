@@ -38,7 +38,7 @@ int event_insert(struct db *db, int64_t seq, int64_t now_ms, const char *type, j
 int task_from_row(sqlite3_stmt *q, int col, struct task *ret, struct err *e);        /* all but job_id; TASK_COLUMNS from col on */
 int task_cancel_pending(struct db *db, int64_t seq, int64_t now_ms, struct err *e);  /* PENDING -> CANCELLED */
 extern const char *const task_claim_sql;             /* the one statement of a claim, for tests that look at its plan */
-int task_reopen(struct db *db, int64_t seq, int64_t now_ms, struct err *e);          /* FAILED, CANCELLED -> PENDING; ends backoffs */
+int task_reopen(struct db *db, int64_t seq, int64_t now_ms, struct err *e);          /* FAILED, CANCELLED of the graph -> PENDING; ends backoffs */
 
 /* Puts a new SAS into the URL of a disk, inside of a transaction; `at` is the place in the request, for the error's field. */
 int job_renew(struct db *db, int64_t seq, const char *id, size_t at, const struct job_renewal *x, struct err *e);

@@ -204,7 +204,9 @@ int task_reopen(struct db *db, int64_t seq, int64_t now_ms, struct err *e)
 {
     struct row rows[PER_JOB_MAX];
     size_t n;
-    int r = rows_get(db, ROW_COLUMNS "WHERE job = ?1 AND state IN ('failed', 'cancelled') ORDER BY id", seq, rows, PER_JOB_MAX, &n, e);
+    /* What was asked for later is asked for again: its time and place are over, and an export would keep the VM from starting. */
+    int r = rows_get(db, ROW_COLUMNS "WHERE job = ?1 AND state IN ('failed', 'cancelled') AND kind NOT IN " KINDS_ASKED_LATER " ORDER BY id", seq, rows,
+                     PER_JOB_MAX, &n, e);
     for (size_t i = 0; r >= 0 && i < n; i++) {
         struct change c = {.to = TASK_PENDING, .event = "task_reopened", .afresh = true};
         r = move(db, &rows[i], &c, now_ms, e);

@@ -44,16 +44,19 @@ int transfer_pending(struct db *db, const char *job_id, transfer_pending_fn *fn,
     int r;
     if ((r = job_seq(db, job_id, &seq, e)) < 0 ||
         (r = sql_query(db, &q, e,
-                       "SELECT d.path, x.listed_bytes, x.length FROM task t JOIN job j ON j.seq = t.job JOIN disk d ON d.job = t.job AND d.disk = t.disk"
+                       "SELECT d.path, x.listed_bytes, x.length, d.format FROM task t JOIN job j ON j.seq = t.job JOIN disk d ON d.job = t.job AND d.disk = t.disk"
                        " JOIN transfer x ON x.job = t.job AND x.disk = t.disk"
                        " WHERE t.kind = 'download' AND t.state IN ('pending', 'running') AND t.job <> ?1 AND d.path IS NOT NULL"
                        " AND NOT j.cancel_requested AND NOT j.delete_requested AND (t.job < ?1 OR EXISTS"
                        " (SELECT 1 FROM task p WHERE p.job = t.job AND p.kind = 'preflight' AND p.state = 'succeeded'))",
                        SI(seq))) < 0)
         return r;
-    while ((r = sql_step(db, q, e)) > 0)
-        if ((r = fn(arg, sql_text(q, 0), sql_u64(q, 1), sql_u64(q, 2))) != 0)
+    while ((r = sql_step(db, q, e)) > 0) {
+        enum disk_format format = FORMAT_AUTO;
+        disk_format_parse(sql_text(q, 3), &format);
+        if ((r = fn(arg, sql_text(q, 0), format, sql_u64(q, 1), sql_u64(q, 2))) != 0)
             return r;
+    }
     return r;
 }
 

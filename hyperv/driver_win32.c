@@ -6,7 +6,7 @@
 
 const struct hyperv_platform *hyperv_platform_here(void)
 {
-    static const struct hyperv_platform here = {.wmi = &wmi_com_ops, .host = &hyperv_host_win32};
+    static const struct hyperv_platform here = {.wmi = &wmi_com_ops, .host = &hyperv_host_win32, .role = &role_dism};
     return &here;
 }
 

@@ -18,10 +18,16 @@ struct host_facts {
     bool cpu_known, hypervisor, root, nested;
     char vendor[13];                                   /* of the hypervisor below us */
     bool reboot_known, reboot_pending;                 /* Windows' servicing waits for a restart */
+    enum hv_role_state task;                           /* our own enabling of the role: how it ended, or goes on; HV_ROLE_UNAVAILABLE: there was none */
+    unsigned task_percent;
 };
 
 /* Fills at most max rows, returns how many: "windows", "hyperv_role", "acceleration", "nested_virtualization", "reboot". Facts that are not known make no row, but
  * for those that decide. */
 size_t host_facts_judge(const struct host_facts *f, struct hv_check *rows, size_t max);
+/* What has become of the role. */
+enum hv_role_state host_facts_role(const struct host_facts *f);
+/* Is it of use to enable the role? ERR_WRONG_STATE: no VM could run on this processor. Looks at the processor alone. */
+int host_facts_may_enable(const struct host_facts *f, struct err *e);
 
 #endif

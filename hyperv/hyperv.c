@@ -32,6 +32,7 @@ static int adopt(void *arg, const char *name)
 static void drv_close(struct hv *hv)
 {
     struct hyperv *h = (struct hyperv *)hv;
+    role_free(h->role);
     while (h->n_vms) {                                 /* no other thread is in a call any more */
         struct hyperv_vm *vm = h->vms[--h->n_vms];
         hyperv_vm_unref(vm);
@@ -68,7 +69,8 @@ int hyperv_open_on(const struct hyperv_platform *p, const struct hv_config *cfg,
     pthread_cond_init(&h->claims_changed, NULL);
     h->data_dir = str_dup(cfg->data_dir);
     h->vms_dir = os_path_join(cfg->data_dir, FOLDER);
-    int r = h->data_dir && h->vms_dir ? os_mkdirs(h->vms_dir, OS_PRIVATE, e) : err_oom(e);
+    h->role = role_new(p->role, p->role_arg);
+    int r = h->data_dir && h->vms_dir && h->role ? os_mkdirs(h->vms_dir, OS_PRIVATE, e) : err_oom(e);
     if (r == 0)
         r = os_list_dir(h->vms_dir, adopt, h, e);
     if (r < 0) {
@@ -267,6 +269,7 @@ const struct hv_ops hv_hyperv = {
     .capabilities = drv_capabilities,
     .preferred_format = drv_preferred_format,
     .report = hyperv_report,
+    .role_enable = hyperv_role_enable,
     .vm_create = hyperv_vm_create,
     .vm_delete = hyperv_vm_delete,
     .vm_get = drv_vm_get,

@@ -34,6 +34,7 @@
 #include "common/os.h"
 #include "hyperv/hypervisor.h"
 #include "hyperv/hyperv_host.h"
+#include "hyperv/role.h"
 #include "common/wmi/wmi.h"
 
 #define HYPERV_CALL_MS 120000                          /* one call: VMMS may take its time even for what normally returns at once */
@@ -165,6 +166,7 @@ struct hyperv_vm {
 struct hyperv {
     struct hv hv;                                      /* first */
     struct hyperv_platform p;
+    struct role *role;
     char *data_dir, *vms_dir;
     hv_stop_fn *stop;                                  /* NULL: never */
     void *stop_arg;
@@ -347,7 +349,8 @@ int hyperv_checkpoint_create(struct hv *hv, const char *id, const char *name, st
 int hyperv_checkpoint_list(struct hv *hv, const char *id, struct hv_checkpoint **ret, size_t *ret_n, struct err *e);
 int hyperv_checkpoint_restore(struct hv *hv, const char *id, const char *checkpoint, struct err *e);
 int hyperv_checkpoint_delete(struct hv *hv, const char *id, const char *checkpoint, struct err *e);
-size_t hyperv_report(struct hv *hv, struct hv_check *rows, size_t max);
+size_t hyperv_report(struct hv *hv, struct hv_check *rows, size_t max, struct hv_role *ret_role);
+int hyperv_role_enable(struct hv *hv, bool force, struct err *e);
 /* Pixels of a thumbnail (RGB565, little-endian) as 8-bit RGB. */
 void hyperv_rgb565(const uint8_t *in, size_t pixels, uint8_t *ret);
 

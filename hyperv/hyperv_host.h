@@ -10,6 +10,7 @@
 
 #include "hyperv/host_facts.h"
 #include "hyperv/hypervisor.h"
+#include "hyperv/role.h"
 #include "common/wmi/wmi.h"
 
 struct hyperv_file {
@@ -45,9 +46,13 @@ struct hyperv_platform {
     void *wmi_arg;
     const struct hyperv_host_ops *host;
     void *host_arg;
+    const struct role_ops *role;                       /* Windows' servicing; NULL: none */
+    void *role_arg;
     wmi_trace_fn *trace;                               /* told of every call; NULL: nobody is */
     void *trace_arg;
 };
+/* What is quickly known of it: processor and registry; the rest is zero. hyperv_report.c */
+void hyperv_host_facts(const struct hyperv_platform *p, struct host_facts *ret);
 /* hv_open of hv_hyperv is this with the platform of the system that we run on. */
 int hyperv_open_on(const struct hyperv_platform *p, const struct hv_config *cfg, struct hv **ret, struct err *e);
 /* NULL where there is no Hyper-V. driver_win32.c, hyperv_host_posix.c */

@@ -5,6 +5,7 @@
 #include "hyperv/hyperv_host.h"
 
 extern const struct hyperv_host_ops hyperv_host_win32;
+extern const struct role_ops role_dism;                /* role_win32.c */
 
 /* The account of a VM's process as text: NT VIRTUAL MACHINE\<GUID>, S-1-5-83-1- and the GUID as four numbers; of all VMs with NULL. */
 int hyperv_account_sid(const char *vm_guid, char *ret, size_t size, struct err *e);

@@ -58,15 +58,36 @@ static void read_windows(struct hyperv *h, bool enabled, struct host_facts *f)
     f->feature = state == 1 ? HOST_FEATURE_ENABLED : state == 2 ? HOST_FEATURE_DISABLED : state == 3 ? HOST_FEATURE_ABSENT : HOST_FEATURE_UNKNOWN;
 }
 
-static void report_facts(struct hyperv *h, struct hv_rows *t, bool enabled)
+void hyperv_host_facts(const struct hyperv_platform *p, struct host_facts *ret)
 {
-    struct host_facts f = {.cpu_known = true};
-    f.root = h->p.host->hypervisor_runs(h->p.host_arg);
-    f.nested = true;                                   /* where nobody can say, this is not what is missing */
-    if (h->p.host->facts)
-        h->p.host->facts(h->p.host_arg, &f);
+    *ret = (struct host_facts){.cpu_known = true};
+    ret->root = p->host->hypervisor_runs(p->host_arg);
+    ret->nested = true;                                /* where nobody can say, this is not what is missing */
+    if (p->host->facts)
+        p->host->facts(p->host_arg, ret);
+}
+
+static void report_facts(struct hyperv *h, struct hv_rows *t, bool enabled, struct hv_role *ret_role)
+{
+    struct host_facts f;
+    hyperv_host_facts(&h->p, &f);
+    role_get(h->role, ret_role);
+    f.task = ret_role->state;
+    f.task_percent = ret_role->percent;
     read_windows(h, enabled, &f);
     t->n += host_facts_judge(&f, t->rows + t->n, t->max - t->n);
+    ret_role->state = host_facts_role(&f);
+}
+
+int hyperv_role_enable(struct hv *hv, bool force, struct err *e)
+{
+    struct hyperv *h = (struct hyperv *)hv;
+    struct host_facts f;
+    struct hv_role task;
+    role_get(h->role, &task);
+    hyperv_host_facts(&h->p, &f);
+    int r = force || task.state == HV_ROLE_ENABLING ? 0 : host_facts_may_enable(&f, e);
+    return r < 0 ? r : role_start(h->role, e);
 }
 
 static void report_size(struct hyperv *h, struct hv_rows *t)
@@ -102,13 +123,13 @@ static void report_switches(struct hyperv *h, struct hv_rows *t, const struct wm
                     "the network 'nat' is %s; guests get no address by themselves: give them one of it, with its first as gateway", prefix);
 }
 
-size_t hyperv_report(struct hv *hv, struct hv_check *rows, size_t max)
+size_t hyperv_report(struct hv *hv, struct hv_check *rows, size_t max, struct hv_role *ret_role)
 {
     struct hyperv *h = (struct hyperv *)hv;
     struct wmi_wait w = hyperv_wait(h, HYPERV_GLANCE_MS, true);
     struct hv_rows t = {rows, 0, max};
     bool enabled = false, usable = report_hypervisor(h, &t, &w, &enabled);
-    report_facts(h, &t, enabled);
+    report_facts(h, &t, enabled, ret_role);
     report_size(h, &t);
     if (usable)
         report_switches(h, &t, &w);

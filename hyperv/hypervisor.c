@@ -94,9 +94,19 @@ enum hv_format hv_preferred_format(struct hv *hv, unsigned generation)
     return hv->ops->preferred_format(hv, generation);
 }
 
-size_t hv_report(struct hv *hv, struct hv_check *rows, size_t max)
+const char *hv_role_name(enum hv_role_state s)
 {
-    return hv->ops->report(hv, rows, max);
+    static const char *const names[] = {
+        [HV_ROLE_UNAVAILABLE] = "unavailable", [HV_ROLE_DISABLED] = "disabled", [HV_ROLE_ENABLING] = "enabling",
+        [HV_ROLE_RESTART_NEEDED] = "restart_needed", [HV_ROLE_ENABLED] = "enabled", [HV_ROLE_FAILED] = "failed"};
+    return (size_t)s < ARRAY_LEN(names) ? names[s] : "failed";
+}
+
+size_t hv_report(struct hv *hv, struct hv_check *rows, size_t max, struct hv_role *ret_role)
+{
+    struct hv_role ignored, *role = ret_role ? ret_role : &ignored;
+    *role = (struct hv_role){.state = HV_ROLE_UNAVAILABLE};
+    return hv->ops->report(hv, rows, max, role);
 }
 
 void hv_rows_add(struct hv_rows *t, const char *check, enum hv_check_status status, const char *remedy, const char *fmt, ...)
@@ -117,6 +127,14 @@ void hv_rows_add(struct hv_rows *t, const char *check, enum hv_check_status stat
 static int unsupported(struct hv *hv, const char *what, struct err *e)
 {
     return err_set(e, ERR_UNSUPPORTED, "the hypervisor '%s' on this host cannot %s", hv->ops->name, what);
+}
+
+int hv_role_enable(struct hv *hv, bool force, struct err *e)
+{
+    if (hv->ops->role_enable)
+        return hv->ops->role_enable(hv, force, e);
+    err_set(e, ERR_UNSUPPORTED, "the hypervisor of this host, %s, is no role of its system: there is nothing to enable", hv->ops->name);
+    return err_hint(e, "Hyper-V is enabled on Windows hosts alone. `vmrecover host` says whether this one is fit.");
 }
 
 /* Ids become folder names and parts of command lines: nothing but a UUID ever reaches a driver. */
@@ -245,6 +263,14 @@ int hv_screen(struct hv *hv, const char *id, struct hv_image *ret, struct err *e
     return hv->ops->screen ? hv->ops->screen(hv, id, ret, e) : unsupported(hv, "show a screen", e);
 }
 
+int hv_display(struct hv *hv, const char *id, intptr_t *ret_socket, struct err *e)
+{
+    int r = check_id(id, e);
+    if (r < 0)
+        return r;
+    return hv->ops->display ? hv->ops->display(hv, id, ret_socket, e) : unsupported(hv, "stream a screen", e);
+}
+
 int hv_screen_text(struct hv *hv, const char *id, char **ret, struct err *e)
 {
     int r = check_id(id, e);
@@ -371,4 +397,10 @@ int hv_disk_export(struct hv *hv, const char *id, unsigned slot, enum hv_format 
         return r;
     return hv->ops->disk_export ? hv->ops->disk_export(hv, id, slot, format, path, stop, progress, arg, e)
                                 : unsupported(hv, "export a disk", e);
+}
+
+void hv_tend(struct hv *hv)
+{
+    if (hv->ops->tend)
+        hv->ops->tend(hv);
 }

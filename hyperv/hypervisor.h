@@ -93,6 +93,15 @@ struct hv_check {                                      /* a row of the host repo
 struct hv_rows { struct hv_check *rows; size_t n, max; };
 void hv_rows_add(struct hv_rows *t, const char *check, enum hv_check_status status, const char *remedy, const char *fmt, ...) PRINTF_LIKE(5, 6);
 
+/* The role or feature of the host that its hypervisor is, where it is one: Hyper-V on Windows. */
+enum hv_role_state { HV_ROLE_UNAVAILABLE, HV_ROLE_DISABLED, HV_ROLE_ENABLING, HV_ROLE_RESTART_NEEDED, HV_ROLE_ENABLED, HV_ROLE_FAILED };
+const char *hv_role_name(enum hv_role_state s);        /* "unavailable", "disabled", "enabling", "restart_needed", "enabled", "failed" */
+struct hv_role {
+    enum hv_role_state state;
+    unsigned percent;                                  /* while enabling */
+    struct err error;                                  /* when it failed */
+};
+
 /* A key event: W3C UI Events `code` value ("KeyA", "F8", "ControlLeft"), pressed and released together. */
 struct hv_chord { const char *codes[8]; size_t n; };
 
@@ -105,7 +114,7 @@ struct hv_checkpoint {
 
 enum hv_cap {
     HV_CAP_GEN2 = 1, HV_CAP_SCREEN_TEXT = 2, HV_CAP_SERIAL = 4, HV_CAP_CHECKPOINT = 8, HV_CAP_NAT = 16,
-    HV_CAP_SWITCH = 32, HV_CAP_ATTACH = 64, HV_CAP_EXPORT = 128, HV_CAP_NESTED = 256,
+    HV_CAP_SWITCH = 32, HV_CAP_ATTACH = 64, HV_CAP_EXPORT = 128, HV_CAP_NESTED = 256, HV_CAP_DISPLAY = 512,
 };
 
 struct hv;
@@ -117,7 +126,9 @@ struct hv_ops {
     unsigned (*capabilities)(struct hv *hv);           /* required: set of enum hv_cap */
     enum hv_format (*preferred_format)(struct hv *hv, unsigned generation);            /* required: "format": "auto" */
     /* Fills at most max rows, returns how many. Probes are cached by the driver. */
-    size_t (*report)(struct hv *hv, struct hv_check *rows, size_t max);                /* required */
+    size_t (*report)(struct hv *hv, struct hv_check *rows, size_t max, struct hv_role *ret_role);      /* required; ret_role: never NULL */
+    /* Begins to enable it and returns; the report says how far it is. ERR_WRONG_STATE while that goes on, and without `force` where no VM could run. */
+    int (*role_enable)(struct hv *hv, bool force, struct err *e);
     int (*vm_create)(struct hv *hv, const struct hv_vm_spec *s, struct err *e);        /* required: find or create; idempotent */
     int (*vm_delete)(struct hv *hv, const char *id, struct err *e);                    /* required: powers off, removes all that create made; missing is 0 */
     int (*vm_get)(struct hv *hv, const char *id, struct hv_vm **ret, struct err *e);   /* required */
@@ -128,6 +139,9 @@ struct hv_ops {
     int (*vm_shutdown)(struct hv *hv, const char *id, struct err *e);                  /* asks the guest, does not wait */
     int (*vm_reset)(struct hv *hv, const char *id, struct err *e);
     int (*screen)(struct hv *hv, const char *id, struct hv_image *ret, struct err *e);
+    /* A connection to the VM's screen, keyboard and pointer: a stream socket of this host that does not block and speaks RFB (RFC 6143) without a
+     * password. Several at once are fine. The caller closes it; it ends with the VM. ERR_WRONG_STATE: off, or started without a display. */
+    int (*display)(struct hv *hv, const char *id, intptr_t *ret_socket, struct err *e);
     int (*screen_text)(struct hv *hv, const char *id, char **ret, struct err *e);      /* UTF-8 lines; ERR_UNSUPPORTED in a graphics mode */
     /* Returns after the keys are up again, at a pace that slow guests take. ERR_UNSUPPORTED: this hypervisor lacks one of them. */
     int (*keys)(struct hv *hv, const char *id, const struct hv_chord *chord, struct err *e);
@@ -148,6 +162,8 @@ struct hv_ops {
      * there is something at path. The VM must be off, and cannot be started, changed or deleted meanwhile. */
     int (*disk_export)(struct hv *hv, const char *id, unsigned slot, enum hv_format format, const char *path,
                        hv_stop_fn *stop, hv_progress_fn *progress, void *arg, struct err *e);
+    /* Called some times a minute, whether anybody looks at VMs or not: bounds what their logs take on the host's disk. Waits for nobody. */
+    void (*tend)(struct hv *hv);
 };
 
 /* Every driver embeds this as its first member. */
@@ -162,7 +178,8 @@ int hv_open_host(const struct hv_config *cfg, struct hv **ret, struct err *e);
 void hv_close(struct hv *hv);
 unsigned hv_capabilities(struct hv *hv);
 enum hv_format hv_preferred_format(struct hv *hv, unsigned generation);
-size_t hv_report(struct hv *hv, struct hv_check *rows, size_t max);
+size_t hv_report(struct hv *hv, struct hv_check *rows, size_t max, struct hv_role *ret_role);              /* ret_role may be NULL */
+int hv_role_enable(struct hv *hv, bool force, struct err *e);
 int hv_vm_create(struct hv *hv, const struct hv_vm_spec *s, struct err *e);
 int hv_vm_delete(struct hv *hv, const char *id, struct err *e);
 int hv_vm_get(struct hv *hv, const char *id, struct hv_vm **ret, struct err *e);
@@ -173,6 +190,7 @@ int hv_vm_stop(struct hv *hv, const char *id, struct err *e);
 int hv_vm_shutdown(struct hv *hv, const char *id, struct err *e);
 int hv_vm_reset(struct hv *hv, const char *id, struct err *e);
 int hv_screen(struct hv *hv, const char *id, struct hv_image *ret, struct err *e);
+int hv_display(struct hv *hv, const char *id, intptr_t *ret_socket, struct err *e);
 int hv_screen_text(struct hv *hv, const char *id, char **ret, struct err *e);
 int hv_keys(struct hv *hv, const char *id, const struct hv_chord *chord, struct err *e);
 int hv_serial_read(struct hv *hv, const char *id, uint64_t offset, void *buf, size_t n, size_t *ret_n, uint64_t *ret_size, struct err *e);
@@ -186,6 +204,7 @@ int hv_checkpoint_restore(struct hv *hv, const char *id, const char *checkpoint,
 int hv_checkpoint_delete(struct hv *hv, const char *id, const char *checkpoint, struct err *e);
 int hv_disk_export(struct hv *hv, const char *id, unsigned slot, enum hv_format format, const char *path,
                    hv_stop_fn *stop, hv_progress_fn *progress, void *arg, struct err *e);
+void hv_tend(struct hv *hv);
 
 /* keys.c: is this a W3C code that a PC keyboard has, and how a text is typed on a US layout: the chord for one
  * character (ASCII; '\n' is Enter, '\t' Tab); false if it has none. */

@@ -3,7 +3,7 @@
  * A VM is a folder, data_dir/vms/<id>:
  *   vm.json         definition, checkpoints, last start; written atomically; its presence makes the folder a VM
  *   disk<slot>.qcow2 overlay over the image of that slot    vars.qcow2   Gen 2: the firmware's variables
- *   qmp.sock serial.sock   control and serial console       qemu.pid     written and removed by QEMU itself
+ *   qmp.sock serial.sock vnc.sock   control, serial console, screen       qemu.pid     written and removed by QEMU itself
  *   qemu.log        what QEMU said                          serial.log   what the guest's serial port said
  * QEMU runs with this folder as its working directory and is given relative names: a UNIX socket's path has room for 107 bytes.
  *
@@ -31,8 +31,10 @@
 /* ---- qemu_qmp_posix.c: the control socket. One thread at a time. ---- */
 #define QMP_TIMEOUT_MS 10000                           /* one command; a QEMU that hangs is an error, not a hang of ours */
 struct qmp;
-/* Connects to `qmp.sock` in the folder and negotiates. ERR_UNREACHABLE: nobody listens; ERR_TIMEOUT: no greeting. */
-int qmp_open(int dirfd, unsigned timeout_ms, struct qmp **ret, struct err *e);
+/* Connects to `qmp.sock` in the folder and negotiates, all within timeout_ms. ERR_UNREACHABLE: nobody listens; ERR_TIMEOUT: no greeting.
+ * stop (NULL: never) ends this and every later wait on the connection with ERR_CANCELLED, and breaks it, when it says true; it is asked
+ * some times a second. */
+int qmp_open(int dirfd, unsigned timeout_ms, hv_stop_fn *stop, void *arg, struct qmp **ret, struct err *e);
 void qmp_close(struct qmp *m);                         /* NULL is a no-op */
 /* True once an answer was missed (timeout, end of file, nonsense): later answers would be taken for others; close it. */
 bool qmp_broken(const struct qmp *m);
@@ -41,8 +43,6 @@ bool qmp_broken(const struct qmp *m);
 int qmp_call(struct qmp *m, const char *command, json_t *args, unsigned timeout_ms, json_t **ret, struct err *e);
 /* A human monitor line; *ret is its output (caller frees; NULL to ignore). */
 int qmp_hmp(struct qmp *m, const char *line, char **ret, struct err *e);
-/* Ends a wait with ERR_CANCELLED (and breaks the connection) when it says true; polled some times a second. NULL: never. */
-void qmp_set_stop(struct qmp *m, hv_stop_fn *stop, void *arg);
 /* Runs a job command (`args` without job-id) and waits for its end. The whole of QEMU may be silent meanwhile. *ret_begun (may be NULL): QEMU
  * took the command, so that it may have had some effect. */
 int qmp_job(struct qmp *m, const char *command, json_t *args, unsigned timeout_ms, bool *ret_begun, struct err *e);
@@ -179,6 +179,8 @@ int qemu_op_begin(struct qemu *q, const char *id, struct qemu_vm **ret, struct e
 void qemu_op_end(struct qemu_vm *vm);
 /* The same for who ends the VM: an operation that waits for a job of QEMU is given up first. */
 int qemu_op_begin_end(struct qemu *q, const char *id, struct qemu_vm **ret, struct err *e);
+/* An hv_stop_fn for what waits for a VM: somebody wants to end it, or the daemon stops. Any thread. */
+bool qemu_vm_given_up(void *vm);
 /* Under op: the control connection, whose waits end with the daemon and with the VM. */
 int qemu_vm_connect(struct qemu_vm *vm, unsigned timeout_ms, struct err *e);
 struct qemu_vm *qemu_vm_ref(struct qemu *q, const char *id);                 /* NULL: none */
@@ -210,11 +212,12 @@ void qemu_args_free(char **argv);
 
 /* qemu_screen_posix.c, qemu_serial_posix.c, qemu_checkpoint_posix.c: slots of hv_qemu. */
 int qemu_screen(struct hv *hv, const char *id, struct hv_image *ret, struct err *e);
+int qemu_display(struct hv *hv, const char *id, intptr_t *ret_socket, struct err *e);
 int qemu_screen_text(struct hv *hv, const char *id, char **ret, struct err *e);
 int qemu_keys(struct hv *hv, const char *id, const struct hv_chord *chord, struct err *e);
 int qemu_serial_read(struct hv *hv, const char *id, uint64_t offset, void *buf, size_t n, size_t *ret_n, uint64_t *ret_size, struct err *e);
 int qemu_serial_write(struct hv *hv, const char *id, const void *buf, size_t n, struct err *e);
-void qemu_serial_trim(struct qemu_vm *vm);             /* bounds what serial.log takes on the host's disk */
+void qemu_serial_trim(struct qemu_vm *vm);             /* bounds what serial.log and qemu.log take on the host's disk; any thread */
 int qemu_checkpoint_create(struct hv *hv, const char *id, const char *name, struct hv_checkpoint *ret, struct err *e);
 int qemu_checkpoint_list(struct hv *hv, const char *id, struct hv_checkpoint **ret, size_t *ret_n, struct err *e);
 int qemu_checkpoint_restore(struct hv *hv, const char *id, const char *checkpoint, struct err *e);

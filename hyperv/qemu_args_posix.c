@@ -8,7 +8,7 @@
  *   place 3, or, when slot 3 has a disk, on USB, from where both firmwares boot.
  * Boot order: slot 0, then the DVD: a blank disk falls through to it.
  * Clock: UTC, as Azure's hosts keep it; images for Azure have Windows' RealTimeIsUniversal set.
- * Input: PS/2 keyboard. Screen: the standard VGA with VBE.
+ * Input: PS/2 keyboard. Screen: the standard VGA with VBE, on a VNC server at a socket in the VM's folder, which is closed to others.
  * Processor: with TCG all that it can emulate (distributions ask for x86-64-v2 and more) but 57-bit addresses, which some
  *   boot loaders do not survive. */
 #include <string.h>
@@ -136,7 +136,7 @@ int qemu_args(struct qemu_vm *vm, bool kvm, bool scope, char ***ret, struct err 
     add(&a, "%u", s->cpus);
     add_plain(&a, (const char *const[]){"-nodefaults", "-no-user-config", "-S", "-pidfile", "qemu.pid", "-msg", "timestamp=on", "-sandbox",
                                         "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny", "-rtc", "base=utc", "-display",
-                                        "none", "-vga", "std", "-global", "PIIX4_PM.disable_s3=1", "-global", "PIIX4_PM.disable_s4=1", "-chardev",
+                                        "none", "-vnc", "unix:vnc.sock,share=force-shared", "-vga", "std", "-global", "PIIX4_PM.disable_s3=1", "-global", "PIIX4_PM.disable_s4=1", "-chardev",
                                         "socket,id=qmp,path=qmp.sock,server=on,wait=off", "-mon", "chardev=qmp,mode=control", "-chardev",
                                         "socket,id=serial,path=serial.sock,server=on,wait=off,logfile=serial.log,logappend=on", "-device",
                                         "isa-serial,chardev=serial", NULL});

@@ -156,6 +156,7 @@ static int adopt(void *arg, const char *name)
     if (!dir)
         return 0;
     struct qemu_def d = {0};
+    os_remove_unfinished(dir, &e);                     /* vm.json on its way, when the last daemon was killed */
     int r = qemu_def_load(dir, &d, &e);
     if (r == -ERR_NOT_FOUND)                           /* half made: vm_create makes it anew, vm_delete removes it */
         return 0;
@@ -272,8 +273,9 @@ static enum hv_format drv_preferred_format(struct hv *hv, unsigned generation)
     return HV_VHD;
 }
 
-static size_t drv_report(struct hv *hv, struct hv_check *rows, size_t max)
+static size_t drv_report(struct hv *hv, struct hv_check *rows, size_t max, struct hv_role *ret_role)
 {
+    (void)ret_role;                                    /* a program, no role */
     return qemu_probe_report(self(hv), rows, max);
 }
 
@@ -434,10 +436,8 @@ static int drv_vm_delete(struct hv *hv, const char *id, struct err *e)
 static int snapshot(struct qemu_vm *vm, unsigned patience_ms, struct hv_vm **ret, struct err *e)
 {
     if (pthread_mutex_trylock(&vm->op) == 0) {         /* else somebody is at it, and what was last seen must do */
-        if (!vm->gone) {
+        if (!vm->gone)
             qemu_vm_glance(vm, patience_ms);
-            qemu_serial_trim(vm);
-        }
         pthread_mutex_unlock(&vm->op);
     }
     struct hv_vm *v = calloc(1, sizeof *v);
@@ -466,17 +466,36 @@ static int drv_vm_get(struct hv *hv, const char *id, struct hv_vm **ret, struct 
     return r;
 }
 
-static int drv_vm_list(struct hv *hv, struct hv_vm ***ret, size_t *ret_n, struct err *e)
+/* All that there are, each with a reference; caller unrefs each and frees the array. NULL: no memory. */
+static struct qemu_vm **hold_all(struct qemu *q, size_t *ret_n)
 {
-    struct qemu *q = self(hv);
     pthread_mutex_lock(&q->lock);
-    size_t n = q->n_vms, filled = 0;
+    size_t n = q->n_vms;
     struct qemu_vm **held = calloc(n + 1, sizeof(struct qemu_vm *));
     for (size_t i = 0; held && i < n; i++) {
         held[i] = q->vms[i];
         held[i]->refs++;
     }
     pthread_mutex_unlock(&q->lock);
+    *ret_n = held ? n : 0;
+    return held;
+}
+
+static void drv_tend(struct hv *hv)
+{
+    size_t n;
+    struct qemu_vm **held = hold_all(self(hv), &n);
+    for (size_t i = 0; i < n; i++) {
+        qemu_serial_trim(held[i]);
+        qemu_vm_unref(held[i]);
+    }
+    free(held);
+}
+
+static int drv_vm_list(struct hv *hv, struct hv_vm ***ret, size_t *ret_n, struct err *e)
+{
+    size_t n, filled = 0;
+    struct qemu_vm **held = hold_all(self(hv), &n);
     struct hv_vm **list = calloc(n + 1, sizeof(struct hv_vm *));
     int r = held && list ? 0 : err_oom(e);
     int64_t until = clock_mono_ms() + GLANCES_MS;
@@ -748,6 +767,7 @@ const struct hv_ops hv_qemu = {
     .vm_shutdown = drv_vm_shutdown,
     .vm_reset = drv_vm_reset,
     .screen = qemu_screen,
+    .display = qemu_display,
     .screen_text = qemu_screen_text,
     .keys = qemu_keys,
     .serial_read = qemu_serial_read,
@@ -760,4 +780,5 @@ const struct hv_ops hv_qemu = {
     .checkpoint_restore = qemu_checkpoint_restore,
     .checkpoint_delete = qemu_checkpoint_delete,
     .disk_export = drv_disk_export,
+    .tend = drv_tend,
 };

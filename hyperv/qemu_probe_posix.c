@@ -238,7 +238,7 @@ unsigned qemu_probe_capabilities(struct qemu *q)
     pthread_mutex_lock(&q->probe.lock);
     unsigned net = q->probe.have_program && !q->probe.have_user_net ? 0 : HV_CAP_NAT;      /* no QEMU: its absence is the error to show */
     pthread_mutex_unlock(&q->probe.lock);
-    return (code ? HV_CAP_GEN2 : 0u) | net | HV_CAP_SCREEN_TEXT | HV_CAP_SERIAL | HV_CAP_CHECKPOINT | HV_CAP_ATTACH | HV_CAP_EXPORT;
+    return (code ? HV_CAP_GEN2 : 0u) | net | HV_CAP_SCREEN_TEXT | HV_CAP_SERIAL | HV_CAP_CHECKPOINT | HV_CAP_ATTACH | HV_CAP_EXPORT | HV_CAP_DISPLAY;
 }
 
 static void row(struct hv_rows *t, const char *check, enum hv_check_status status, const char *detail, const char *remedy)

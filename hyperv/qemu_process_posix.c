@@ -223,7 +223,7 @@ bool qemu_process_left_pidfile(int dirfd)
 
 void qemu_process_forget(int dirfd)
 {
-    static const char *const names[] = {"qemu.pid", "qmp.sock", "serial.sock"};
+    static const char *const names[] = {"qemu.pid", "qmp.sock", "serial.sock", "vnc.sock"};
     for (size_t i = 0; i < ARRAY_LEN(names); i++)
         unlinkat(dirfd, names[i], 0);
 }

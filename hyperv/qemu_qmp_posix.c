@@ -70,12 +70,6 @@ static int wait_for(struct qmp *m, short events, int64_t deadline, struct err *e
     }
 }
 
-void qmp_set_stop(struct qmp *m, hv_stop_fn *stop, void *arg)
-{
-    m->stop = stop;
-    m->stop_arg = arg;
-}
-
 /* The next message of any sort: *ret is a new reference. */
 static int receive(struct qmp *m, int64_t deadline, json_t **ret, struct err *e)
 {
@@ -237,23 +231,30 @@ int qmp_job(struct qmp *m, const char *command, json_t *args, unsigned timeout_m
     return outcome;
 }
 
+static unsigned left_ms(int64_t deadline)
+{
+    int64_t left = deadline - clock_mono_ms();
+    return left > 0 ? (unsigned)left : 0;
+}
+
 /* Jobs of ours that ended while nobody was there to see it: the daemon died, or a wait was given up. One that still runs is left to end. */
-static void dismiss_jobs(struct qmp *m, unsigned timeout_ms)
+static void dismiss_jobs(struct qmp *m, int64_t deadline)
 {
     json_t *jobs = NULL, *job;
     struct err ignored;
     size_t i;
-    if (qmp_call(m, "query-jobs", NULL, timeout_ms, &jobs, &ignored) == 0)
+    if (qmp_call(m, "query-jobs", NULL, left_ms(deadline), &jobs, &ignored) == 0)
         json_array_foreach(jobs, i, job) {
             const char *id = json_string_value(json_object_get(job, "id")), *status = json_string_value(json_object_get(job, "status"));
             if (id && status && !strcmp(status, "concluded") && !m->broken)
-                qmp_call(m, "job-dismiss", json_pack("{s:s}", "id", id), timeout_ms, NULL, &ignored);
+                qmp_call(m, "job-dismiss", json_pack("{s:s}", "id", id), left_ms(deadline), NULL, &ignored);
         }
     json_decref(jobs);
 }
 
-int qmp_open(int dirfd, unsigned timeout_ms, struct qmp **ret, struct err *e)
+int qmp_open(int dirfd, unsigned timeout_ms, hv_stop_fn *stop, void *arg, struct qmp **ret, struct err *e)
 {
+    int64_t deadline = clock_mono_ms() + timeout_ms;
     int fd = qemu_connect(dirfd, "qmp.sock");
     if (fd < 0)
         return err_os(e, ERR_UNREACHABLE, -fd, "cannot connect to QEMU's control socket");
@@ -264,15 +265,17 @@ int qmp_open(int dirfd, unsigned timeout_ms, struct qmp **ret, struct err *e)
     }
     m->fd = fd;
     m->in.max = LINE_MAX_BYTES;
+    m->stop = stop;
+    m->stop_arg = arg;
     json_t *greeting = NULL;
-    int r = receive(m, clock_mono_ms() + timeout_ms, &greeting, e);
+    int r = receive(m, deadline, &greeting, e);
     if (r == 0 && !json_object_get(greeting, "QMP"))
         r = broken(m, e, ERR_VM, "did not greet as QEMU does");
     json_decref(greeting);
     if (r == 0)
-        r = qmp_call(m, "qmp_capabilities", NULL, timeout_ms, NULL, e);
+        r = qmp_call(m, "qmp_capabilities", NULL, left_ms(deadline), NULL, e);
     if (r == 0) {
-        dismiss_jobs(m, timeout_ms);
+        dismiss_jobs(m, deadline);
         if (m->broken)
             r = broken(m, e, ERR_TIMEOUT, "does not answer");
     }

@@ -1,4 +1,5 @@
-/* The screen as pixels and as text, and the keyboard. */
+/* The screen as pixels, as text and as a connection to QEMU's VNC server, and the keyboard. */
+#include <errno.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -221,6 +222,26 @@ static int read_text(struct qemu_vm *vm, char **ret, struct err *e)
         return r;
     *ret = render(page, &t);
     return *ret ? 0 : err_oom(e);
+}
+
+int qemu_display(struct hv *hv, const char *id, intptr_t *ret_socket, struct err *e)
+{
+    struct qemu_vm *vm;
+    int r = qemu_op_begin((struct qemu *)hv, id, &vm, e);
+    if (r < 0)
+        return r;
+    r = qemu_vm_need_on(vm, "show its screen", e);
+    int fd = r == 0 ? qemu_connect(vm->dirfd, "vnc.sock") : -1;
+    if (r == 0 && fd == -ENOENT) {
+        err_set(e, ERR_WRONG_STATE, "the VM %s was started by a version that gave VMs no display to connect to", id);
+        r = err_hint(e, "Stop it and start it again; pictures of its screen and keys work as it is.");
+    } else if (r == 0 && fd < 0) {
+        r = err_os(e, ERR_VM, -fd, "cannot connect to the display of the VM %s", id);
+    }
+    qemu_op_end(vm);
+    if (r == 0)
+        *ret_socket = fd;
+    return r;
 }
 
 int qemu_screen_text(struct hv *hv, const char *id, char **ret, struct err *e)

@@ -14,8 +14,9 @@
 #include "common/clock.h"
 #include "hyperv/qemu.h"
 
+#define TYPING_MS (10 * 60 * 1000)                     /* for all of it: a guest may take a byte now and then for ever */
 #define STALL_MS 5000                                  /* a guest that takes no byte for so long has no reader on its port */
-#define KEEP_BYTES ((uint64_t)64 << 20)                /* of the log, on disk; older bytes read as zeros */
+#define KEEP_BYTES ((uint64_t)64 << 20)                /* of a log, on disk; older bytes read as zeros */
 #define BLOCK ((uint64_t)1 << 20)
 
 int qemu_serial_read(struct hv *hv, const char *id, uint64_t offset, void *buf, size_t n, size_t *ret_n, uint64_t *ret_size, struct err *e)
@@ -37,9 +38,9 @@ int qemu_serial_read(struct hv *hv, const char *id, uint64_t offset, void *buf, 
     return r;
 }
 
-void qemu_serial_trim(struct qemu_vm *vm)
+static void trim(int dirfd, const char *name)
 {
-    int fd = openat(vm->dirfd, "serial.log", O_WRONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    int fd = openat(dirfd, name, O_WRONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
     struct stat st;
     if (fd < 0)
         return;
@@ -50,6 +51,12 @@ void qemu_serial_trim(struct qemu_vm *vm)
         (void)!fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, (off_t)cut);
     }
     close(fd);
+}
+
+void qemu_serial_trim(struct qemu_vm *vm)
+{
+    trim(vm->dirfd, "serial.log");
+    trim(vm->dirfd, "qemu.log");                       /* a guest can make QEMU complain without end */
 }
 
 /* Throws away what the guest says meanwhile: it is in the log. False: the connection is closed. */
@@ -69,13 +76,15 @@ static int closed(struct err *e)
 }
 
 /* Returns once the guest's port has taken all of it. Closing earlier would lose what is still in the socket. */
-static int feed(int fd, const char *buf, size_t n, struct err *e)
+static int feed(struct qemu_vm *vm, int fd, const char *buf, size_t n, struct err *e)
 {
     size_t sent = 0;
     int before = -1;
-    int64_t deadline = clock_mono_ms() + STALL_MS;
+    int64_t deadline = clock_mono_ms() + STALL_MS, end = clock_mono_ms() + TYPING_MS;
     for (;;) {
         int waiting = 0;
+        if (qemu_vm_given_up(vm))
+            return err_set(e, ERR_CANCELLED, "the typing was given up: the VM was stopped, or the daemon stops");
         if (!drain(fd))
             return closed(e);
         if (sent < n) {
@@ -94,6 +103,8 @@ static int feed(int fd, const char *buf, size_t n, struct err *e)
         if (waiting != before)
             deadline = clock_mono_ms() + STALL_MS;
         before = waiting;
+        if (clock_mono_ms() > end)
+            return err_set(e, ERR_TIMEOUT, "the guest did not read the %zu bytes within %d minutes", n, TYPING_MS / 60000);
         if (clock_mono_ms() > deadline) {
             err_set(e, ERR_TIMEOUT, "the guest reads nothing from its serial port");
             return err_hint(e, "The guest needs a console on its first serial port (Linux: console=ttyS0); the screen and keyboard may work."),
@@ -128,7 +139,7 @@ int qemu_serial_write(struct hv *hv, const char *id, const void *buf, size_t n, 
     if (fd < 0)
         r = err_os(e, ERR_VM, -fd, "cannot connect to the serial console");
     else
-        r = feed(fd, buf, n, e);
+        r = feed(keep, fd, buf, n, e);
     if (fd >= 0)
         close(fd);
     pthread_mutex_unlock(&keep->serial);

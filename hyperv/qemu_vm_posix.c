@@ -89,7 +89,7 @@ int qemu_op_begin_end(struct qemu *q, const char *id, struct qemu_vm **ret, stru
     return begin(q, id, true, ret, e);
 }
 
-static bool give_up(void *arg)
+bool qemu_vm_given_up(void *arg)
 {
     const struct qemu_vm *vm = arg;
     return __atomic_load_n(&vm->interrupted, __ATOMIC_SEQ_CST) || (vm->q->stop && vm->q->stop(vm->q->stop_arg));
@@ -97,10 +97,7 @@ static bool give_up(void *arg)
 
 int qemu_vm_connect(struct qemu_vm *vm, unsigned timeout_ms, struct err *e)
 {
-    int r = qmp_open(vm->dirfd, timeout_ms, &vm->qmp, e);
-    if (r == 0)
-        qmp_set_stop(vm->qmp, give_up, vm);
-    return r;
+    return qmp_open(vm->dirfd, timeout_ms, qemu_vm_given_up, vm, &vm->qmp, e);
 }
 
 void qemu_op_end(struct qemu_vm *vm)
@@ -362,8 +359,8 @@ static int wait_for_qemu(struct qemu_vm *vm, int64_t pid, struct err *e)
                 err_hint(e, "%s/qemu.log has all that it said.", vm->dir);
             return -(int)code;
         }
-        if (vm->q->stop && vm->q->stop(vm->q->stop_arg))
-            return err_set(e, ERR_CANCELLED, "the start was given up");
+        if (qemu_vm_given_up(vm))
+            return err_set(e, ERR_CANCELLED, "the start was given up: the VM was stopped, or the daemon stops");
         clock_sleep_ms(pause);
     }
     return err_set(e, ERR_TIMEOUT, "QEMU did not open its control socket within %d s", LAUNCH_MS / 1000);
@@ -398,8 +395,7 @@ static int spawn(struct qemu_vm *vm, struct err *e)
 void qemu_vm_await_launch(struct qemu_vm *vm)
 {
     int64_t deadline = clock_mono_ms() + LAUNCH_MS;
-    while (vm->state == HV_RUNNING && !vm->qmp && !vm->silent_until_ms && clock_mono_ms() < deadline &&
-           !(vm->q->stop && vm->q->stop(vm->q->stop_arg))) {
+    while (vm->state == HV_RUNNING && !vm->qmp && !vm->silent_until_ms && clock_mono_ms() < deadline && !qemu_vm_given_up(vm)) {
         clock_sleep_ms(50);
         qemu_vm_refresh(vm);
     }

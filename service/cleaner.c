@@ -1,5 +1,5 @@
-/* The cleaner: undoes what deleted jobs made, in reverse order, and forgets them; prunes old events. Finished exports stay. First of all it mounts the
- * volumes that jobs lie on, where the system has not done so. */
+/* The cleaner: undoes what deleted jobs made, in reverse order, and forgets them; prunes old events and the logs of VMs. Finished exports stay. First of
+ * all it mounts the volumes that jobs lie on, where the system has not done so. */
 #include <stdio.h>
 #include <string.h>
 
@@ -135,6 +135,8 @@ void *cleaner_main(void *arg)
                 log_err(LOG_LEVEL_WARNING, "old events are not pruned", &e);
             next_prune = clock_mono_ms() + PRUNE_MS;
         }
+        if (d->hv)
+            hv_tend(d->hv);
         if (reserve_keep(d->db_path, &e) < 0)
             log_err(LOG_LEVEL_DEBUG, "no space is kept for a full disk", &e);
         daemon_wait(d, seen, IDLE_MS);

@@ -95,7 +95,7 @@ static int clean_up(const char *dir, struct err *e)
 {
     AUTO_FREE char *vms = os_path_join(dir, "vms");
     int r = vms ? os_remove_empty_dir(vms, e) : err_oom(e);
-    struct os_stat st;
+    struct os_stat st = {.exists = true};
     if (r == 0)
         r = os_stat(vms, &st, e);
     return r < 0 || st.exists ? r : os_remove_tree(dir, e);

@@ -12,6 +12,12 @@ int command_convert(int argc, char **argv);          /* [--format FORMAT] [--sou
  *   --compare REFERENCE RECORD                    two records side by side; touches no host */
 int command_check_host(int argc, char **argv);
 
+/* Enables Hyper-V where it is not yet, and looks whether it runs. 3: a restart is due; 2 also where there is no Hyper-V. May be repeated: after the
+ * restart it says that all is well.   [--force] */
+int command_setup(int argc, char **argv);
+struct hyperv_platform;
+int command_setup_on(const struct hyperv_platform *p, bool force);     /* on that Windows */
+
 /* ---- what they share (command.c) ---- */
 /* Options in argv are taken out, the rest stays in order; returns how many, -1 after a message for an unknown option, a missing value, or
  * a count outside min..max. `value` NULL: an option without value, which sets *flag. Ends with a NULL name. */

@@ -98,13 +98,15 @@ static int open_parts(struct daemon *d, struct os_file **ret_lock, struct err *e
         return r;
     if ((r = os_file_lock(*ret_lock, e)) < 0)
         return r == -ERR_LOCKED ? err_prefix(e, "another vmrecoverd uses the data folder %s", d->data_dir) : r;
+    struct err why;
+    if (os_remove_unfinished(d->data_dir, &why) < 0)
+        log_err(LOG_LEVEL_WARNING, "what a killed daemon left unfinished stays", &why);
     logs_use_file(d->cfg, d->data_dir);
     if ((r = secret_open(d->data_dir, &d->box, e)) < 0)
         return r;
     AUTO(db_close_ptr) struct db *db = NULL;
     if ((r = db_create(d->db_path, d->box, &db, e)) < 0)
         return r;
-    struct err why;
     if (reserve_keep(d->db_path, &why) < 0)
         log_err(LOG_LEVEL_WARNING, "no space is kept for a full disk", &why);
     size_t recovered;

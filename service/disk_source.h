@@ -35,8 +35,8 @@ int source_check(struct task_run *t, unsigned index, struct blob *blob, const ch
                  struct err *e);
 /* Is there room for `needed` bytes, beside what other jobs are going to write? *ret_free, *ret_promised: may be NULL. */
 int source_check_space(struct task_run *t, uint64_t needed, uint64_t *ret_free, uint64_t *ret_promised, struct err *e);
-/* Bytes that writing a disk of this length at path will add, of which `listed` hold data. */
-uint64_t source_still_needed(const char *path, uint64_t listed, uint64_t length);
+/* Bytes that writing a disk of this length at path will add, of which `listed` are taken by data (free_space_room). */
+uint64_t source_still_needed(const char *path, enum disk_format format, uint64_t listed, uint64_t length);
 /* A "preflight_warning": to the log and to the job's events. */
 void source_warn(struct task_run *t, const char *check, const char *detail, const char *remedy);
 

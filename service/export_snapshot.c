@@ -7,7 +7,8 @@
 #include "db/resource.h"
 #include "service/export_run.h"
 
-#define FILL_POLL_MS 2000
+#define FILL_POLL_MS 2000                            /* at first; large disks take hours */
+#define FILL_POLL_MAX_MS 30000
 
 static bool is_downloaded(const struct task_run *t, unsigned disk)
 {
@@ -123,7 +124,8 @@ int export_find_snapshot(struct export_run *x, struct compute_disk **ret, struct
 
 int export_wait_filled(struct export_run *x, const char *id, struct err *e)
 {
-    for (bool told = false;;) {
+    unsigned pause = FILL_POLL_MS;
+    for (bool told = false;; pause = pause * 5 / 4 < FILL_POLL_MAX_MS ? pause * 5 / 4 : FILL_POLL_MAX_MS) {
         AUTO(compute_disk_free_ptr) struct compute_disk *d = NULL;
         int r = compute_disk_get(x->arm, id, &d, e);
         if (r < 0 || d->completion_percent < 0 || d->completion_percent >= 100)
@@ -134,7 +136,7 @@ int export_wait_filled(struct export_run *x, const char *id, struct err *e)
         told = true;
         x->t->progress.total = x->target->size_bytes;
         x->t->progress.done = (uint64_t)((double)x->target->size_bytes * d->completion_percent / 100);
-        if ((r = task_run_sleep(x->t, FILL_POLL_MS, e)) < 0)
+        if ((r = task_run_sleep(x->t, pause, e)) < 0)
             return r;
     }
 }

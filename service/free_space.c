@@ -1,5 +1,6 @@
 #include "common/json.h"
 #include "common/log.h"
+#include "common/os.h"
 #include "service/free_space.h"
 
 #define TOLD_MAX 64                                  /* regions in the event; a disk has a few */
@@ -80,6 +81,32 @@ int free_space_cut(const struct fsmap *m, uint64_t disk_bytes, struct blob_range
     return 0;
 }
 
+void free_space_clip(struct blob_ranges *ranges, uint64_t disk_bytes)
+{
+    while (ranges->n && ranges->list[ranges->n - 1].end > disk_bytes) {
+        struct blob_range *last = &ranges->list[ranges->n - 1];
+        ranges->bytes -= last->end - (last->start > disk_bytes ? last->start : disk_bytes);
+        last->end = disk_bytes;
+        ranges->n -= last->start >= disk_bytes;
+    }
+}
+
+uint64_t free_space_room(const struct blob_ranges *ranges, uint64_t block_bytes)
+{
+    if (!block_bytes || os_files_are_sparse())
+        return ranges->bytes;
+    uint64_t blocks = 0, next = 0;                   /* next: the first block that is not counted */
+    for (size_t i = 0; i < ranges->n; i++) {
+        uint64_t first = ranges->list[i].start / block_bytes, end = (ranges->list[i].end + block_bytes - 1) / block_bytes;
+        first = first > next ? first : next;
+        if (end > first) {
+            blocks += end - first;
+            next = end;
+        }
+    }
+    return blocks * block_bytes;
+}
+
 static json_t *regions_json(const struct fsmap *m)
 {
     json_t *list = json_array();
@@ -109,7 +136,7 @@ static int skip(struct task_run *t, unsigned i, struct blob *blob, const struct 
     struct image_source file = disk_blob_source(&reader);
     struct image_info image;
     AUTO_FSMAP struct fsmap m = {0};
-    int r = disk_probe(spec, &file, &image, e);
+    int r = disk_probe_source(spec, &file, &image, e);
     if (r < 0 || (image.format != IMAGE_RAW && image.format != IMAGE_VHD))
         return r;
     struct image_source disk = file;                 /* a fixed VHD's disk is the file's beginning */

@@ -74,10 +74,8 @@ static int delete_snapshot(struct giver *g, const struct resource *r, struct err
 {
     AUTO(compute_disk_free_ptr) struct compute_disk *d = NULL;
     int x = compute_disk_get(g->arm, r->ident, &d, e);
-    if (x == -ERR_NOT_FOUND)
-        return 0;
     if (x < 0)
-        return x;
+        return arm_error_is_gone(e) ? 0 : x;
     if (!d->job_tag || strcmp(d->job_tag, g->job->id) != 0) {
         log_warning("a snapshot does not carry this job's tag any more; it stays", KS("snapshot", r->ident));
         return 0;

@@ -19,6 +19,7 @@ static int usage(FILE *to, int status)
     fputs("usage: vmrecoverd run [--config FILE] [--KEY VALUE ...]\n"
           "       vmrecoverd install [--no-start | --configure-only] [--config FILE] [--KEY VALUE ...]\n"
           "       vmrecoverd uninstall [--remove-data | --stop-only]\n"
+          "       vmrecoverd setup [--force]\n"
           "       vmrecoverd check-host [--output FILE] [--no-nat] [--config FILE] [--KEY VALUE ...]\n"
           "       vmrecoverd check-host --compare REFERENCE RECORD\n"
           "       vmrecoverd inspect [--json] [--source-format FORMAT] FILE\n"
@@ -27,6 +28,7 @@ static int usage(FILE *to, int status)
           "run        the daemon in the foreground\n"
           "install    Windows: makes or updates the service, with these options, and starts it\n"
           "uninstall  Windows: stops and removes the service; the data stays unless it is to be removed\n"
+          "setup      Windows: enables Hyper-V, and says whether a restart is due\n"
           "check-host Windows: tries Hyper-V with empty VMs, removes them, writes a record (check-host.json)\n"
           "inspect    what a local disk image is, and what its file systems use\n"
           "convert    a local disk image in another format\n\n"
@@ -187,8 +189,8 @@ static const struct {
     const char *word;
     int (*fn)(int argc, char **argv);                 /* what follows the word */
 } commands[] = {
-    {"run", run}, {"install", setup_install}, {"uninstall", setup_uninstall}, {"check-host", command_check_host}, {"inspect", command_inspect},
-    {"convert", command_convert}, {"--help", help}, {"help", help}, {"--version", version},
+    {"run", run}, {"install", setup_install}, {"uninstall", setup_uninstall}, {"setup", command_setup}, {"check-host", command_check_host},
+    {"inspect", command_inspect}, {"convert", command_convert}, {"--help", help}, {"help", help}, {"--version", version},
 };
 
 int main(int argc, char **argv)

@@ -12,6 +12,9 @@
 int setup_install(int argc, char **argv);
 int setup_uninstall(int argc, char **argv);
 
+/* The service, where there is one, starts after Hyper-V from now on. What does not work is a warning on stderr. */
+void setup_follow(void);
+
 /* May the data folder go? ERR_WRONG_STATE while a job has a virtual machine, for nobody would find it again, and while something lies in it that
  * is not the daemon's. A folder without a database may. */
 int setup_check_data(const char *data_dir, struct err *e);

@@ -17,3 +17,8 @@ int setup_uninstall(int argc, char **argv)
           "and database too. Disks and machines stay in /var/lib/vmrecover.\n", stderr);
     return 2;
 }
+
+/* systemd starts it, and nothing here is Hyper-V. */
+void setup_follow(void)
+{
+}

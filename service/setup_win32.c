@@ -242,6 +242,14 @@ int setup_install(int argc, char **argv)
     return install(argc, argv, start && !configure_only, configure_only, &e) < 0 ? fail(&e) : 0;
 }
 
+void setup_follow(void)
+{
+    struct err e;
+    int r = scm_configure(warn, &e);
+    if (r < 0 && r != -ERR_NOT_FOUND)
+        warn(&e);
+}
+
 /* ---- uninstall ---- */
 
 static int uninstall(int argc, char **argv, bool remove_data, struct err *e)

@@ -33,20 +33,21 @@ static uint64_t present_bytes(const char *path)
     return n;
 }
 
-uint64_t source_still_needed(const char *path, uint64_t listed, uint64_t length)
+uint64_t source_still_needed(const char *path, enum disk_format format, uint64_t listed, uint64_t length)
 {
-    uint64_t all = os_files_are_sparse() ? listed : length, have = present_bytes(path);
+    bool holes = os_files_are_sparse() || format == FORMAT_VHDX || format == FORMAT_VHD_DYNAMIC;
+    uint64_t all = holes ? listed : length, have = present_bytes(path);
     return all > have ? all - have : 0;
 }
 
 struct promised { const char *folder; uint64_t bytes; };
 
 /* What goes to another volume takes nothing here. */
-static int add_pending(void *arg, const char *path, uint64_t listed, uint64_t length)
+static int add_pending(void *arg, const char *path, enum disk_format format, uint64_t listed, uint64_t length)
 {
     struct promised *p = arg;
     if (os_path_within(path, p->folder))
-        p->bytes += source_still_needed(path, listed, length);
+        p->bytes += source_still_needed(path, format, listed, length);
     return 0;
 }
 
@@ -101,16 +102,22 @@ int source_check(struct task_run *t, unsigned i, struct blob *blob, const char *
     struct disk_blob_reader rd = {blob, &info};
     struct image_source src = disk_blob_source(&rd);
     enum disk_format format;
-    if ((r = disk_probe(&disk->spec, &src, ret_image, e)) < 0 || (r = disk_format_of(&disk->spec, ret_image, src.name, &format, e)) < 0 ||
+    if ((r = disk_probe_source(&disk->spec, &src, ret_image, e)) < 0 || (r = disk_download_format(t, &disk->spec, ret_image, src.name, &format, e)) < 0 ||
         (r = free_space_list(t, i, blob, &info, true, &fetch, e)) < 0)
         return r;
+    struct image_layout layout;
+    uint64_t room = fetch.ranges.bytes;
+    if (disk_download_layout(format, ret_image, &layout)) {
+        free_space_clip(&fetch.ranges, ret_image->virtual_size);
+        room = free_space_room(&fetch.ranges, image_layout_block_bytes(&layout));
+    }
     AUTO_FREE char *path = disk_path(t, i, format);
     if (!path)
         return err_oom(e);
-    if ((r = put_row(t, i, &info, identity, fetch.ranges.bytes, e)) < 0 ||
+    if ((r = put_row(t, i, &info, identity, room, e)) < 0 ||
         (r = job_set_disk(t->db, t->job->id, i, path, format, ret_image->virtual_size, e)) < 0)
         return r;
-    *ret_needed = source_still_needed(path, fetch.ranges.bytes, info.length);
+    *ret_needed = source_still_needed(path, format, room, info.length);
     free(disk->path);
     disk->path = STEAL(path);
     disk->format = format;

@@ -52,6 +52,8 @@ struct download {
     struct disk_source *source, *before;             /* before: what a renewal took the place of, which is still in use until the next */
     struct blob_info info;
     struct transfer_row row;
+    struct image_layout layout;
+    bool as_image;                                   /* in the form of `layout`; else byte for byte */
     int member;                                      /* of the daemon's share */
     uint64_t rate;                                   /* bytes per second at the last report */
 };
@@ -178,6 +180,22 @@ static int on_refused(void *arg, const struct err *why, struct blob **ret, const
     return 0;
 }
 
+/* Whether the disk lies here in the form that the source has. A fixed VHD is nothing but a copy of one. */
+static int choose_form(struct download *d, struct err *e)
+{
+    const struct job_disk *disk = &d->t->job->disks[d->index];
+    struct disk_blob_reader rd = {disk_source_blob(d->source), &d->info};
+    struct image_source src = disk_blob_source(&rd);
+    struct image_info image;
+    d->as_image = false;
+    if (disk->format == FORMAT_VHD)
+        return 0;
+    int r = disk_probe_source(&disk->spec, &src, &image, e);
+    if (r == 0)
+        d->as_image = disk_download_layout(disk->format, &image, &d->layout);
+    return r;
+}
+
 /* The source with the list of what is to be fetched. Access that ended since it was granted is asked for again. */
 static int begin(struct download *d, struct free_space *fetch, struct err *e)
 {
@@ -185,7 +203,11 @@ static int begin(struct download *d, struct free_space *fetch, struct err *e)
     for (unsigned i = 1;; i++) {
         int r = d->azure ? open_azure(d, again, e) : open_blob(d, e);
         if (r == 0)
+            r = choose_form(d, e);
+        if (r == 0)
             r = free_space_list(d->t, d->index, disk_source_blob(d->source), &d->info, false, fetch, e);
+        if (r == 0 && d->as_image)
+            free_space_clip(&fetch->ranges, d->layout.virtual_size);
         bool ended = blob_error_is_refusal(e) || e->code == ERR_SOURCE_NOT_FOUND;
         if (r == 0 || !d->azure || !ended || i == ACCESS_TRIES)
             return r;
@@ -209,7 +231,7 @@ static int download_blob(struct task_run *t, unsigned i, struct err *e)
         t->flags.max_bytes_per_second = t->job->spec->max_bytes_per_second;
     struct blob_info info = d.info;
     struct transfer x = {.blob = disk_source_blob(d.source), .info = &info, .ranges = &fetch.ranges, .map_hash = fetch.mapped ? fetch.map_hash : NULL,
-                         .path = t->job->disks[i].path,
+                         .image = d.as_image ? &d.layout : NULL, .path = t->job->disks[i].path,
                          .connections = (unsigned)cfg->connections, .range_bytes = cfg->range_kib << 10, .max_bytes_per_second = on_limit(&d), .limit = on_limit,
                          .identity = identity, .checks = strcmp(cfg->checks, "off") != 0, .renew = on_refused, .stop = on_stop, .progress = on_transfer, .arg = &d};
     struct transfer_progress done = {0};
@@ -218,11 +240,24 @@ static int download_blob(struct task_run *t, unsigned i, struct err *e)
     log_info("transfer ended", KI("network_bytes", done.network), KI("checked_bytes", done.checked), KI("done_bytes", done.done), KI("total_bytes", done.total));
     d.row.runs++;
     d.row.transferred_bytes += done.network;
-    d.row.listed_bytes = fetch.ranges.bytes;
+    d.row.listed_bytes = d.as_image ? free_space_room(&fetch.ranges, image_layout_block_bytes(&d.layout)) : fetch.ranges.bytes;
     struct err e2;
     if (transfer_put(t->db, t->job->id, i, &d.row, &e2) < 0)
         log_err(LOG_LEVEL_WARNING, "transfer statistics not written", &e2);
     return result == -ERR_CANCELLED ? task_run_stopped(t, e) : result;
+}
+
+static bool holds_disk(struct task_run *t, unsigned i)
+{
+    const struct job_disk *disk = &t->job->disks[i];
+    struct image_source src;
+    struct image_info info;
+    struct err ignored;
+    if (image_file_open(disk->path, &src, &ignored) < 0)
+        return false;
+    int r = disk_probe(&disk->spec, &src, &info, &ignored);
+    image_file_close(&src);
+    return r == 0 && info.format == disk_image_format(disk->format) && info.virtual_size == disk->virtual_size;
 }
 
 /* A run that died between the end of the download and its own: what was borrowed may be given back already, and is not asked for again. */
@@ -244,7 +279,7 @@ static int is_here(struct task_run *t, unsigned i, bool *ret, struct err *e)
         return 0;
     if ((r = transfer_get(t->db, t->job->id, i, &row, e)) < 0 || (r = os_stat(path, &st, e)) < 0)
         return r;
-    *ret = st.is_file && st.size == row.length;
+    *ret = st.is_file && (st.size == row.length || holds_disk(t, i));
     return 0;
 }
 

@@ -14,7 +14,7 @@ static int job_needs(struct task_run *t, uint64_t *ret, struct err *e)
         if (r < 0 && r != -ERR_NOT_FOUND)
             return r;
         if (r == 0)
-            *ret += source_still_needed(t->job->disks[i].path, row.listed_bytes, row.length);
+            *ret += source_still_needed(t->job->disks[i].path, t->job->disks[i].format, row.listed_bytes, row.length);
     }
     return 0;
 }

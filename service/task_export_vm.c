@@ -164,5 +164,5 @@ int task_export_vm(struct task_run *t, struct err *e)
     struct err left;
     if (drop_folder(&x, &left) < 0)                   /* the next run or the job's end removes it */
         log_err(LOG_LEVEL_WARNING, "the folder of an export stays for now", &left);
-    return r == -ERR_CANCELLED ? task_run_stopped(t, e) : r;
+    return r == -ERR_CANCELLED ? task_run_stopped(t, e) : task_run_vm(t, r, e);
 }

@@ -21,7 +21,7 @@ static int check_hypervisor(struct task_run *t, struct err *e)
         return 0;
     }
     struct hv_check rows[32];
-    size_t n = hv_report(t->d->hv, rows, ARRAY_LEN(rows));
+    size_t n = hv_report(t->d->hv, rows, ARRAY_LEN(rows), NULL);
     for (size_t i = 0; i < n; i++) {
         if (rows[i].status == HV_CHECK_FAILED && !strcmp(rows[i].check, "hypervisor") && needed) {
             err_set(e, ERR_HYPERVISOR, "%s", rows[i].detail);
@@ -101,14 +101,14 @@ static int check_blank(struct task_run *t, unsigned i, uint64_t *ret_needed, str
     const struct spec_disk *s = &t->job->spec->disks[i];
     enum disk_format format = s->format;
     if (format == FORMAT_AUTO)
-        format = t->d->hv && hv_preferred_format(t->d->hv, t->job->spec->vm.generation) == HV_VHDX ? FORMAT_VHDX : FORMAT_VHD;
+        format = disk_auto_format(t);
     int r = image_layout_check(&(const struct image_layout){.format = disk_image_format(format), .virtual_size = s->size}, e);
     if (r < 0)
         return r;
     AUTO_FREE char *path = disk_path(t, i, format);
     if (!path)
         return err_oom(e);
-    *ret_needed = source_still_needed(path, 0, format == FORMAT_VHD || format == FORMAT_RAW ? s->size : 0);
+    *ret_needed = source_still_needed(path, format, 0, s->size);
     return job_set_disk(t->db, t->job->id, i, path, format, s->size, e);
 }
 

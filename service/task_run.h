@@ -6,6 +6,7 @@
 #include "service/daemon.h"
 #include "storage/azure/blob.h"
 #include "storage/image/image.h"
+#include "storage/image/writer.h"
 
 struct task_run {
     struct daemon *d;
@@ -30,6 +31,8 @@ void task_run_event(struct task_run *t, const char *type, json_t *data);
 
 /* The hypervisor is there; else why not. */
 int task_run_hypervisor(struct task_run *t, struct err *e);
+/* What a call on the job's VM gave, r with e: ERR_NOT_FOUND becomes ERR_VM_GONE when it is the VM that is not there any more. */
+int task_run_vm(struct task_run *t, int r, struct err *e);
 
 /* A task kind: 0 means succeeded. ERR_CANCELLED after task_run_stop() said true. Safe to run again after a crash at any instruction. */
 typedef int task_fn(struct task_run *t, struct err *e);
@@ -42,10 +45,21 @@ char *disk_path(const struct task_run *t, unsigned index, enum disk_format forma
 /* Reads of a blob as an image. */
 struct disk_blob_reader { struct blob *blob; const struct blob_info *info; };
 struct image_source disk_blob_source(struct disk_blob_reader *reader);
-/* The format as the API names it for what was found, checked against what was asked for. */
+/* The format as the API names it for what was found, checked against what was asked for: of a file that is used where it lies. */
 int disk_format_of(const struct spec_disk *spec, const struct image_info *info, const char *name, enum disk_format *ret, struct err *e);
 enum image_format disk_image_format(enum disk_format f);               /* of one that is known, not auto */
 enum hv_format disk_hv_format(enum disk_format f);
+/* The format of a disk that is made here when the request leaves it to us: what the hypervisor prefers; without one what costs no more than the disk
+ * holds. */
+enum disk_format disk_auto_format(const struct task_run *t);
+/* Of a download, whose source was found to be `source`: as it is, or, of a fixed VHD, what was asked for or is preferred. ERR_UNSUPPORTED. */
+int disk_download_format(const struct task_run *t, const struct spec_disk *spec, const struct image_info *source, const char *name, enum disk_format *ret,
+                         struct err *e);
+/* How a download in this format is written. false: byte for byte, as the source is. */
+bool disk_download_layout(enum disk_format format, const struct image_info *source, struct image_layout *ret);
+/* What a blob is: a raw disk only when that was asked for and it is nothing else. */
+int disk_probe_source(const struct spec_disk *spec, const struct image_source *src, struct image_info *ret, struct err *e);
+/* The local file. */
 int disk_probe(const struct spec_disk *spec, const struct image_source *src, struct image_info *ret, struct err *e);
 
 #endif

@@ -97,12 +97,12 @@ int task_start_vm(struct task_run *t, struct err *e)
     if ((r = volumes_ready(t, e)) < 0)
         return r;
     if ((r = hv_vm_start(t->d->hv, id, e)) < 0)
-        return r;
+        return task_run_vm(t, r, e);
     int64_t deadline = clock_mono_ms() + (int64_t)t->d->cfg->start_timeout_s * 1000;
     for (bool seen = false; !seen;) {
         AUTO(hv_vm_free_ptr) struct hv_vm *vm = NULL;
         if ((r = hv_vm_get(t->d->hv, id, &vm, e)) < 0)
-            return r;
+            return task_run_vm(t, r, e);
         if (vm->state != HV_RUNNING) {
             err_set(e, ERR_VM, "the VM is %s instead of running%s%s", hv_state_name(vm->state), vm->state_detail[0] ? ": " : "", vm->state_detail);
             return -e->code;

@@ -58,6 +58,15 @@ int task_run_hypervisor(struct task_run *t, struct err *e)
     return -e->code;
 }
 
+int task_run_vm(struct task_run *t, int r, struct err *e)
+{
+    AUTO(hv_vm_free_ptr) struct hv_vm *vm = NULL;
+    struct err why;
+    if (r != -ERR_NOT_FOUND || hv_vm_get(t->d->hv, t->job->vm_id, &vm, &why) != -ERR_NOT_FOUND)
+        return r;
+    return err_set(e, ERR_VM_GONE, "the VM %s, which this job made, is not there any more", t->job->vm_id);
+}
+
 void task_run_event(struct task_run *t, const char *type, json_t *data)
 {
     struct err e;
@@ -95,9 +104,21 @@ static void finish(struct task_run *t, enum task_outcome o, const struct err *wh
     daemon_wake(t->d);
 }
 
+/* Did we want the run to end? What it saw last counts, even if the user has thought better of it since; the hypervisor hears of the daemon's
+ * end by itself, before the run does. */
+static bool is_ours(struct task_run *t)
+{
+    return t->stopping || t->flags.cancel || t->flags.pause || task_run_stop(t);
+}
+
 static void judge(struct task_run *t, int r, struct err *e)
 {
     const struct config *cfg = t->d->cfg;
+    if (r < 0 && e->code == ERR_CANCELLED && !is_ours(t)) {         /* a user stopped the VM: to begin again at once would undo that */
+        struct err why = *e;
+        err_set(e, ERR_VM, "what the task waited for was ended by somebody else: %s", why.msg);
+        err_hint(e, "Retry the job to go on; nothing is lost.");
+    }
     if (r == 0) {
         log_info("task succeeded", KI("bytes", t->progress.transferred));
         finish(t, OUTCOME_SUCCEEDED, NULL, 0);

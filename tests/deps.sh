@@ -8,7 +8,7 @@ libmicrohttpd-dev libcurl4-openssl-dev libjansson-dev libsqlite3-dev libpng-dev 
 libcmocka-dev valgrind clang clang-tidy libclang-rt-14-dev cppcheck
 qemu-system-x86 qemu-utils seabios ovmf
 busybox-static e2fsck-static e2fsprogs fdisk grub-pc-bin grub-efi-amd64-bin grub2-common kmod cpio mtools
-ntfs-3g xfsprogs dosfstools exfatprogs lvm2 cryptsetup-bin
+ntfs-3g xfsprogs btrfs-progs f2fs-tools dosfstools exfatprogs lvm2 cryptsetup-bin
 mmdebstrap
 python3-libvhdi
 sqlite3 curl openssl procps libsecret-1-0

@@ -52,6 +52,7 @@ wbemidl.h           : *_win32.h
 cpuid.h             : *_win32.c
 shellapi.h          : *_win32.c
 messages.h          : *_win32.c
+web_assets.h        : api/assets.c
 '
 
 judge()

@@ -24,7 +24,7 @@ struct cli {
 /* argv[0] is the first word behind the command's name. Returns an exit code, or -ERR_* with *e filled (main prints it). */
 typedef int command_fn(struct cli *cli, int argc, char **argv, struct err *e);
 command_fn cmd_submit, cmd_list, cmd_show, cmd_watch, cmd_pause, cmd_resume, cmd_cancel, cmd_retry, cmd_delete, cmd_screen, cmd_keys, cmd_serial,
-    cmd_vm, cmd_credential, cmd_host, cmd_export, cmd_verify, cmd_events, cmd_azure, cmd_disks, cmd_volumes;
+    cmd_vm, cmd_credential, cmd_host, cmd_enable_hyperv, cmd_export, cmd_verify, cmd_events, cmd_azure, cmd_dashboard, cmd_disks, cmd_volumes;
 
 /* ---- options (opt.c) ---- */
 struct opt_spec {
@@ -92,5 +92,9 @@ bool term_draws(void);                               /* standard output is a ter
 unsigned term_columns(void);                         /* of standard output, 80 when unknown */
 /* Asks on the terminal without echo; caller frees with mem_free_secret. ERR_VALUE when there is no terminal. */
 int term_read_secret(const char *prompt, char **ret, struct err *e);
+
+/* ---- the browser (browser_posix.c, browser_win32.c) ---- */
+/* Opens a link in the user's browser, where there is one; does not wait, and says nothing when it fails. */
+void browser_open(const char *link);
 
 #endif

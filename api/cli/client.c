@@ -101,6 +101,11 @@ void reply_clear(struct reply *r)
     *r = (struct reply){0};
 }
 
+const char *client_base(const struct client *c)
+{
+    return c->base;
+}
+
 const json_t *client_problem(const struct client *c)
 {
     return c->problem;

@@ -18,6 +18,9 @@ int client_open(struct client **ret, struct err *e);
 void client_close(struct client *c);                 /* NULL is a no-op */
 DEFINE_AUTO(struct client, client_close)
 
+/* The daemon's address, without a slash at the end; the client's. */
+const char *client_base(const struct client *c);
+
 struct reply {
     long status;
     char *body;                                      /* NUL-terminated; may hold NULs (a picture) */

@@ -4,7 +4,7 @@
 #include "api/cli/cli.h"
 #include "common/clock.h"
 
-enum { RECONNECT_MS = 1000, RECONNECTS = 30 };
+enum { RECONNECT_MS = 1000, RECONNECTS = 30, ROLE_LOOK_MS = 2000 };
 
 int cmd_host(struct cli *cli, int argc, char **argv, struct err *e)
 {
@@ -38,6 +38,74 @@ int cmd_host(struct cli *cli, int argc, char **argv, struct err *e)
         print_json(reply.json);
     return failed ? EXIT_FAILED : EXIT_DONE;
 }
+
+/* ---- enable-hyperv ---- */
+
+static int role_end(const json_t *role, struct err *e)
+{
+    const char *state = jstr(role, "state");
+    if (!strcmp(state, "restart_needed"))
+        puts("Hyper-V is enabled from the next restart of the host on. Restart it (virtual machines stop with it), then look: vmrecover host");
+    else if (!strcmp(state, "enabled"))
+        puts("Hyper-V is enabled. Whether its hypervisor runs, `vmrecover host` says.");
+    else if (!strcmp(state, "failed"))
+        print_problem(json_object_get(role, "error"));
+    else
+        return err_set(e, ERR_WRONG_STATE, "Hyper-V was being enabled, and now is '%.40s': the service was restarted meanwhile", state);
+    return strcmp(state, "failed") ? EXIT_DONE : EXIT_FAILED;
+}
+
+/* Looks until it is no longer being enabled. */
+static int role_watch(struct cli *cli, struct err *e)
+{
+    for (int64_t shown = -1;;) {
+        AUTO_REPLY struct reply reply = {0};
+        int r = client_call(cli->client, &(struct call){.method = "GET", .path = "/v1/host"}, &reply, e);
+        if (r < 0)
+            return r;
+        json_t *role = json_object_get(reply.json, "role");
+        if (strcmp(jstr(role, "state"), "enabling")) {
+            if (!cli->json)
+                return role_end(role, e);
+            print_json(role);
+            return strcmp(jstr(role, "state"), "failed") ? EXIT_DONE : EXIT_FAILED;
+        }
+        int64_t percent = jint(role, "percent");
+        if (!cli->json && percent > shown) {
+            printf("enabling Hyper-V: %lld %%\n", (long long)percent);
+            fflush(stdout);
+            shown = percent;
+        }
+        clock_sleep_ms(ROLE_LOOK_MS);
+    }
+}
+
+int cmd_enable_hyperv(struct cli *cli, int argc, char **argv, struct err *e)
+{
+    enum { FORCE = 1, NO_WAIT };
+    static const struct opt_spec spec[] = {{"force", FORCE, false}, {"no-wait", NO_WAIT, false}, {0}};
+    struct opt_iter it = {.spec = spec, .argc = argc, .argv = argv};
+    bool force = false, no_wait = false;
+    for (int o; (o = opt_next(&it, e)) != OPT_END;) {
+        if (o < 0)
+            return o;
+        if (o == OPT_WORD)
+            return err_set(e, ERR_VALUE, "'%s' is one word too many", it.value);
+        force = force || o == FORCE;
+        no_wait = no_wait || o == NO_WAIT;
+    }
+    json_t *body = json_pack("{s:b}", "force", force);
+    AUTO_REPLY struct reply reply = {0};
+    int r = body ? client_call(cli->client, &(struct call){.method = "POST", .path = "/v1/host/enable-hyperv", .body = body}, &reply, e) : err_oom(e);
+    json_decref(body);
+    if (r < 0)
+        return r;
+    if (no_wait && cli->json)
+        print_json(reply.json);
+    return no_wait ? EXIT_DONE : role_watch(cli, e);
+}
+
+/* ---- events ---- */
 
 struct follower {
     struct cli *cli;

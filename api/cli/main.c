@@ -48,17 +48,19 @@ static const struct command {
     {"retry", "JOB [--url-file FILE [--disk N]]", "run what failed or was cancelled again; FILE holds the blob's URL with a new SAS", cmd_retry, NULL},
     {"delete", "JOB [--disks keep|delete] [--no-wait]", "remove a job, its VM and, if asked, its disks", cmd_delete, NULL},
     {"vm", "list | show VM | start VM | stop VM | shutdown VM | reset VM | dvd VM ISO|--eject\n"
-     "                 | checkpoint VM [list | create NAME | restore ID | delete ID]\n"
-     "                 | attach VM SLOT FILE --format F | detach VM SLOT", "the virtual machines", cmd_vm, NULL},
+     "                   | checkpoint VM [list | create NAME | restore ID | delete ID]\n"
+     "                   | attach VM SLOT FILE --format F | detach VM SLOT", "the virtual machines", cmd_vm, NULL},
     {"screen", "VM [--text] [-o FILE] [--width N]", "what the VM's screen shows, as PNG or as text", cmd_screen, NULL},
     {"keys", "VM (TEXT | --press KEYS [--repeat N] [--interval MS] | --wait MS | --enter | --text-file FILE)...", "type into the VM", cmd_keys, NULL},
     {"serial", "VM [--after N] [--follow] | VM --send TEXT | VM --send-file FILE", "the VM's serial console", cmd_serial, NULL},
     {"export", "VM [--slot N] [--format F] [-o PATH] [--no-wait]", "write the VM's disk with all repairs to a file on the host", cmd_export, NULL},
     {"verify", "JOB [--no-wait]", "whether the downloaded disks are still what came from the source", cmd_verify, NULL},
     {"azure", "subscriptions [--credential NAME]\n"
-     "                 | vms [--subscription ID [--resource-group G]] [--filter TEXT] [--credential NAME]", "what there is in Azure to recover", cmd_azure, NULL},
+     "                   | vms [--subscription ID [--resource-group G]] [--filter TEXT] [--credential NAME]", "what there is in Azure to recover", cmd_azure, NULL},
     {"credential", "list | set NAME --type T [OPTION...] | delete NAME | sign-in NAME", "keys, SAS and identities that sources need", cmd_credential, credential_options},
+    {"dashboard", "[--no-browser]", "print a link that signs a browser in to the dashboard, and open it where there is a browser", cmd_dashboard, NULL},
     {"host", "", "whether this host can recover VMs, and what is missing", cmd_host, NULL},
+    {"enable-hyperv", "[--force] [--no-wait]", "Windows: enable the host's Hyper-V; --force: also where no VM could run", cmd_enable_hyperv, NULL},
     {"disks", "", "the disks of this host, and for each why no volume is made of it", cmd_disks, NULL},
     {"volumes", "", "the volumes of this host, and how much is free on them", cmd_volumes, NULL},
     {"events", "[JOB] [--after N] [--limit N] [--follow]", "what happened", cmd_events, NULL},
@@ -69,7 +71,7 @@ static void help(FILE *f)
     fputs("vmrecover " VMR_VERSION ": recovers virtual machines through the daemon vmrecoverd\n\n"
           "usage: vmrecover [--json] COMMAND ...\n\n", f);
     for (size_t i = 0; i < ARRAY_LEN(commands); i++)
-        fprintf(f, "  %-11s %s\n%14s%s\n", commands[i].name, commands[i].usage, "", commands[i].summary);
+        fprintf(f, "  %-13s %s\n%16s%s\n", commands[i].name, commands[i].usage, "", commands[i].summary);
     fputs("\nJOB and VM are an id, at least 4 characters of the beginning of one, or a name.\n", f);
     for (size_t i = 0; i < ARRAY_LEN(commands); i++)
         if (commands[i].details)

@@ -38,6 +38,12 @@ static void start(void)
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
+HRESULT com_begin(void)
+{
+    pthread_once(&once, start);
+    return started;
+}
+
 /* Not inherited: each proxy needs its own. */
 static HRESULT secure(void *proxy)
 {
@@ -162,8 +168,7 @@ static bool is_proxy(IWbemServices *services)
 static int com_open(void *arg, const char *ns, const struct wmi_wait *w, struct wmi **ret, struct err *e)
 {
     (void)arg;
-    pthread_once(&once, start);
-    if (FAILED(started))
+    if (FAILED(com_begin()))
         return com_fail(e, ns, started, "starting COM");
     IWbemServices *services;
     int r = connect_services(ns, w, &services, e);

@@ -15,6 +15,9 @@
 
 extern const struct wmi_ops wmi_com_ops;               /* "com"; wmi_open's arg is not used */
 
+/* The apartment and the security of the process, once, before anything in it calls COM; wmi_open does so itself. */
+HRESULT com_begin(void);
+
 /* ---- what releases itself ---- */
 static inline void com_release(void *p)
 {

@@ -52,8 +52,8 @@ int arm_get(struct arm *a, const char *path, json_t **ret, struct err *e);
  * only; ERR_UPSTREAM_FINAL beyond ARM_PAGES_MAX pages or ARM_ITEMS_MAX items. */
 int arm_list(struct arm *a, const char *path, json_t **ret, struct err *e);
 /* A request that may be a long-running operation, until its end or for deadline_ms (0: 10 minutes): ERR_TIMEOUT then, and the operation
- * goes on. body: borrowed, or NULL. *ret (may be NULL): the result, an object, or NULL when there is none; json_decref it. DELETE of
- * what is not there (404, 204) is 0. */
+ * goes on. body: borrowed, or NULL. *ret: the result, an object, or NULL when there is none; json_decref it. ret NULL: nobody needs the result,
+ * and nothing is asked for it once the operation has succeeded. DELETE of what is gone (arm_error_is_gone, 204) is 0. */
 struct arm_call {
     const char *method, *path;
     json_t *body;
@@ -62,5 +62,8 @@ struct arm_call {
 int arm_run(struct arm *a, const struct arm_call *c, json_t **ret, struct err *e);
 /* Whether the same call may do better later by itself. */
 bool arm_error_is_transient(const struct err *e);
+/* Whether Azure says of the object itself, or of its resource group, that it is not there. A subscription that is not found may be one that the
+ * identity may not see any more, and a 404 without Azure's words comes from something in between: neither means that the object is gone. */
+bool arm_error_is_gone(const struct err *e);
 
 #endif

@@ -282,6 +282,15 @@ int arm_operation_error(const struct arm *a, const char *what, const char *state
     return -(int)ours;
 }
 
+bool arm_error_is_gone(const struct err *e)
+{
+    static const char *const words[] = {"ResourceNotFound", "NotFound", "ResourceGroupNotFound"};
+    for (size_t i = 0; e->code == ERR_NOT_FOUND && i < ARRAY_LEN(words); i++)
+        if (str_ieq(e->upstream.code, words[i]))
+            return true;
+    return false;
+}
+
 bool arm_error_is_transient(const struct err *e)
 {
     return e->code == ERR_THROTTLED || e->code == ERR_UPSTREAM || e->code == ERR_UNREACHABLE || e->code == ERR_TIMEOUT || e->code == ERR_OOM;

@@ -114,13 +114,14 @@ int operation_begin(struct operation *o, const struct rest_answer *a, json_t *bo
     return err_set(e, ERR_UPSTREAM_FINAL, "%s was answered 202 without saying where the operation can be followed", what);
 }
 
-static int after_success(struct operation *o, const struct rest_answer *a, const json_t *body, struct err *e)
+static int after_success(struct operation *o, const json_t *body, struct err *e)
 {
     json_t *output = json_object_get(json_object_get(body, "properties"), "output");
     if (json_is_object(output))
         return done(o, output);
-    (void)a;
     o->pause_ms = 0;
+    if (o->no_result)
+        return done(o, NULL);
     if (changes_resource(o))
         return go_to(o, OPERATION_FETCHING, "resource", o->url, e);
     if (o->location && strcmp(o->method, "DELETE"))
@@ -137,7 +138,7 @@ int operation_step(struct operation *o, const struct rest_answer *a, json_t *bod
     switch (o->state) {
     case OPERATION_POLLING:
         if (word && str_ieq(word, "Succeeded"))
-            return after_success(o, a, body, e);
+            return after_success(o, body, e);
         if (word && is_failure(word))
             return failed(o, word, body, a, e);
         set_pause(o, a);
@@ -193,8 +194,11 @@ static int follow(struct arm *a, struct operation *o, int64_t deadline, struct e
                 return r;
             continue;
         }
-        if (!says_nothing(o, e) || ++failures == FAILURES_MAX)
+        if (!says_nothing(o, e) || ++failures == FAILURES_MAX) {
+            if (e->code == ERR_NOT_FOUND && o->state != OPERATION_WATCHING)
+                e->code = ERR_UPSTREAM;              /* what is not found is the operation, not what it is done to */
             return err_prefix(e, "%s: the operation began, and its end is not known", what);
+        }
         set_pause(o, &answer);
     }
     return 0;
@@ -207,10 +211,10 @@ int arm_run(struct arm *a, const struct arm_call *c, json_t **ret, struct err *e
     if (!url || (c->body && !text))
         return err_oom(e);
     AUTO(rest_answer_clear) struct rest_answer answer = {0};
-    AUTO(operation_clear) struct operation o = {.arm = a, .method = c->method, .url = url};
+    AUTO(operation_clear) struct operation o = {.arm = a, .method = c->method, .url = url, .no_result = !ret};
     int64_t deadline = clock_mono_ms() + (c->deadline_ms ? c->deadline_ms : DEADLINE_MS);
     int r = arm_send(a, c->method, url, text, &answer, e);
-    if (r == -ERR_NOT_FOUND && !strcmp(c->method, "DELETE")) {
+    if (r < 0 && arm_error_is_gone(e) && !strcmp(c->method, "DELETE")) {
         if (ret)
             *ret = NULL;
         return 0;

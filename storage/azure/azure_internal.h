@@ -48,7 +48,7 @@ int arm_operation_error(const struct arm *a, const char *what, const char *state
 
 /* Where an operation is, and what comes next. No requests here: the caller GETs `next` until the state is DONE.
  *
- *   begin --Azure-AsyncOperation------> POLLING --Succeeded, no output--> FETCHING --200, 204--> DONE
+ *   begin --Azure-AsyncOperation------> POLLING --Succeeded, no output--> FETCHING --200, 204--> DONE      (at once when no_result)
  *     |---202 + Location alone--------> WAITING --200, 204-----------------------------------------^
  *     |---provisioningState runs------> WATCHING --terminal----------------------------------------^
  *     \---anything else 2xx-----------------------------------------------------------------------^
@@ -57,6 +57,7 @@ enum operation_state { OPERATION_POLLING, OPERATION_WAITING, OPERATION_WATCHING,
 struct operation {
     const struct arm *arm;
     const char *method, *url;                        /* of the request that began it */
+    bool no_result;                                  /* nobody needs what it gives */
     enum operation_state state;
     char *next;                                      /* URL of the next GET */
     char *location;                                  /* as it came, not checked yet; or NULL */

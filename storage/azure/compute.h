@@ -42,6 +42,7 @@ struct compute_disk {
     char network_access_policy[16];                  /* "AllowAll", "AllowPrivate", "DenyAll" */
     char public_network_access[12];                  /* "Enabled", "Disabled" */
     unsigned logical_sector_size;                    /* 512, 4096; 0: not said (512) */
+    unsigned shares;                                 /* maxShares: VMs that may have the disk at once; 0, 1: it is not shared */
     bool incremental;                                /* snapshot */
     double completion_percent;                       /* of a background copy; -1: not said (complete) */
     char unique_id[40];
@@ -79,7 +80,7 @@ struct compute_access_options {
     bool vhdx;                                       /* fileFormat VHDX: snapshots with 4096-byte sectors */
 };
 int compute_begin_access(struct arm *a, const char *id, const struct compute_access_options *o, struct compute_access *ret, struct err *e);
-/* A disk that is gone or has no access granted is 0. */
+/* A disk that is gone (arm_error_is_gone) or has no access granted is 0. */
 int compute_end_access(struct arm *a, const char *id, struct err *e);
 
 struct compute_snapshot_request {
@@ -92,7 +93,7 @@ struct compute_snapshot_request {
 /* Find or create: what is there with our tag and this source is taken as it is; ERR_WRONG_STATE when it is somebody else's. Returns when
  * Azure says that it is made; a background copy may still run (completion_percent). */
 int compute_snapshot_create(struct arm *a, const struct compute_snapshot_request *q, struct compute_disk **ret, struct err *e);
-/* Only what carries the tag of this job: ERR_WRONG_STATE otherwise. What is gone is 0. */
+/* Only what carries the tag of this job: ERR_WRONG_STATE otherwise. What is gone (arm_error_is_gone) is 0. */
 int compute_snapshot_delete(struct arm *a, const char *id, const char *job_id, struct err *e);
 
 /* ---- virtual machines ---- */

@@ -97,6 +97,8 @@ int compute_parse_disk(const json_t *o, struct compute_disk *ret, struct err *e)
     COMPUTE_COPY(d.public_network_access, o, "properties.publicNetworkAccess");
     json_int_t sector = json_integer_value(compute_member(o, "properties.creationData.logicalSectorSize"));
     d.logical_sector_size = sector == 512 || sector == 4096 ? (unsigned)sector : 0;
+    json_int_t shares = json_integer_value(compute_member(o, "properties.maxShares"));
+    d.shares = shares > 0 && shares < 1000 ? (unsigned)shares : 0;
     d.incremental = json_is_true(compute_member(o, "properties.incremental"));
     d.completion_percent = percent_of(o);
     COMPUTE_COPY(d.unique_id, o, "properties.uniqueId");
@@ -254,7 +256,7 @@ int compute_end_access(struct arm *a, const char *id, struct err *e)
         return -(int)e->code;
     struct arm_call c = {.method = "POST", .path = path, .deadline_ms = ACCESS_DEADLINE_MS};
     int r = arm_run(a, &c, NULL, e);
-    return r == -ERR_NOT_FOUND ? 0 : r;
+    return r < 0 && arm_error_is_gone(e) ? 0 : r;
 }
 
 /* ---- snapshots ---- */
@@ -322,10 +324,8 @@ int compute_snapshot_delete(struct arm *a, const char *id, const char *job_id, s
     if (!path)
         return -(int)e->code;
     int r = compute_disk_get(a, id, &d, e);
-    if (r == -ERR_NOT_FOUND)
-        return 0;
     if (r < 0)
-        return r;
+        return arm_error_is_gone(e) ? 0 : r;
     if (!is_ours(d, job_id))
         return err_set(e, ERR_WRONG_STATE, "the snapshot %s does not carry this job's tag; it is not deleted", d->name);
     struct arm_call c = {.method = "DELETE", .path = path, .deadline_ms = SNAPSHOT_DEADLINE_MS};

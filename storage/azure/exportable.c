@@ -43,9 +43,10 @@ bool exportable_needs_snapshot(const struct compute_vm *vm, const struct compute
 {
     if (disk->snapshot)
         return false;
+    bool attached = str_ieq(disk->state, "Attached");            /* "Reserved": its VM is deallocated */
     if (vm && vm->power != POWER_UNKNOWN)
-        return vm->power != POWER_DEALLOCATED;
-    return str_ieq(disk->state, "Attached");         /* "Reserved": its VM is deallocated */
+        return vm->power != POWER_DEALLOCATED || (attached && disk->shares > 1);      /* another VM has it */
+    return attached;
 }
 
 static bool hydrates(const struct compute_disk *d)

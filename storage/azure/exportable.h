@@ -30,7 +30,7 @@ struct exportable_question {
     bool data_disks, inside_azure;
 };
 int exportable_judge(const struct exportable_question *q, struct exportable *ret, struct err *e);
-/* Whether this disk must be exported by a snapshot (its VM runs, or is stopped but not deallocated), and whether that can be incremental. */
+/* Whether this disk must be exported by a snapshot (its VM runs, is stopped but not deallocated, or another VM has the disk too), and whether that can be incremental. */
 bool exportable_needs_snapshot(const struct compute_vm *vm, const struct compute_disk *disk);
 bool exportable_can_be_incremental(const struct compute_disk *disk);
 /* The snapshot or disk is a VHDX (4096-byte sectors): compute_access_options.vhdx. */

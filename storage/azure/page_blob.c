@@ -42,9 +42,9 @@ static int send_once(struct blob *b, CURL *h, const char *verb, const char *url,
     return r;
 }
 
-/* what: for messages. Any 2xx is 0; so is what `also` names (a status), if not 0. */
-static int blob_send(struct blob *b, const char *what, const char *verb, const char *url, const char *const *lines, int also, struct rest_answer *a,
-                     struct err *e)
+/* what: for messages. Any 2xx is 0; so is what `also` names (a status), if not 0. A try that only wanted a new token does not count. */
+static int send_tries(struct blob *b, unsigned tries, const char *what, const char *verb, const char *url, const char *const *lines, int also,
+                      struct rest_answer *a, struct err *e)
 {
     CURL *h = http_handle(&b->http, url);
     if (!h)
@@ -57,7 +57,14 @@ static int blob_send(struct blob *b, const char *what, const char *verb, const c
             char *body = a->body.data;
             r = blob_error(b, what, &a->headers, body, e);
         }
-        if (r == 0 || !blob_may_retry(b, attempt, &renewed, e) || attempt >= TRIES)
+        bool before = renewed;
+        if (r == 0 || !blob_may_retry(b, attempt, &renewed, e))
+            break;
+        if (renewed != before) {
+            attempt--;
+            continue;
+        }
+        if (attempt >= tries)
             break;
         if (!blob_backoff(attempt, BACKOFF_MAX_MS, e, b->stop, b->stop_arg)) {
             r = err_set(e, ERR_CANCELLED, "stopped while %s was asked", b->name);
@@ -66,6 +73,12 @@ static int blob_send(struct blob *b, const char *what, const char *verb, const c
     }
     curl_easy_cleanup(h);
     return r < 0 ? denied(e) : 0;
+}
+
+static int blob_send(struct blob *b, const char *what, const char *verb, const char *url, const char *const *lines, int also, struct rest_answer *a,
+                     struct err *e)
+{
+    return send_tries(b, TRIES, what, verb, url, lines, also, a, e);
 }
 
 static void mark(const char *job_id, char ret[96])
@@ -135,29 +148,42 @@ static int find_if_allowed(struct blob *b, const char *job_id, char (*ret)[PAGE_
     return unlisted ? 0 : r;
 }
 
-int page_blob_snapshot(struct blob *b, const char *job_id, char ret[PAGE_BLOB_TIME_MAX], bool *ret_unlisted, struct err *e)
+static int take(struct blob *b, const char *job_id, char ret[PAGE_BLOB_TIME_MAX], struct err *e)
 {
-    char found[FOUND_MAX][PAGE_BLOB_TIME_MAX];
-    size_t n = 0;
-    int r = find_if_allowed(b, job_id, found, &n, ret_unlisted, e);
-    if (r < 0)
-        return r;
-    if (n) {
-        memcpy(ret, found[0], PAGE_BLOB_TIME_MAX);
-        return 0;
-    }
     char line[96];
     mark(job_id, line);
     AUTO_SECRET char *url = url_with(b, "comp=snapshot");
     AUTO(rest_answer_clear) struct rest_answer a = {0};
     if (!url)
         return err_oom(e);
-    if ((r = blob_send(b, "Snapshot Blob", "PUT", url, (const char *const[]){line, NULL}, 0, &a, e)) < 0)
+    int r = send_tries(b, 1, "Snapshot Blob", "PUT", url, (const char *const[]){line, NULL}, 0, &a, e);
+    if (r < 0)
         return r;
     if (!a.headers.snapshot[0])
         return err_set(e, ERR_UPSTREAM, "%s: a snapshot was made, but its time was not told", b->name);
     snprintf(ret, PAGE_BLOB_TIME_MAX, "%s", a.headers.snapshot);
     return 0;
+}
+
+/* Each request makes another snapshot: before it is repeated, what it made although its answer was lost is looked for. */
+int page_blob_snapshot(struct blob *b, const char *job_id, char ret[PAGE_BLOB_TIME_MAX], bool *ret_unlisted, struct err *e)
+{
+    char found[FOUND_MAX][PAGE_BLOB_TIME_MAX];
+    for (unsigned attempt = 1;; attempt++) {
+        size_t n = 0;
+        int r = find_if_allowed(b, job_id, found, &n, ret_unlisted, e);
+        if (r < 0)
+            return r;
+        if (n) {
+            memcpy(ret, found[0], PAGE_BLOB_TIME_MAX);
+            return 0;
+        }
+        r = take(b, job_id, ret, e);
+        if (r == 0 || attempt == TRIES || !blob_error_is_transient(e))
+            return r;
+        if (!blob_backoff(attempt, BACKOFF_MAX_MS, e, b->stop, b->stop_arg))
+            return err_set(e, ERR_CANCELLED, "stopped while %s was asked", b->name);
+    }
 }
 
 static int delete_one(struct blob *b, const char *time, struct err *e)
@@ -227,7 +253,12 @@ int page_blob_copy_begin(struct blob *b, const char *job_id, const char *source,
     if (r < 0 && (e->upstream.status == 409 || e->upstream.status == 412)) {
         struct page_blob_copy c;
         struct err why;
-        if (page_blob_copy_state(b, job_id, &c, &why) == 0 && c.ours && (c.state == COPY_PENDING || c.state == COPY_SUCCEEDED))
+        int x = page_blob_copy_state(b, job_id, &c, &why);
+        if (x < 0) {                                 /* whose it is is not known */
+            *e = why;
+            return x;
+        }
+        if (c.ours && (c.state == COPY_PENDING || c.state == COPY_SUCCEEDED))
             return 0;                                /* an earlier try, whose answer was lost */
         e->code = ERR_WRONG_STATE;
         return err_hint(e, "Remove that blob, or name another container.");

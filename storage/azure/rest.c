@@ -18,7 +18,7 @@ void rest_answer_clear(struct rest_answer *a)
     if (a->body.data)
         mem_wipe(a->body.data, a->body.len);
     strbuf_free(&a->body);
-    *a = (struct rest_answer){.max = a->max};
+    *a = (struct rest_answer){.max = a->max, .body.max = a->max};
     http_headers_reset(&a->headers);
 }
 
@@ -170,7 +170,6 @@ int rest_perform(CURL *h, const struct rest_request *q, struct rest_answer *a, s
     char detail[CURL_ERROR_SIZE] = "";
     a->max = q->max ? q->max : (size_t)1 << 20;
     rest_answer_clear(a);
-    a->body.max = a->max;
     set_options(h, q, a, list, detail);
     CURLcode c = curl_easy_perform(h);
     curl_easy_setopt(h, CURLOPT_HTTPHEADER, NULL);

@@ -218,7 +218,7 @@ static int wait_for_person(struct renewal *n, struct token_got *ret, struct err 
         int r = token_code_poll(n->ask, p, ret, e);
         if (r > 0 || (r < 0 && r != -ERR_CANCELLED))
             publish(n, NULL);
-        if (r != 0)
+        if (r == 1 || r < 0)
             return r < 0 ? r : 0;
     }
 }

@@ -136,7 +136,6 @@ static const struct {
     {"unauthorized_client", "The app may not sign in this way: allow it in the app registration."},
     {"access_denied", "The sign-in was declined."},
     {"authorization_declined", "The sign-in was declined: start again and confirm it."},
-    {"expired_token", "Nobody entered the code in time: start again."},
     {"bad_verification_code", "The code is not valid any more: start again."},
     {"identity_not_found", "Give the VM a managed identity, or name one that it has with client_id."},
 };

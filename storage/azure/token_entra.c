@@ -295,6 +295,8 @@ int token_code_poll(const struct token_ask *ask, struct token_pending *p, struct
         p->interval_ms = p->interval_ms + 5000 < INTERVAL_MAX_MS ? p->interval_ms + 5000 : INTERVAL_MAX_MS;
         return 0;
     }
+    if (!strcmp(word, "expired_token") || !strcmp(word, "code_expired"))
+        return 2;                                    /* also long before the time that was told */
     return e->code == ERR_CREDENTIAL ? r : 0;
 }
 

@@ -11,6 +11,7 @@
 #define ARC_API "2020-06-01"
 #define CHALLENGE_MAX 4096                           /* bytes of an Arc challenge file */
 #define AZ_TIMEOUT_MS 120000
+#define WAIT_MAX_MS 20000                            /* that a service asks for: a longer wait is left to the caller, who is told of it */
 #define AZ_OUTPUT_MAX ((size_t)256 << 10)
 
 /* ---- retries, for all of sign-in ---- */
@@ -34,6 +35,8 @@ int token_request(const struct token_ask *ask, const struct token_policy *p, con
         unsigned ms = p->delays_ms[attempt <= ARRAY_LEN(p->delays_ms) ? attempt - 1 : ARRAY_LEN(p->delays_ms) - 1];
         if (none && ms > 1000)
             ms = 1000;
+        if (r == 0 && a->headers.retry_after_ms > WAIT_MAX_MS)
+            break;
         if (r == 0 && a->headers.retry_after_ms > ms)
             ms = a->headers.retry_after_ms;
         if (!rest_pause(ms, ask->stop, ask->arg)) {
@@ -175,8 +178,9 @@ int token_from_arc(const struct token_ask *ask, struct token_got *ret, struct er
 static int az_hint(struct err *e, const struct token_ask *ask, const char *before)
 {
     AUTO_FREE char *dir = os_getenv("AZURE_CONFIG_DIR");
-    return err_hint(e, "%s with the Azure CLI as the daemon's account: sudo %s%.200s%saz login%s.", before, dir ? "AZURE_CONFIG_DIR=" : "", dir ? dir : "",
-                    dir ? " " : "", ask->id->tenant_id ? " --tenant TENANT" : "");
+    AUTO_FREE char *command = os_as_daemon(ask->id->tenant_id ? "az login --use-device-code --tenant TENANT" : "az login --use-device-code",
+                                           "AZURE_CONFIG_DIR", dir);
+    return err_hint(e, "%s with the Azure CLI as the daemon's account: %.300s.", before, command ? command : "az login");
 }
 
 /* What az prints before it gives up: its last line says why. */
@@ -198,7 +202,7 @@ int token_from_az(const struct token_ask *ask, struct token_got *ret, struct err
                           ask->id->tenant_id ? "--tenant" : NULL, ask->id->tenant_id, NULL};
     AUTO_SECRET char *out = NULL;
     int status = 0;
-    struct os_exec x = {.argv = argv};
+    struct os_exec x = {.argv = argv, .maybe_batch = true};
     int r = os_run(&x, AZ_TIMEOUT_MS, AZ_OUTPUT_MAX, ask->stop, ask->arg, &out, &status, e);
     if (r == -ERR_CANCELLED)
         return r;

@@ -56,7 +56,7 @@ struct token_pending {                               /* a code that somebody may
 void token_pending_clear(struct token_pending *p);
 int token_parse_code(const struct rest_answer *a, struct token_pending *ret, struct err *e);    /* the answer that holds a code */
 int token_code_start(const struct token_ask *ask, struct token_pending *ret, struct err *e);
-/* 1: a token; 0: not yet (p->interval_ms may have grown); negative: an error. */
+/* 1: a token; 0: not yet (p->interval_ms may have grown); 2: nobody entered the code in time; negative: an error. */
 int token_code_poll(const struct token_ask *ask, struct token_pending *p, struct token_got *ret, struct err *e);
 /* 1: a token; 0: the refresh token is not accepted any more; negative: an error. */
 int token_from_refresh(const struct token_ask *ask, const char *refresh_token, struct token_got *ret, struct err *e);

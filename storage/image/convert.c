@@ -107,8 +107,6 @@ static int begin(struct conversion *v, struct err *e)
     if (r == 0)
         r = image_writer_create(v->part, &v->layout, &v->w, e);
     if (r == 0)
-        r = os_file_lock(image_writer_file(v->w), e);
-    if (r == 0)
         r = os_file_id(v->part, v->part_id, e);
     return r < 0 ? r : state_write(v, e);
 }
@@ -135,8 +133,6 @@ static int go_on(struct conversion *v, struct err *e)
         return in_the_way(v->part, e);
     if (is[0] && was[0] && str_starts(text, v->identity) && str_starts(text + strlen(v->identity), "part ") && done <= v->layout.virtual_size) {
         r = image_writer_open(v->part, &v->layout, &v->w, e);
-        if (r == 0)
-            r = os_file_lock(image_writer_file(v->w), e);
         if (r == 0) {
             v->p.done = v->p.resumed_at = done;
             memcpy(v->part_id, was, sizeof v->part_id);

@@ -33,6 +33,12 @@ int image_layout_check(const struct image_layout *l, struct err *e)
     return 0;
 }
 
+uint32_t image_layout_block_bytes(const struct image_layout *l)
+{
+    const struct writer_format *f = formats[l->format];
+    return f->block_bytes ? f->block_bytes(l) : 0;
+}
+
 static void pending_clear(struct writer_pending *p)
 {
     memset(p->slot, 0, sizeof p->slot);
@@ -62,8 +68,7 @@ static int writer_new(const char *path, unsigned how, const struct image_layout 
     w->format = formats[l->format];
     pthread_mutex_init(&w->lock, NULL);
     pthread_mutex_init(&w->commit_lock, NULL);
-    r = os_file_open(path, OS_WRITE | how, &w->file, e);
-    if (r < 0)
+    if ((r = os_file_open(path, OS_WRITE | how, &w->file, e)) < 0 || (r = os_file_lock(w->file, e)) < 0)
         return r;
     *ret = STEAL(w);
     return 0;
@@ -168,25 +173,66 @@ static int block_add(struct image_writer *w, uint64_t block, uint64_t *ret, stru
     return 0;
 }
 
+static bool is_flat(const struct image_writer *w)
+{
+    return !w->format->entry_bytes || w->layout.fixed;
+}
+
+/* Where a run lies in the file. A block that is not there is made, or (!make) *ret_at is 0: it reads as zeros. Not for flat formats. */
+static int locate(struct image_writer *w, uint64_t offset, uint64_t n, bool make, uint64_t *ret_at, uint64_t *ret_n, struct err *e)
+{
+    uint64_t at, bytes = w->layout.block_bytes, in_block = offset % bytes;
+    int r = block_find(w, offset / bytes, &at, e);
+    if (r == 0 && !at && make)
+        r = block_add(w, offset / bytes, &at, e);
+    if (r < 0)
+        return r;
+    *ret_at = at ? at + w->bitmap_bytes + in_block : 0;
+    *ret_n = n < bytes - in_block ? n : bytes - in_block;
+    return 0;
+}
+
 int image_writer_place(struct image_writer *w, uint64_t offset, uint64_t n, uint64_t *ret_at, uint64_t *ret_n, struct err *e)
 {
     if (!n || offset > w->layout.virtual_size || n > w->layout.virtual_size - offset)
         return err_set(e, ERR_INTERNAL, "%" PRIu64 " bytes at %" PRIu64 " do not lie in a disk of %" PRIu64, n, offset, w->layout.virtual_size);
-    uint64_t at = w->data_at;
-    if (!w->format->entry_bytes || w->layout.fixed) {
-        *ret_at = at + offset;
-        *ret_n = n;
-        return 0;
-    }
-    uint64_t bytes = w->layout.block_bytes, in_block = offset % bytes;
-    int r = block_find(w, offset / bytes, &at, e);
-    if (r == 0 && !at)
-        r = block_add(w, offset / bytes, &at, e);
-    if (r < 0)
-        return r;
-    *ret_at = at + w->bitmap_bytes + in_block;
-    *ret_n = n < bytes - in_block ? n : bytes - in_block;
+    if (!is_flat(w))
+        return locate(w, offset, n, true, ret_at, ret_n, e);
+    *ret_at = w->data_at + offset;
+    *ret_n = n;
     return 0;
+}
+
+int image_writer_read(struct image_writer *w, void *buf, size_t n, uint64_t offset, struct err *e)
+{
+    if (is_flat(w))
+        return os_file_pread(w->file, buf, n, w->data_at + offset, e);
+    for (uint8_t *p = buf; n;) {
+        uint64_t at, k;
+        int r = locate(w, offset, n, false, &at, &k, e);
+        if (r == 0 && at)
+            r = os_file_pread(w->file, p, (size_t)k, at, e);
+        else if (r == 0)
+            memset(p, 0, (size_t)k);
+        if (r < 0)
+            return r;
+        p += k;
+        offset += k;
+        n -= (size_t)k;
+    }
+    return 0;
+}
+
+void image_writer_write_behind(struct image_writer *w, uint64_t offset, uint64_t n)
+{
+    struct err ignored;
+    if (is_flat(w)) {
+        os_file_write_behind(w->file, w->data_at + offset, n);
+        return;
+    }
+    for (uint64_t at, k; n && locate(w, offset, n, false, &at, &k, &ignored) == 0; offset += k, n -= k)
+        if (at)
+            os_file_write_behind(w->file, at, k);
 }
 
 int image_writer_write(struct image_writer *w, const void *buf, size_t n, uint64_t offset, struct err *e)

@@ -34,11 +34,15 @@ struct image_layout {
 /* Could such a disk be written? ERR_UNSUPPORTED or ERR_VALUE with the reason. */
 int image_layout_check(const struct image_layout *l, struct err *e);
 
+/* Bytes of the blocks in which it stores what was written, with the default filled in; 0: every byte has its place. */
+uint32_t image_layout_block_bytes(const struct image_layout *l);
+
 struct image_writer;
-/* A new file; ERR_IO if something is at path. Durable when it returns, the name too as far as the caller syncs the folder. */
+/* A new file; ERR_IO if something is at path. Durable when it returns, the name too as far as the caller syncs the folder. The file is locked
+ * (os_file_lock) until the writer is closed. */
 int image_writer_create(const char *path, const struct image_layout *l, struct image_writer **ret, struct err *e);
 /* Goes on with a file that image_writer_create made with the same layout (footer and block_bytes of 0 fit any). Blocks that no commit
- * covered are gone. ERR_IMAGE_DAMAGED when the file is not of this layout or not what the writer leaves. */
+ * covered are gone. ERR_IMAGE_DAMAGED when the file is not of this layout or not what the writer leaves; ERR_LOCKED when another writer is at it. */
 int image_writer_open(const char *path, const struct image_layout *l, struct image_writer **ret, struct err *e);
 /* Within the disk. Zeros count as data: leave out what should take no room. */
 int image_writer_write(struct image_writer *w, const void *buf, size_t n, uint64_t offset, struct err *e);
@@ -46,6 +50,10 @@ int image_writer_write(struct image_writer *w, const void *buf, size_t n, uint64
  * written read as zeros. For callers that write by themselves, into image_writer_file. */
 int image_writer_place(struct image_writer *w, uint64_t offset, uint64_t n, uint64_t *ret_at, uint64_t *ret_n, struct err *e);
 struct os_file *image_writer_file(struct image_writer *w);             /* the writer's */
+/* What a guest would read there now. Within the disk; from the writing thread. */
+int image_writer_read(struct image_writer *w, void *buf, size_t n, uint64_t offset, struct err *e);
+/* os_file_write_behind for what was written of these bytes. From the writing thread. */
+void image_writer_write_behind(struct image_writer *w, uint64_t offset, uint64_t n);
 /* All that was written or placed before the call is durable, and part of the image. After an error nothing more must be committed. */
 int image_writer_commit(struct image_writer *w, struct err *e);
 /* Commits, and gives the file its final size and (fixed VHD) footer. Only image_writer_close may follow. */

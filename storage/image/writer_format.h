@@ -18,6 +18,7 @@ struct writer_format {                               /* all called from the writ
     int (*resume)(struct image_writer *w, struct disk *d, struct err *e);    /* the reader took the file; fills *w; drops what no entry names */
     int (*finish)(struct image_writer *w, struct err *e);              /* after the last commit; may be NULL */
     /* formats with a block table */
+    uint32_t (*block_bytes)(const struct image_layout *l);             /* by default; NULL: none */
     unsigned entry_bytes;                            /* 0: none */
     int (*allocate)(struct image_writer *w, uint64_t *ret_at, struct err *e);      /* a block of zeros that nothing refers to, w->end behind it */
     uint64_t (*decode)(const uint8_t *entry);        /* the block's place in the file; 0: none */

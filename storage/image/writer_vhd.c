@@ -132,7 +132,14 @@ static void entry_encode(uint64_t at, uint8_t *entry)
     vhd_put32(entry, (uint32_t)(at / 512));
 }
 
+static uint32_t dynamic_block_bytes(const struct image_layout *l)
+{
+    (void)l;
+    return VHD_BLOCK_BYTES;
+}
+
 const struct writer_format writer_vhd_dynamic = {
+    .block_bytes = dynamic_block_bytes,
     .create = dynamic_create, .resume = dynamic_resume, .finish = dynamic_trim, .entry_bytes = 4,
     .allocate = dynamic_allocate, .decode = entry_decode, .encode = entry_encode,
 };

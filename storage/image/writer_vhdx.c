@@ -229,7 +229,13 @@ static int vhdx_allocate(struct image_writer *w, uint64_t *ret_at, struct err *e
     return 0;
 }
 
+static uint32_t vhdx_block_bytes(const struct image_layout *l)
+{
+    return l->fixed ? 0 : l->block_bytes ? l->block_bytes : default_block_bytes(l->virtual_size);
+}
+
 const struct writer_format writer_vhdx = {
+    .block_bytes = vhdx_block_bytes,
     .create = vhdx_create, .resume = vhdx_resume, .finish = vhdx_trim, .entry_bytes = 8,
     .allocate = vhdx_allocate, .decode = entry_decode, .encode = entry_encode,
 };

@@ -3,7 +3,7 @@
 #include <pthread.h>
 
 struct committer {
-    struct os_file *data;
+    struct target *data;
     struct sums_file *record;
     struct journal *journal;
     pthread_t thread;
@@ -26,7 +26,7 @@ static void *run(void *arg)
             break;
         pthread_mutex_unlock(&c->lock);
         struct err e = {0};
-        int r = os_file_sync(c->data, &e);
+        int r = target_commit(c->data, &e);
         if (r == 0 && c->record)
             r = sums_append(c->record, &c->sums, &e);
         if (r == 0)
@@ -43,7 +43,7 @@ static void *run(void *arg)
     return NULL;
 }
 
-int committer_start(struct os_file *data, struct sums_file *sums, struct journal *journal, struct committer **ret, struct err *e)
+int committer_start(struct target *data, struct sums_file *sums, struct journal *journal, struct committer **ret, struct err *e)
 {
     struct committer *c = calloc(1, sizeof *c);
     if (!c)

@@ -30,7 +30,7 @@ bool deal_next(struct engine *g, struct slot *s)
         s->start = s->from = s->pos = s->stored = start;
         s->end = end;
         s->cover_start = start > range->start ? start : g->next_range ? range[-1].end : 0;
-        s->cover_end = end < range->end ? end : g->next_range + 1 < r->n ? range[1].start : g->info->length;
+        s->cover_end = end < range->end ? end : g->next_range + 1 < r->n ? range[1].start : g->length;
         s->attempts = s->short_bodies = 0;
         s->most = BLOB_CHECKED_MAX;
         return true;
@@ -53,19 +53,18 @@ bool deal_peek(struct engine *g, struct slot *ret)
  * the hole, one a turn of the loop. 1: not there yet. */
 int deal_cross(struct engine *g, struct err *e)
 {
-    static const char sector[512];
     struct slot next;
-    if (os_files_are_sparse() || !deal_peek(g, &next))
+    if (target_is_sparse(&g->form) || !deal_peek(g, &next))
         return 0;
     for (const struct blob_range *done; (done = spans_from(&g->done, g->reached)) && done->start <= g->reached + g->step_bytes;)
         g->reached = done->end;                      /* what earlier runs wrote is not to be written over */
     if (next.start <= g->reached + g->step_bytes)
         return 0;
-    uint64_t at = g->reached + g->step_bytes - sizeof sector;
-    int r = os_file_pwrite(g->file, sector, sizeof sector, at, e);
+    uint64_t to = g->reached + g->step_bytes;
+    int r = target_write_zero_sector(g->file, to - 512, e);
     if (r < 0)
         return r;
-    g->reached = at + sizeof sector;
+    g->reached = to;
     return 1;
 }
 

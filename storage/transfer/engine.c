@@ -59,7 +59,7 @@ static void engine_free(struct engine *g)
     committer_stop(g->committer);
     journal_close(g->journal);
     sums_close(g->record);
-    os_file_close(g->file);
+    target_close(g->file);
     spans_free(&g->done);
     spans_free(&g->fresh);
     sums_free(&g->sums);
@@ -319,13 +319,15 @@ static int run(struct engine *g, struct err *e)
 
 static int check_arguments(const struct transfer *t, struct err *e)
 {
-    uint64_t before = 0;
+    uint64_t before = 0, length = t->image ? t->image->virtual_size : t->info->length;
+    if (length > t->info->length)
+        return err_set(e, ERR_INTERNAL, "a disk of %" PRIu64 " bytes is not in a source of %" PRIu64, length, t->info->length);
     if (t->connections < 1 || t->connections > CONNECTIONS_MAX || t->range_bytes < RANGE_MIN || t->range_bytes > RANGE_MAX)
         return err_set(e, ERR_INTERNAL, "%u connections of %" PRIu64 " bytes are not allowed", t->connections, t->range_bytes);
     for (size_t i = 0; i < t->ranges->n; i++) {
         const struct blob_range *r = &t->ranges->list[i];
-        if (r->start >= r->end || r->end > t->info->length || r->start < before)
-            return err_set(e, ERR_INTERNAL, "the page list of %s is not in order", blob_name(t->blob));
+        if (r->start >= r->end || r->end > length || r->start < before)
+            return err_set(e, ERR_INTERNAL, "the page list of %s is not in order, or not of the disk", blob_name(t->blob));
         before = r->end;
     }
     return 0;
@@ -342,6 +344,8 @@ int transfer_run(const struct transfer *t, struct transfer_progress *ret, struct
     g->t = t;
     g->blob = t->blob;
     g->info = t->info;
+    g->length = t->image ? t->image->virtual_size : t->info->length;
+    g->form = (struct target_form){.bytes = g->length, .image = t->image};
     g->n_slots = t->connections;
     g->attempts_max = t->range_attempts ? t->range_attempts : 8;
     g->commit_max_ms = t->commit_interval_ms ? t->commit_interval_ms : 1000;
@@ -356,8 +360,8 @@ int transfer_run(const struct transfer *t, struct transfer_progress *ret, struct
         return err_oom(e);
     for (size_t i = 0; i < t->ranges->n; i++)
         g->listed += t->ranges->list[i].end - t->ranges->list[i].start;
-    g->p.total = t->info->length;
-    g->p.skipped = t->info->length - g->listed;
+    g->p.total = g->length;
+    g->p.skipped = g->length - g->listed;
     pace_init(&g->pace, t->connections, t->max_bytes_per_second, clock_mono_ms());
     if ((r = os_random(&g->random, sizeof g->random, e)) < 0)
         return r;

@@ -47,7 +47,10 @@ struct engine {
     uint64_t network_then;   /* at the last renewal */
     int64_t renew_at_ms;     /* not before */
     char *part, *journal_path, *sums_path;
-    struct os_file *file;
+    uint64_t length;                 /* bytes of the source that go into the file */
+    struct target_form form;
+    struct target *file;
+    bool pristine;                   /* nothing but the source's bytes was ever written to it */
     struct sums_file *record;
     struct journal *journal;
     struct committer *committer;

@@ -14,7 +14,8 @@ struct header {
     uint64_t length;
     char etag[128], last_modified[64];
     uint8_t list_hash[SHA256_LEN], map_hash[SHA256_LEN];
-    uint8_t zero[232];
+    char form[64];
+    uint8_t zero[168];
     uint32_t header_bytes, crc; /* crc: of all before it */
 };
 _Static_assert(sizeof(struct header) == JOURNAL_HEADER, "the header is one sector");
@@ -31,7 +32,7 @@ struct journal {
     struct header header;
     uint64_t size; /* of the valid part: the next record goes here */
     struct spans spans;
-    bool list_differs, map_differs;
+    bool list_differs, map_differs, form_differs;
 };
 
 static uint32_t record_crc(const struct journal *j, const struct record *r)
@@ -46,6 +47,7 @@ static struct header make_header(const struct journal_source *src)
     snprintf(h.last_modified, sizeof h.last_modified, "%s", src->last_modified);
     memcpy(h.list_hash, src->list_hash, sizeof h.list_hash);
     memcpy(h.map_hash, src->map_hash, sizeof h.map_hash);
+    snprintf(h.form, sizeof h.form, "%s", src->form ? src->form : "");
     h.crc = crypto_crc32(0, &h, offsetof(struct header, crc));
     return h;
 }
@@ -167,7 +169,7 @@ int journal_open(const char *path, const struct journal_source *src, struct jour
     const struct header *h = &j->header;
     if (n < sizeof *h || memcmp(h->magic, MAGIC, sizeof h->magic) || h->header_bytes != JOURNAL_HEADER ||
         h->crc != crypto_crc32(0, h, offsetof(struct header, crc)) || h->etag[sizeof h->etag - 1] ||
-        h->last_modified[sizeof h->last_modified - 1]) {
+        h->last_modified[sizeof h->last_modified - 1] || h->form[sizeof h->form - 1]) {
         *ret_damaged = true;
         return err_set(e, ERR_EMPTY, "the journal %s is damaged", path);
     }
@@ -180,6 +182,7 @@ int journal_open(const char *path, const struct journal_source *src, struct jour
         return r;
     j->list_differs = memcmp(h->list_hash, now.list_hash, sizeof now.list_hash) != 0;
     j->map_differs = memcmp(h->map_hash, now.map_hash, sizeof now.map_hash) != 0;
+    j->form_differs = strcmp(h->form, now.form) != 0;
     *ret = STEAL(j);
     return 0;
 }
@@ -197,6 +200,11 @@ bool journal_list_differs(const struct journal *j)
 bool journal_map_differs(const struct journal *j)
 {
     return j->map_differs;
+}
+
+bool journal_form_differs(const struct journal *j)
+{
+    return j->form_differs;
 }
 
 int journal_append(struct journal *j, const struct spans *add, struct err *e)

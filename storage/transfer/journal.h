@@ -22,6 +22,7 @@ struct journal_source {                              /* what the local file is a
     const char *etag, *last_modified;                /* cut at 127 and 63 bytes */
     uint8_t list_hash[SHA256_LEN];                   /* of the page list; another list of the same ETag is no other source */
     uint8_t map_hash[SHA256_LEN];                    /* of what was left out beyond the page list; zeros: nothing */
+    const char *form;                                /* of the local file, cut at 63 bytes; NULL: byte for byte */
 };
 
 struct journal;
@@ -34,6 +35,7 @@ DEFINE_AUTO(struct journal, journal_close)
 const struct spans *journal_spans(const struct journal *j);
 bool journal_list_differs(const struct journal *j);  /* the page list was another one when the journal was made */
 bool journal_map_differs(const struct journal *j);   /* what was left out was something else then */
+bool journal_form_differs(const struct journal *j);  /* the local file was of another form then */
 /* Adds spans that are durable already; they are in the journal, durably, when this returns 0. */
 int journal_append(struct journal *j, const struct spans *add, struct err *e);
 /* Removes the journal and what a killed rewrite left; missing files are 0. */

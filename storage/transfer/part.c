@@ -1,5 +1,6 @@
 /* The unfinished file, its journal and its record of sums: found again, begun, and made PATH in the end. */
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "common/log.h"
@@ -8,7 +9,7 @@
 
 int part_disk_full(struct engine *g, struct err *e)
 {
-    uint64_t all = os_files_are_sparse() ? g->listed : g->info->length, have = 0;
+    uint64_t all = target_is_sparse(&g->form) ? g->listed : g->length, have = 0;
     uint64_t need = all > g->p.transferred ? all - g->p.transferred : 0;
     struct err ignored;
     if (os_free_space(g->part, &have, &ignored) < 0)
@@ -33,20 +34,31 @@ static int hash_list(const struct blob_ranges *r, uint8_t ret[SHA256_LEN], struc
     return 0;
 }
 
+static unsigned record_form(const struct engine *g)
+{
+    return g->form.image ? 1 + (unsigned)g->form.image->format : 0;
+}
+
+/* For the journal; "": byte for byte. */
+static void form_text(const struct engine *g, char *ret, size_t n)
+{
+    const struct image_layout *l = g->form.image;
+    *ret = 0;
+    if (l)
+        snprintf(ret, n, "%s%s %" PRIu64 " %u %u", image_format_name(l->format), l->fixed ? "_fixed" : "", l->virtual_size, (unsigned)l->sector_size,
+                 (unsigned)l->block_bytes);
+}
+
 static int make(struct engine *g, const struct journal_source *src, struct err *e)
 {
-    int r;
-    if ((r = os_file_open(g->part, OS_WRITE | OS_CREATE, &g->file, e)) < 0 || (r = os_file_lock(g->file, e)) < 0)
-        return r;
+    int r = target_claim(g->part, &g->form, &g->file, e);
     /* The old journal goes before the old data does, and the new one comes after the new file is there. */
-    if ((r = journal_remove(g->journal_path, e)) < 0 || (r = os_file_truncate(g->file, 0, e)) < 0)
+    if (r < 0 || (r = journal_remove(g->journal_path, e)) < 0)
         return r;
-    if ((r = os_file_truncate(g->file, src->length, e)) < 0)
+    const struct sums_kind kind = {.form = record_form(g)};
+    if ((r = target_make(g->file, e)) < 0 || (r = sums_open(g->sums_path, g->length, &kind, false, &g->record, e)) < 0)
         return r == -ERR_DISK_FULL ? part_disk_full(g, e) : r;
-    if ((r = os_file_sync(g->file, e)) < 0)
-        return r;
-    if ((r = sums_open(g->sums_path, src->length, false, false, &g->record, e)) < 0)
-        return r == -ERR_DISK_FULL ? part_disk_full(g, e) : r;
+    g->pristine = true;
     return journal_create(g->journal_path, src, &g->journal, e);
 }
 
@@ -55,10 +67,14 @@ static int lacks_sums(struct engine *g, bool *ret, struct err *e)
 {
     AUTO(sums_free) struct sums sums = {0};
     AUTO(spans_free) struct spans have = {0}, both = {0};
-    bool was, ok = true;
-    int r = sums_read(g->sums_path, g->info->length, &sums, &was, e);
+    struct sums_kind was = {0};
+    uint64_t length = 0;
+    bool ok = true;
+    int r = sums_read(g->sums_path, &length, &was, &sums, e);
     if (r < 0 && e->code != ERR_EMPTY)
         return r;
+    if (length != g->length || was.form != record_form(g))
+        sums.n = 0;
     for (size_t i = 0; ok && i < sums.n; i++)
         ok = spans_add(&have, sums.list[i].start, sums.list[i].end);
     const struct blob_ranges record = {.list = have.list, .n = have.n};
@@ -81,6 +97,9 @@ int part_open(struct engine *g, struct err *e)
     const char *identity = g->t->identity;
     struct journal_source src = {.length = info->length, .etag = identity ? identity : info->etag, .last_modified = identity ? "" : info->last_modified};
     bool damaged = false;
+    char form[64];
+    form_text(g, form, sizeof form);
+    src.form = form;
     if (g->t->map_hash)
         memcpy(src.map_hash, g->t->map_hash, sizeof src.map_hash);
     int r = hash_list(g->t->ranges, src.list_hash, e);
@@ -95,24 +114,26 @@ int part_open(struct engine *g, struct err *e)
         journal_close(STEAL(g->journal));
         return make(g, &src, e);
     }
+    if (r == 0 && journal_form_differs(g->journal)) {
+        log_warning("the disk is wanted in another form than when its download began, it starts again", KS("path", g->part), KS("form", form));
+        journal_close(STEAL(g->journal));
+        return make(g, &src, e);
+    }
     if (r == 0) {
-        struct os_stat st;
-        if ((r = os_stat(g->part, &st, e)) < 0)
-            return r;
-        if (!st.exists || st.size != info->length) {   /* somebody was at it: what the journal says of it is not true any more */
-            log_warning("what was downloaded is gone, the download starts again", KS("path", g->part), KI("size", st.size),
-                        KI("expected", info->length));
+        r = target_open(g->part, &g->form, &g->file, e);
+        if (r == -ERR_IMAGE_DAMAGED) {               /* somebody was at it: what the journal says of it is not true any more */
+            log_err(LOG_LEVEL_WARNING, "what was downloaded is gone, the download starts again", e);
             journal_close(STEAL(g->journal));
             return make(g, &src, e);
         }
-        if ((r = os_file_open(g->part, OS_WRITE, &g->file, e)) < 0 || (r = os_file_lock(g->file, e)) < 0)
-            return r;
+        if (r < 0)
+            return r == -ERR_DISK_FULL ? part_disk_full(g, e) : r;
         const struct spans *had = journal_spans(g->journal);
         for (size_t i = 0; i < had->n; i++)
             if (!spans_add(&g->done, had->list[i].start, had->list[i].end))
                 return err_oom(e);
-        bool partial = false;
-        if ((r = lacks_sums(g, &partial, e)) < 0 || (r = sums_open(g->sums_path, info->length, true, partial, &g->record, e)) < 0)
+        struct sums_kind kind = {.form = record_form(g)};
+        if ((r = lacks_sums(g, &kind.partial, e)) < 0 || (r = sums_open(g->sums_path, g->length, &kind, true, &g->record, e)) < 0)
             return r;
         if (journal_list_differs(g->journal))
             log_info("the page list is another one than at the start; what is done stays done", KS("path", g->part));
@@ -127,13 +148,13 @@ int part_open(struct engine *g, struct err *e)
 
 int part_publish(struct engine *g, struct err *e)
 {
-    int r = os_file_sync(g->file, e); /* nothing may have been written in this run */
-    if (r < 0 || (r = sums_sync(g->record, e)) < 0)
-        return r;
     committer_stop(STEAL(g->committer));
+    int r = target_finish(g->file, e); /* nothing may have been written in this run */
+    if (r < 0 || (r = sums_sync(g->record, e)) < 0)
+        return r == -ERR_DISK_FULL ? part_disk_full(g, e) : r;
     journal_close(STEAL(g->journal));
     sums_close(STEAL(g->record));
-    os_file_close(STEAL(g->file));
+    target_close(STEAL(g->file));
     r = os_rename(g->part, g->t->path, e);
     return r < 0 ? r : journal_remove(g->journal_path, e);
 }
@@ -148,9 +169,12 @@ int part_look(struct engine *g, struct err *e)
         r = os_stat(g->journal_path, &journal, e);
     if (r < 0 || !path.exists)
         return r;
-    if (!path.is_file || path.size != g->info->length)
-        return err_set(e, ERR_IMAGE_DAMAGED, "%s is there already, but it is no file of %" PRIu64 " bytes", g->t->path,
-                       g->info->length);
+    bool whole = false;
+    if ((r = target_is_whole(g->t->path, &g->form, &whole, e)) < 0)
+        return r;
+    if (!whole)
+        return err_set(e, ERR_IMAGE_DAMAGED, "%s is there already, but it is no %s of %" PRIu64 " bytes", g->t->path,
+                       g->form.image ? image_format_name(g->form.image->format) : "file", g->length);
     if (part.exists && journal.exists)
         return err_set(e, ERR_IMAGE_DAMAGED, "%s is there already, beside an unfinished download of it", g->t->path);
     /* A journal alone: the process died between the rename and this. */

@@ -11,7 +11,6 @@
 #define CHECKED_MIN ((uint64_t)64 << 10) /* a checked range that was cut off is asked for again in parts not smaller than this */
 #define CHECKED_MS 2000u /* a checked range should not take longer: what is not whole is lost when the process dies */
 #define MD5_MAX_BYTES_PER_SECOND ((uint64_t)128 << 20)
-#define HOLE_BLOCK 4096u                             /* what file systems can leave out */
 #define ERROR_BODY_MAX ((size_t)1 << 20)
 #define BACKOFF_MIN_MS 200u
 #define BACKOFF_MAX_MS 30000u
@@ -47,28 +46,12 @@ static int judge(struct slot *s)
     return r;
 }
 
-/* To its place in the file. Without a page list blocks of zeros are left out of a sparse file: it reads as zeros there, since nothing
- * but these very bytes was ever written to it. */
+/* To its place in the file. Blocks of zeros are left out of an image, and of a sparse file when there is no page list that does the same for less.
+ * What a killed run left in the file, or a range that did not fit its sum, need not be zeros where zeros belong: then that is looked at. */
 static int store(struct engine *g, const char *p, size_t n, uint64_t pos, struct err *e)
 {
-    if (g->t->ranges->complete || !os_files_are_sparse())
-        return os_file_pwrite(g->file, p, n, pos, e);
-    for (size_t from = 0, to = 0; from < n;) {
-        size_t block = HOLE_BLOCK - (size_t)((pos + to) % HOLE_BLOCK);
-        if (block > n - to)
-            block = n - to;
-        bool hole = block == 0 || mem_is_zero(p + to, block);
-        if (!hole)
-            to += block;
-        if (hole && to > from) {                     /* the data before the hole, or before the end */
-            int r = os_file_pwrite(g->file, p + from, to - from, pos + from, e);
-            if (r < 0)
-                return r;
-        }
-        if (hole)
-            from = to += block;
-    }
-    return 0;
+    bool leave = target_is_sparse(&g->form) && (!g->t->ranges->complete || g->form.image);
+    return target_write(g->file, p, n, pos, !leave ? ZEROS_WRITE : g->pristine ? ZEROS_LEAVE_PRISTINE : ZEROS_LEAVE, e);
 }
 
 /* Writes what was gathered. With a length in the answer's headers it counts at once, unless there is a sum to come. */
@@ -304,6 +287,7 @@ static int settle(struct slot *s, int r, struct err *e)
         return 0;
     }
     if (whole) {                                     /* as if nothing had come, so that such tries have an end */
+        g->pristine = false;
         s->pos = s->stored = s->from;
         return r;
     }
@@ -348,7 +332,7 @@ int slot_finish(struct slot *s, CURLcode code, struct err *e)
             s->pos = s->stored = s->from;
         return fault(s, got, e);
     }
-    os_file_write_behind(g->file, s->from, s->goal - s->from);
+    target_write_behind(g->file, s->from, s->goal - s->from);
     pace_went_well(&g->pace, clock_mono_ms());
     if (s->goal < s->end) {                          /* the rest of the chunk */
         s->attempts = s->short_bodies = 0;

@@ -9,7 +9,9 @@
 
 struct header {
     char magic[8];
-    uint64_t length, partial, check;                 /* check: of all before it */
+    uint64_t length;
+    uint32_t partial, form;                          /* form: of struct sums_kind */
+    uint64_t check;                                  /* of all before it */
 };
 struct record { uint64_t start, end, crc, check; };
 _Static_assert(sizeof(struct header) == 32 && sizeof(struct record) == 32, "the file has no holes");
@@ -56,14 +58,13 @@ static uint64_t record_check(const struct header *h, const struct record *r)
     return crc64(crc64(0, &h->length, sizeof h->length), r, offsetof(struct record, check));
 }
 
-static bool header_is(const struct header *h, uint64_t length)
+static bool header_is_good(const struct header *h)
 {
-    return !memcmp(h->magic, MAGIC, sizeof h->magic) && h->length == length && h->check == crc64(0, h, offsetof(struct header, check));
+    return !memcmp(h->magic, MAGIC, sizeof h->magic) && h->check == crc64(0, h, offsetof(struct header, check));
 }
 
 /* Calls fn for each valid record; *ret_size: the end of the last. ERR_EMPTY as sums_read. */
-static int scan(const char *path, uint64_t length, struct header *ret, uint64_t *ret_size, bool (*fn)(void *arg, const struct sum *s), void *arg,
-                struct err *e)
+static int scan(const char *path, struct header *ret, uint64_t *ret_size, bool (*fn)(void *arg, const struct sum *s), void *arg, struct err *e)
 {
     struct os_stat st;
     AUTO_FREE char *data = NULL;
@@ -75,12 +76,12 @@ static int scan(const char *path, uint64_t length, struct header *ret, uint64_t 
         return r;
     if (n >= sizeof *ret)
         memcpy(ret, data, sizeof *ret);
-    if (n < sizeof *ret || !header_is(ret, length))
-        return err_set(e, ERR_EMPTY, "the record %s is damaged, or of another file", path);
+    if (n < sizeof *ret || !header_is_good(ret))
+        return err_set(e, ERR_EMPTY, "the record %s is damaged", path);
     struct record rec;
     for (; n - at >= sizeof rec; at += sizeof rec) {
         memcpy(&rec, data + at, sizeof rec);
-        if (rec.check != record_check(ret, &rec) || rec.start >= rec.end || rec.end > length)
+        if (rec.check != record_check(ret, &rec) || rec.start >= rec.end || rec.end > ret->length)
             break;
         if (fn && !fn(arg, &(struct sum){rec.start, rec.end, rec.crc}))
             return err_oom(e);
@@ -89,18 +90,18 @@ static int scan(const char *path, uint64_t length, struct header *ret, uint64_t 
     return 0;
 }
 
-int sums_open(const char *path, uint64_t length, bool keep, bool partial, struct sums_file **ret, struct err *e)
+int sums_open(const char *path, uint64_t length, const struct sums_kind *kind, bool keep, struct sums_file **ret, struct err *e)
 {
     AUTO(sums_close_ptr) struct sums_file *f = calloc(1, sizeof *f);
     if (!f)
         return err_oom(e);
-    int r = keep ? scan(path, length, &f->header, &f->size, NULL, NULL, e) : -ERR_EMPTY;
+    int r = keep ? scan(path, &f->header, &f->size, NULL, NULL, e) : -ERR_EMPTY;
     if (r < 0 && keep && e->code != ERR_EMPTY)
         return r;
-    bool fresh = r < 0;
+    bool fresh = r < 0 || f->header.length != length || f->header.form != kind->form;
     if ((r = os_file_open(path, OS_WRITE | OS_CREATE, &f->file, e)) < 0)
         return r;
-    f->header = (struct header){.magic = MAGIC, .length = length, .partial = partial || (!fresh && f->header.partial)};
+    f->header = (struct header){.magic = MAGIC, .length = length, .partial = kind->partial || (!fresh && f->header.partial), .form = kind->form};
     f->header.check = crc64(0, &f->header, offsetof(struct header, check));
     if (fresh)
         f->size = sizeof f->header;
@@ -152,12 +153,12 @@ static int by_start(const void *a, const void *b)
     return x->start < y->start ? -1 : x->start > y->start;
 }
 
-int sums_read(const char *path, uint64_t length, struct sums *ret, bool *ret_partial, struct err *e)
+int sums_read(const char *path, uint64_t *ret_length, struct sums_kind *ret_kind, struct sums *ret, struct err *e)
 {
     struct sums s = {0};
     struct header h;
     uint64_t size;
-    int r = scan(path, length, &h, &size, collect, &s, e);
+    int r = scan(path, &h, &size, collect, &s, e);
     if (r < 0) {
         sums_free(&s);
         return r;
@@ -165,6 +166,7 @@ int sums_read(const char *path, uint64_t length, struct sums *ret, bool *ret_par
     if (s.n)
         qsort(s.list, s.n, sizeof *s.list, by_start);
     *ret = s;
-    *ret_partial = h.partial != 0;
+    *ret_length = h.length;
+    *ret_kind = (struct sums_kind){.partial = h.partial != 0, .form = h.form};
     return 0;
 }

@@ -18,16 +18,22 @@ void sums_free(struct sums *s);
 /* Joined to the last one where it goes on from there. false: memory ran out. */
 bool sums_add(struct sums *s, uint64_t start, uint64_t end, uint64_t crc);
 
+/* What a record is of. */
+struct sums_kind {
+    bool partial;                                    /* it lacks pieces that were written */
+    unsigned form;                                   /* 0: the offsets are the file's; else 1 + the format of the image that the file is, and they
+                                                      * are the disk's inside it */
+};
+
 struct sums_file;
-/* keep: goes on with what is there, if it is of this length; else, or without keep, a new and empty one. partial: it stays marked as one that
- * lacks pieces which were written. */
-int sums_open(const char *path, uint64_t length, bool keep, bool partial, struct sums_file **ret, struct err *e);
+/* keep: goes on with what is there, if it is of this length; else, or without keep, a new and empty one. Once partial it stays so. */
+int sums_open(const char *path, uint64_t length, const struct sums_kind *kind, bool keep, struct sums_file **ret, struct err *e);
 void sums_close(struct sums_file *f);
 DEFINE_AUTO(struct sums_file, sums_close)
 int sums_append(struct sums_file *f, const struct sums *s, struct err *e);
 int sums_sync(struct sums_file *f, struct err *e);
 
-/* The whole record, sorted by start. ERR_EMPTY: there is none, it is of another length, or its header is damaged. */
-int sums_read(const char *path, uint64_t length, struct sums *ret, bool *ret_partial, struct err *e);
+/* The whole record, sorted by start, and of how many bytes it is. ERR_EMPTY: there is none, or its header is damaged. */
+int sums_read(const char *path, uint64_t *ret_length, struct sums_kind *ret_kind, struct sums *ret, struct err *e);
 
 #endif

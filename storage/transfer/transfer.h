@@ -1,12 +1,14 @@
-/* The transfer engine: a chunked, parallel, resumable copy of what a blob really holds into a local file, sparse where
- * os_files_are_sparse().
- * Order of durability: bytes are written to PATH.part and fdatasync()ed before PATH.part.journal says so; the journal is only
- * ever behind the data. At the end the file is synced, renamed to PATH, and the journal removed. Memory does not grow with the disk:
+/* The transfer engine: a chunked, parallel, resumable copy of what a blob really holds into a local file: byte for byte, sparse where
+ * os_files_are_sparse(), or as a disk image of another format, written on the fly.
+ * Order of durability: bytes are written to PATH.part and fdatasync()ed (an image: with the table that says where they are, see
+ * storage/image/writer.h) before PATH.part.journal says so; the journal is only ever behind the data, and an image is a valid one at every instant.
+ * At the end the file is synced, renamed to PATH, and the journal removed. Memory does not grow with the disk:
  * each connection has one buffer. A run belongs to one thread. */
 #ifndef VMR_STORAGE_TRANSFER_TRANSFER_H
 #define VMR_STORAGE_TRANSFER_TRANSFER_H
 
 #include "storage/azure/blob.h"
+#include "storage/image/writer.h"
 
 struct transfer_progress {                           /* bytes of this disk; done = transferred + skipped when finished */
     uint64_t total, done, skipped;
@@ -24,6 +26,9 @@ struct transfer {
     /* Set: `ranges` leave out more than the page list, by this map (a hash of it). What was left out counts as done, so work that was begun
      * with another map, or without one, begins again. NULL: no map. */
     const uint8_t *map_hash;                         /* SHA256_LEN bytes */
+    /* Set: the first virtual_size bytes of the source are a disk (a raw one, or of a fixed VHD), and PATH becomes an image of it in this form. `ranges`
+     * and all progress are of the disk then. NULL: PATH becomes what the source is, byte for byte. */
+    const struct image_layout *image;
     const char *path;                                /* final name */
     unsigned connections;                            /* 1..64, the most; see pace.h */
     uint64_t range_bytes;                            /* 64 KiB .. 64 MiB */
@@ -50,23 +55,24 @@ struct transfer {
  * ERR_CANCELLED, ERR_IMAGE_DAMAGED, ERR_LOCKED (another run works on PATH), and what blob.h gives. After any error PATH.part and its
  * journal are left to resume from; a source without ETag and Last-Modified begins again all the same, since nothing tells it apart. */
 int transfer_run(const struct transfer *t, struct transfer_progress *ret, struct err *e);
-/* Is PATH, as transfer_run left it, still what came from the network? By PATH.sums, which the run wrote beside it. Reads all of it that is not
- * sparse; where it is, zeros are known without reading. */
+/* Is PATH, as transfer_run left it, still what came from the network? By PATH.sums, which the run wrote beside it. Of an image it is the disk inside
+ * that is judged, through the image's reader. Reads all of it that is not sparse; where it is, zeros are known without reading. */
 #define TRANSFER_DAMAGES 64
 struct transfer_verify {
     const char *path;
-    uint64_t length;                                 /* that it must have; 0: not known */
+    uint64_t length;                                 /* of the source; a byte-for-byte copy must have it. 0: not known */
     bool (*stop)(void *arg);                         /* true: ERR_CANCELLED */
     void (*progress)(void *arg, uint64_t done, uint64_t total);
     void *arg;
 };
 struct transfer_verdict {
-    uint64_t length, damaged_bytes;
+    uint64_t length, damaged_bytes;                  /* of the file, or of the disk in the image; so are the offsets */
     uint64_t unknown_bytes;                          /* that no record has, since the download began with a version that kept none */
     struct blob_range list[TRANSFER_DAMAGES];        /* the first of what is damaged; each the piece that no longer fits its sum */
     size_t n;
 };
-/* ERR_EMPTY: there is no record. ERR_IMAGE_DAMAGED: not even the length is right. Damage found is 0, with the verdict. */
+/* ERR_EMPTY: there is no record. ERR_IMAGE_DAMAGED: not even the length is right, or PATH is no such image any more. Damage found is 0, with the
+ * verdict. */
 int transfer_verify(const struct transfer_verify *v, struct transfer_verdict *ret, struct err *e);
 /* Removes PATH.sums, PATH.part and PATH.part.journal. */
 int transfer_discard(const char *path, struct err *e);

@@ -34,6 +34,8 @@ int content_of(const struct linux_host *h, const char *device, struct hostdisk_c
 /* ---- rawdisk_posix.c ---- */
 /* Somebody holds the disk for himself: .claimed; who has it open: .user; it cannot be opened: .unreadable. Leaves other disks alone. */
 int rawdisk_probe(const struct linux_host *h, struct hostdisks *l, struct err *e);
+/* .user alone. */
+int rawdisk_users(const struct linux_host *h, struct hostdisks *l, struct err *e);
 /* ERR_BUSY: somebody holds it, or a partition of it. */
 int rawdisk_free(const char *device, struct err *e);
 /* hostdisk_look (between: hostdisk_look_between) through the disk's device, past the cache. */
@@ -46,6 +48,8 @@ int rawdisk_read(const char *device, void *buf, size_t n, uint64_t offset, struc
 int table_make(const struct linux_host *h, const struct volume_plan *p, unsigned k, const struct hostdisk *d, struct err *e);
 int table_partition(const struct linux_host *h, const struct volume_plan *p, const struct hostdisk *d, char **ret_device, struct err *e);
 int table_wipe(const struct linux_host *h, const struct volume_plan *p, struct hostdisk *d, struct err *e);
+/* A wipe that ended right after its last byte: nothing is on the disk, and the kernel still shows the partition. */
+int table_forget(const struct linux_host *h, const struct volume_plan *p, const struct hostdisk *d, struct err *e);
 /* lvm_posix.c: one logical volume, striped over the partitions. */
 char *lvm_device(const struct volume_plan *p);       /* its path; heap or NULL */
 int lvm_join(const struct linux_host *h, const struct volume_plan *p, struct hostdisk *const *disks, struct err *e);

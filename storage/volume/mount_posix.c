@@ -46,16 +46,42 @@ static int unit_text(const struct volume_plan *p, struct strbuf *b, struct err *
     return b->failed ? err_oom(e) : 0;
 }
 
+/* A unit of that name may be the administrator's, a package's, or fstab's. *ret: it is the one of this volume; false: there is none. */
+static int find_unit(const struct volume_plan *p, const char *unit, bool *ret, char **ret_other, struct err *e)
+{
+    static const char *const folders[] = {UNITS, "/run/systemd/system", "/run/systemd/generator", "/usr/local/lib/systemd/system", "/usr/lib/systemd/system"};
+    *ret = false;
+    for (size_t i = 0; i < ARRAY_LEN(folders); i++) {
+        AUTO_FREE char *file = os_path_join(folders[i], unit), *text = NULL;
+        struct err why;
+        if (!file)
+            return err_oom(e);
+        int r = os_read_file(file, 65536, &text, NULL, &why);
+        if (r == -ERR_NOT_FOUND)
+            continue;
+        if (r == 0 && strstr(text, p->id))
+            *ret = true;
+        else if (!*ret_other && !(*ret_other = STEAL(file)))
+            return err_oom(e);
+    }
+    return 0;
+}
+
 /* Brings a file into the folder of the units, where the daemon itself may not write. */
 static int install_unit(const struct linux_host *h, const struct volume_plan *p, const char *unit, struct err *e)
 {
-    AUTO_STRBUF struct strbuf text = {.max = 8192};
-    AUTO_FREE char *target = os_path_join(UNITS, unit);
+    AUTO_STRBUF struct strbuf text = {.max = OS_INPUT_MAX};
+    AUTO_FREE char *target = os_path_join(UNITS, unit), *other = NULL;
     struct tool_rights rights = {.volume = p->id, .folder = UNITS};
+    bool ours;
     if (!target)
         return err_oom(e);
-    int r = unit_text(p, &text, e);
-    if (r < 0)
+    int r = find_unit(p, unit, &ours, &other, e);
+    if (r == 0 && other) {
+        err_set(e, ERR_VOLUME, "%s is another's: something else is to be mounted at %s", other, p->mount_point);
+        r = err_hint(e, "Ask for another mount_point, or remove what %.200s stands for.", other);
+    }
+    if (r < 0 || (r = unit_text(p, &text, e)) < 0)
         return r;
     const char *const argv[] = {"install", "-m", "644", "-T", "/dev/stdin", target, NULL};
     if ((r = tool_change(h, &rights, argv, text.data, TOOL_MS, NULL, e)) < 0)
@@ -95,12 +121,13 @@ static int by_device(const struct linux_host *h, const struct volume_plan *p, co
     return tool_change(h, &rights, argv, NULL, MOUNT_MS, NULL, e);
 }
 
-/* *ret: the device is mounted at the place of the plan. ERR_VOLUME: something else is, or the device is elsewhere. */
-static int find_mount(const struct linux_host *h, const struct volume_plan *p, const char *device, bool *ret, struct err *e)
+/* *ret: the device is mounted at the place of the plan. *ret_other: something else is; where the place is to be taken (ret_other NULL), that is
+ * ERR_VOLUME. So is the device at another place. */
+static int find_mount(const struct linux_host *h, const struct volume_plan *p, const char *device, bool *ret, bool *ret_other, struct err *e)
 {
     struct sysfs_mount *list;
     size_t n;
-    AUTO_FREE char *real = os_real_path(device);
+    AUTO_FREE char *real = device ? os_real_path(device) : NULL;
     int r = sysfs_mounts(h, &list, &n, e);
     if (r < 0)
         return r;
@@ -108,11 +135,13 @@ static int find_mount(const struct linux_host *h, const struct volume_plan *p, c
     for (size_t i = 0; i < n && r == 0; i++) {
         AUTO_FREE char *other = os_real_path(list[i].device);
         bool here = !strcmp(list[i].where, p->mount_point), same = real && other && !strcmp(real, other);
-        if (here && !same)
+        if (here && !same && ret_other)
+            *ret_other = true;
+        else if (here && !same)
             r = err_set(e, ERR_VOLUME, "%s is taken: %s is mounted there", p->mount_point, list[i].device);
         else if (same && !here)
             r = err_set(e, ERR_VOLUME, "the volume %s is mounted at %s already, and not at %s", p->label, list[i].where, p->mount_point);
-        *ret |= here;
+        *ret |= here && same;
     }
     sysfs_mounts_free(list, n);
     return r;
@@ -121,7 +150,7 @@ static int find_mount(const struct linux_host *h, const struct volume_plan *p, c
 int mount_make(const struct linux_host *h, const struct volume_plan *p, const char *device, struct err *e)
 {
     bool there;
-    int r = find_mount(h, p, device, &there, e);
+    int r = find_mount(h, p, device, &there, NULL, e);
     if (r < 0 || (!there && (r = check_place(p, e)) < 0))
         return r;
     if (!tool_systemd())
@@ -136,15 +165,15 @@ int mount_make(const struct linux_host *h, const struct volume_plan *p, const ch
 
 static int remove_unit(const struct linux_host *h, const struct volume_plan *p, bool mounted, struct err *e)
 {
-    AUTO_FREE char *unit = unit_of(p->mount_point), *file = unit ? os_path_join(UNITS, unit) : NULL;
+    AUTO_FREE char *unit = unit_of(p->mount_point), *file = unit ? os_path_join(UNITS, unit) : NULL, *other = NULL;
     struct tool_rights rights = {.volume = p->id, .folder = UNITS};
-    struct os_stat st;
+    bool ours;
     if (!file)
         return err_oom(e);
-    int r = os_stat(file, &st, e);
-    if (r == 0 && (mounted || st.exists))            /* PID 1 has a unit for every mount, whoever made it */
+    int r = find_unit(p, unit, &ours, &other, e);
+    if (r == 0 && mounted)                           /* PID 1 has a unit for every mount, whoever made it */
         r = tool_systemctl(h, "stop", unit, e);
-    if (r < 0 || !st.exists)
+    if (r < 0 || !ours)
         return r;
     if ((r = tool_systemctl(h, "disable", unit, e)) < 0 ||
         (r = tool_change(h, &rights, (const char *const[]){"rm", "-f", file, NULL}, NULL, TOOL_MS, NULL, e)) < 0)
@@ -152,17 +181,20 @@ static int remove_unit(const struct linux_host *h, const struct volume_plan *p, 
     return tool_systemctl(h, "daemon-reload", NULL, e);
 }
 
+/* What else is there, and not of this plan, stays. */
 int mount_remove(const struct linux_host *h, const struct volume_plan *p, const char *device, struct err *e)
 {
     struct tool_rights rights = {.volume = p->id};
     struct err ignored;
-    bool there = false;
-    int r = device ? find_mount(h, p, device, &there, e) : 0;
-    if (r == 0 && tool_systemd())
+    bool there = false, other = false;
+    int r = find_mount(h, p, device, &there, &other, e);
+    if (r < 0)
+        return r;
+    if (tool_systemd())
         r = remove_unit(h, p, there, e);
-    else if (r == 0 && there)
+    else if (there)
         r = tool_change(h, &rights, (const char *const[]){"umount", p->mount_point, NULL}, NULL, MOUNT_MS, NULL, e);
-    if (r == 0)
+    if (r == 0 && !other)
         os_remove_empty_dir(p->mount_point, &ignored);
     return r;
 }

@@ -336,6 +336,16 @@ static int automatic(struct choice *c, struct volume_plan *p, struct err *e)
     return err_hint(e, "`vmrecover disks` says for each disk why not. Attach an empty data disk, or name the disks.");
 }
 
+/* Of the very disks that are asked for? */
+static bool made_of(const struct hostvolume *v, const struct volume_request *rq)
+{
+    size_t there = 0;
+    for (size_t i = 0; i < v->n_disks; i++)
+        for (size_t k = 0; k < rq->n_disks; k++)
+            there += !strcmp(v->disks[i], rq->disks[k]);
+    return there == v->n_disks && there == rq->n_disks;
+}
+
 int volume_plan_make(struct volume_host *h, const struct volume_request *rq, const char *const *taken, size_t n_taken, uint64_t wanted,
                      struct volume_plan *ret, struct err *e)
 {
@@ -351,7 +361,7 @@ int volume_plan_make(struct volume_host *h, const struct volume_request *rq, con
         err_set(e, ERR_VOLUME, "the volume %s has the label %s already, and vmrecover did not make it", same->device ? same->device : same->id, rq->label);
         return err_hint(e, "Choose another label.");
     }
-    if (same && rq->n_disks && (same->n_disks != rq->n_disks)) {
+    if (same && rq->n_disks && !made_of(same, rq)) {
         err_set(e, ERR_VOLUME, "the volume %s has the label %s already, and is made of other disks", same->id, rq->label);
         return err_hint(e, "Leave the disks out to use it, or choose another label.");
     }

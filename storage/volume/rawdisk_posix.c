@@ -68,7 +68,7 @@ static void look_into(const struct linux_host *h, const char *pid, struct hostdi
         closedir(fds);
 }
 
-static int find_users(const struct linux_host *h, struct hostdisks *l, struct err *e)
+int rawdisk_users(const struct linux_host *h, struct hostdisks *l, struct err *e)
 {
     struct nodes nodes = {0};
     int r = list_nodes(l, &nodes, e);
@@ -107,7 +107,7 @@ static int try_claim(struct hostdisk *d, struct err *e)
 
 int rawdisk_probe(const struct linux_host *h, struct hostdisks *l, struct err *e)
 {
-    int r = find_users(h, l, e);
+    int r = rawdisk_users(h, l, e);
     for (size_t i = 0; i < l->n && r == 0; i++)
         if (!l->at[i].no_medium)
             r = try_claim(&l->at[i], e);

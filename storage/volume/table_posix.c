@@ -87,9 +87,47 @@ static int clear(const struct linux_host *h, const struct volume_plan *p, const 
     return tool_change(h, &rights, argv, NULL, WIPE_MS, NULL, e);
 }
 
+static int is_zero(const struct hostdisk *d, uint64_t offset, uint64_t n, bool *ret, struct err *e)
+{
+    AUTO_FREE uint8_t *buf = malloc((size_t)n + 4096);
+    if (!buf)
+        return err_oom(e);
+    uint8_t *at = buf + (4096 - (uintptr_t)buf % 4096);
+    int r = rawdisk_read(d->device, at, (size_t)n, offset, e);
+    *ret = true;
+    for (size_t i = 0; i < n && *ret && r == 0; i++)
+        *ret = !at[i];
+    return r;
+}
+
+/* A few MiB that may be zero already. */
+static int clear_edge(const struct linux_host *h, const struct volume_plan *p, const struct hostdisk *d, uint64_t offset, uint64_t n, struct err *e)
+{
+    bool zero = false;
+    int r = is_zero(d, offset, n, &zero, e);
+    return r < 0 || zero ? r : clear(h, p, d, false, offset, n, e);
+}
+
+/* The kernel may have noticed by itself, or is told. */
+static int drop_partition(const struct linux_host *h, const struct volume_plan *p, const struct hostdisk *d, struct err *e)
+{
+    AUTO_FREE char *part = NULL;
+    struct tool_rights rights = rights_of(p, d);
+    uint64_t offset, size;
+    mark_span(d->size, &offset, &size);
+    int r = sysfs_partition(h, d->device, offset, size, &part, e);
+    return r < 0 || !part ? r : tool_change(h, &rights, (const char *const[]){"partx", "--delete", d->device, NULL}, NULL, TOOL_MS, NULL, e);
+}
+
+int table_forget(const struct linux_host *h, const struct volume_plan *p, const struct hostdisk *d, struct err *e)
+{
+    bool zero = false;
+    int r = is_zero(d, 0, VOLUME_EDGE_BYTES, &zero, e);
+    return r < 0 || !zero ? r : drop_partition(h, p, d, e);
+}
+
 int table_wipe(const struct linux_host *h, const struct volume_plan *p, struct hostdisk *d, struct err *e)
 {
-    struct tool_rights rights = rights_of(p, d);
     uint64_t inside = d->size - 2 * VOLUME_EDGE_BYTES;
     struct err ignored;
     int r = rawdisk_free(d->device, e);
@@ -103,18 +141,15 @@ int table_wipe(const struct linux_host *h, const struct volume_plan *p, struct h
         r = clear(h, p, d, false, VOLUME_EDGE_BYTES, inside, e);
     /* the edges of the partition hold what the samples may have missed */
     if (r == 0)
-        r = clear(h, p, d, false, VOLUME_EDGE_BYTES, VOLUME_EDGE_BYTES, e);
+        r = clear_edge(h, p, d, VOLUME_EDGE_BYTES, VOLUME_EDGE_BYTES, e);
     if (r == 0)
-        r = clear(h, p, d, false, d->size - 4 * VOLUME_EDGE_BYTES, 4 * VOLUME_EDGE_BYTES, e);
+        r = clear_edge(h, p, d, d->size - 4 * VOLUME_EDGE_BYTES, 4 * VOLUME_EDGE_BYTES, e);
     if (r == 0)
-        r = clear(h, p, d, false, 0, VOLUME_EDGE_BYTES, e);
+        r = clear_edge(h, p, d, 0, VOLUME_EDGE_BYTES, e);
     if (r == 0)
         r = rawdisk_look(d, 3, false, e);
     if (r == 0 && d->blank != HOSTDISK_BLANK)
         r = err_set(e, ERR_VOLUME, "%s is not empty after it was wiped: byte %" PRIu64 " is not zero%s%s", d->device, d->blank_at, d->unreadable ? ": " : "",
                     d->unreadable ? d->unreadable : "");
-    /* that there is no partition any more the kernel notices by itself, or is told; without effect where there is none */
-    if (r == 0)
-        tool_change(h, &rights, (const char *const[]){"partx", "--delete", d->device, NULL}, NULL, TOOL_MS, NULL, &ignored);
-    return r;
+    return r < 0 ? r : drop_partition(h, p, d, e);
 }

@@ -18,7 +18,7 @@ bool tool_systemd(void);                             /* systemd is PID 1, and we
  * own words. */
 int tool_json(const struct linux_host *h, const char *const *argv, json_t **ret, struct err *e);
 
-/* One that changes something. */
+/* One that changes something. What a daemon before this one may have left at work has been ended (tool_end): the services have one name. */
 struct tool_rights {
     const char *volume;                              /* id: only one program at a time works on a volume */
     const char *devices[TOOL_DEVICES_MAX];           /* to read and write */
@@ -29,7 +29,9 @@ struct tool_rights {
 /* input: what it reads from stdin, or NULL. *ret_out (caller frees) may be NULL. ERR_VOLUME with the program's own words when it fails. */
 int tool_change(const struct linux_host *h, const struct tool_rights *rights, const char *const *argv, const char *input, unsigned timeout_ms, char **ret_out,
                 struct err *e);
-/* The same for what answers in JSON. */
+/* Ends the service that a daemon before this one may have left at work on the volume. Only where systemd rules. */
+void tool_end(const struct volume_plan *p);
+/* The same as tool_change for what answers in JSON. */
 int tool_change_json(const struct linux_host *h, const struct tool_rights *rights, const char *const *argv, json_t **ret, struct err *e);
 /* systemctl, which asks PID 1; elsewhere not to be called. */
 int tool_systemctl(const struct linux_host *h, const char *verb, const char *unit, struct err *e);

@@ -8,6 +8,7 @@
 
 #define OUTPUT_MAX (4 << 20)
 #define ARGS_MAX 160
+#define BUS "/run/dbus/system_bus_socket"           /* systemd-run waits for the end of a service by it */
 #define SYSTEMCTL_MS 150000                          /* a unit that waits for its device gives up after 90 s */
 
 bool tool_there(const char *name)
@@ -99,9 +100,9 @@ static void add_own(struct line *l, char *word)
     add(l, word);
 }
 
-static void unit_name(const struct tool_rights *rights, char ret[64])
+static void unit_name(const char *volume, char ret[64])
 {
-    snprintf(ret, 64, "vmrecover-volume-%.36s.service", rights->volume);
+    snprintf(ret, 64, "vmrecover-volume-%.36s.service", volume);
 }
 
 /* The program in a service that may do what it must: its devices, its folder, nothing else. */
@@ -139,6 +140,13 @@ static void end_service(const char *unit)
     os_run(&(struct os_exec){.argv = (const char *const[]){"systemctl", "--quiet", "stop", unit, NULL}}, SYSTEMCTL_MS, 0, NULL, NULL, NULL, &status, &ignored);
 }
 
+void tool_end(const struct volume_plan *p)
+{
+    char unit[64];
+    unit_name(p->id, unit);
+    end_service(unit);
+}
+
 int tool_change(const struct linux_host *h, const struct tool_rights *rights, const char *const *argv, const char *input, unsigned timeout_ms, char **ret_out,
                 struct err *e)
 {
@@ -147,12 +155,15 @@ int tool_change(const struct linux_host *h, const struct tool_rights *rights, co
     char unit[64];
     int status = 0;
     bool systemd = tool_systemd();
-    unit_name(rights, unit);
+    unit_name(rights->volume, unit);
+    if (systemd && access(BUS, F_OK) < 0) {
+        err_set(e, ERR_UNSUPPORTED, "%s cannot be started: systemd is not to be reached, since the system's message bus does not run", argv[0]);
+        return err_hint(e, "Install the package dbus, then retry the job.");
+    }
     if (systemd) {
         service(&line, unit, rights, argv);
         if (line.failed)
             return err_set(e, ERR_OOM, "no memory for the arguments of %s", argv[0]);
-        end_service(unit);
     }
     int r = os_run(&(struct os_exec){.argv = systemd ? line.argv : argv, .input = input}, timeout_ms, OUTPUT_MAX, h->stop, h->arg, &out, &status, e);
     if (r < 0) {

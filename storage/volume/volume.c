@@ -200,10 +200,26 @@ static int write_mark(const struct volume_plan *p, struct err *e)
     return path && text ? os_write_file(path, text, strlen(text), 0, e) : err_oom(e);
 }
 
+static bool is_begun(const struct volume_plan *p)
+{
+    bool any = false;
+    for (size_t i = 0; i < p->n_disks; i++)
+        any |= p->disks[i].begun;
+    return any;
+}
+
+/* Before anything is judged: what is judged must not change any more. */
+static int settle(struct volume_host *h, const struct volume_plan *p, struct err *e)
+{
+    return h->ops->settle && is_begun(p) ? h->ops->settle(h, p, e) : 0;
+}
+
 int volume_make(struct volume_host *h, struct volume_plan *p, const struct volume_watch *w, struct err *e)
 {
     const struct volume_ops *ops = h->ops;
-    int r = 0;
+    int r = p->done < VOLUME_MOUNTED ? settle(h, p, e) : 0;
+    if (r < 0)
+        return r;
     if (p->done < VOLUME_DISKS) {
         if ((r = take_disks(h, p, w, e)) < 0)
             return r;
@@ -248,7 +264,7 @@ int volume_ready(struct volume_host *h, const struct volume_plan *p, struct err 
     struct err why;
     int r = read_mark(p, &ours, &why);
     if (r < 0) {                                      /* after a restart of the host it may not be mounted yet */
-        if ((r = step(h, p, h->ops->mount, e)) < 0)
+        if (settle(h, p, e) < 0 || step(h, p, h->ops->mount, e) < 0)
             return err_prefix(e, "the volume %s is not at %s", p->label, p->mount_point);
         r = read_mark(p, &ours, &why);
     }
@@ -256,7 +272,7 @@ int volume_ready(struct volume_host *h, const struct volume_plan *p, struct err 
         err_set(e, ERR_VOLUME, "the volume %s (%s) is not at %s%s%s", p->label, p->id, p->mount_point, r < 0 ? ": " : "", r < 0 ? why.msg : "");
         return err_hint(e, "Mount it there (or attach its disks again), then retry the job.");
     }
-    if ((r = os_dir_writable(p->mount_point, e)) < 0)
+    if (os_dir_writable(p->mount_point, e) < 0)
         return err_hint(e, "%s", os_write_hint());
     return 0;
 }
@@ -301,14 +317,14 @@ int volume_undo(struct volume_host *h, struct volume_plan *p, const struct volum
     AUTO(hostdisks_clear) struct hostdisks l = {0};
     struct hostdisk *d[VOLUME_DISKS_MAX] = {0};
     enum volume_mine mine[VOLUME_DISKS_MAX] = {0};
-    bool ours = false, any = false;
+    bool ours = false;
     struct err why;
     *ret_kept = NULL;
-    for (size_t i = 0; i < p->n_disks; i++)
-        any |= p->disks[i].begun;
-    if (!any)
+    if (!is_begun(p))
         return 0;
-    int r = members(h, p, &l, d, e);
+    int r = settle(h, p, e);
+    if (r == 0)
+        r = members(h, p, &l, d, e);
     for (unsigned i = 0; i < p->n_disks && r == 0; i++)
         if (p->disks[i].begun)
             r = h->ops->mine(h, p, i, d[i], &mine[i], e);
@@ -319,7 +335,7 @@ int volume_undo(struct volume_host *h, struct volume_plan *p, const struct volum
         bool whole = true;
         for (unsigned i = 0; i < p->n_disks; i++)
             whole &= mine[i] == VOLUME_WHOLLY;
-        if (whole && read_mark(p, &ours, &why) < 0 && p->done == VOLUME_MOUNTED && (r = h->ops->mount(h, p, d, e)) < 0)
+        if (whole && read_mark(p, &ours, &why) < 0 && p->done == VOLUME_MOUNTED && h->ops->mount(h, p, d, e) < 0)
             return err_prefix(e, "the volume %s cannot be looked at", p->label);
         if (whole && (read_mark(p, &ours, &why) == 0) && ours && ((r = find_rest(p, ret_kept, e)) < 0 || *ret_kept))
             return r;

@@ -101,6 +101,8 @@ struct volume_ops {
     char *(*place)(struct volume_host *h, const char *label);
     /* May this be brought online to be looked at? It becomes readable, or keeps its reason. NULL: no disk here is ever offline. */
     int (*online)(struct volume_host *h, struct hostdisk *d, struct err *e);
+    /* Ends what an earlier run of ours may still be doing to the volume: a program that outlived the daemon which started it. NULL: none does. */
+    int (*settle)(struct volume_host *h, const struct volume_plan *p, struct err *e);
     int (*mine)(struct volume_host *h, const struct volume_plan *p, unsigned k, struct hostdisk *d, enum volume_mine *ret, struct err *e);
     int (*take_disk)(struct volume_host *h, const struct volume_plan *p, unsigned k, struct hostdisk *d, struct err *e);
     int (*join)(struct volume_host *h, const struct volume_plan *p, struct hostdisk *const *disks, struct err *e);      /* striped only */

@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 
+#include "common/clock.h"
 #include "common/os.h"
 #include "storage/volume/linux.h"
 #include "storage/volume/mark.h"
@@ -11,6 +12,7 @@
 
 #define FORMAT_MS 1800000
 #define ALIGN 4096
+#define SETTLE_MS 5000                               /* afterwards it is none of ours that has a disk open */
 
 static struct linux_host *linux_of(struct volume_host *h)
 {
@@ -190,6 +192,38 @@ static int host_mine(struct volume_host *h, const struct volume_plan *p, unsigne
     return mark_judge(p, k, head, tail, ret, e);
 }
 
+/* Does somebody have a disk of the plan open? */
+static int in_hands(const struct linux_host *h, const struct volume_plan *p, bool *ret, struct err *e)
+{
+    AUTO(hostdisks_clear) struct hostdisks l = {0};
+    int r = sysfs_disks(h, &l, e);
+    if (r < 0 || (r = rawdisk_users(h, &l, e)) < 0)
+        return r;
+    *ret = false;
+    for (size_t i = 0; i < p->n_disks; i++) {
+        const struct hostdisk *d = hostdisks_find(&l, p->disks[i].id);
+        *ret |= d && d->user;
+    }
+    return 0;
+}
+
+/* Where systemd rules, a program may be at work in its service; elsewhere it was killed with its daemon, and may have to wait for its last write. */
+static int host_settle(struct volume_host *h, const struct volume_plan *p, struct err *e)
+{
+    const struct linux_host *lh = linux_of(h);
+    int64_t deadline = clock_mono_ms() + SETTLE_MS;
+    bool busy = true;
+    if (tool_systemd())
+        tool_end(p);
+    for (int r; !tool_systemd() && busy && clock_mono_ms() < deadline; clock_sleep_ms(busy ? 50 : 0)) {
+        if ((r = in_hands(lh, p, &busy, e)) < 0)
+            return r;
+        if (busy && lh->stop && lh->stop(lh->arg))
+            return err_set(e, ERR_CANCELLED, "stopped");
+    }
+    return 0;
+}
+
 static int host_take_disk(struct volume_host *h, const struct volume_plan *p, unsigned k, struct hostdisk *d, struct err *e)
 {
     return table_make(linux_of(h), p, k, d, e);
@@ -204,10 +238,14 @@ static int device_of_plan(const struct linux_host *h, const struct volume_plan *
 {
     if (p->layout != VOLUME_STRIPED)
         return table_partition(h, p, disks[0], ret, e);
-    int r = lvm_activate(h, p, disks, e);
-    if (r < 0)
-        return r;
-    return (*ret = lvm_device(p)) ? 0 : err_oom(e);
+    struct stat st;
+    AUTO_FREE char *device = lvm_device(p);
+    if (!device)
+        return err_oom(e);
+    int r = stat(device, &st) < 0 ? lvm_activate(h, p, disks, e) : 0;
+    if (r == 0)
+        *ret = STEAL(device);
+    return r;
 }
 
 static int host_format(struct volume_host *h, const struct volume_plan *p, struct hostdisk *const *disks, struct err *e)
@@ -260,6 +298,8 @@ static int host_release(struct volume_host *h, const struct volume_plan *p, stru
         r = mount_remove(lh, p, device, e);
     if (r == 0 && p->layout == VOLUME_STRIPED && all)
         r = lvm_remove(lh, p, disks, e);
+    for (size_t i = 0; i < p->n_disks && r == 0; i++)
+        r = p->disks[i].begun ? table_forget(lh, p, disks[i], e) : 0;
     return r;
 }
 
@@ -271,7 +311,7 @@ static int host_wipe_disk(struct volume_host *h, const struct volume_plan *p, un
 
 static const struct volume_ops ops = {
     .name = "linux", .close = host_close, .disks = host_disks, .look = host_look, .volumes = host_volumes, .fs = host_fs, .takes_fs = host_takes_fs,
-    .place = host_place, .mine = host_mine, .take_disk = host_take_disk, .join = host_join, .format = host_format, .mount = host_mount,
+    .place = host_place, .settle = host_settle, .mine = host_mine, .take_disk = host_take_disk, .join = host_join, .format = host_format, .mount = host_mount,
     .release = host_release, .wipe_disk = host_wipe_disk,
 };
 

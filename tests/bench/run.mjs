@@ -2,7 +2,7 @@
 // All from one run, the tools taking turns; medians. Prints tables, writes JSON to BUILD/bench/result.json.
 //
 // BENCH_FULL_GIB (2), BENCH_SPARSE_GIB (4), BENCH_RUNS (3), BENCH_JOBS (10000), BENCH_SECONDS (10), BENCH_CONNECTIONS (16),
-// BENCH_ONLY (transfer or api), TMPDIR: where the blobs and their copies lie.
+// BENCH_ONLY (transfer, api or volume), BENCH_DISK_BYTES (10000000, bytes per second of each disk), TMPDIR: where the blobs and their copies lie.
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
@@ -159,10 +159,24 @@ async function api() {
     }
 }
 
+// ---- volumes ----
+
+// On one disk and on stripes, in a guest whose disks are throttled, so that the disks are what limits: tests/systemd/run.sh.
+async function volumes() {
+    const out = await must(path.join(root, 'tests/systemd/run.sh'), [], { timeout: 1_200_000, env: { SYSTEMD_ONLY: 'bench' } });
+    const rows = [...out.matchAll(/^# bench disks=(\d+) write=([\d.]+) read=([\d.]+)$/gm)].map((m) => ({ disks: +m[1], write_mb_s: +m[2], read_mb_s: +m[3] }));
+    if (rows.length !== 3) throw new Error(out);
+    console.log(`A file on a volume, past the cache; each disk gives ${number('BENCH_DISK_BYTES', 10_000_000) / 1e6} MB/s`);
+    table(['disks', 'write MB/s', 'read MB/s', 'write to single', 'read to single'], rows.map((r) => [r.disks, r.write_mb_s, r.read_mb_s,
+        (r.write_mb_s / rows[0].write_mb_s).toFixed(2), (r.read_mb_s / rows[0].read_mb_s).toFixed(2)]));
+    return rows;
+}
+
 const only = process.env.BENCH_ONLY;
 const result = { date: new Date().toISOString(), cpus: os.cpus().length, cpu: os.cpus()[0].model, load: os.loadavg()[0] };
 console.log(`${result.cpus} CPUs (${result.cpu}), load before ${result.load.toFixed(1)}\n`);
-if (only !== 'api') result.transfers = await transfers();
-if (only !== 'transfer') result.api = await api();
+if (!only || only === 'transfer') result.transfers = await transfers();
+if (!only || only === 'api') result.api = await api();
+if (!only || only === 'volume') result.volumes = await volumes();
 fs.writeFileSync(path.join(buildDir, 'bench/result.json'), JSON.stringify(result, null, 1) + '\n');
 removeTemp(dir);

@@ -8,7 +8,8 @@ import { createRequire } from 'node:module';
 import { Azure } from './lib/azure.mjs';
 import { Daemon } from './lib/daemon.mjs';
 import { makeVhd } from './lib/image.mjs';
-import { buildDir, identical, must, rawImage, sleep, tempDir, waitFor } from './lib/util.mjs';
+import { usual } from './lib/platform.mjs';
+import { buildDir, diskImage, identical, must, rawImage, sleep, tempDir, waitFor } from './lib/util.mjs';
 
 const MIB = 1 << 20;
 const SIZE = 16 * MIB;
@@ -55,8 +56,8 @@ async function recovered(id, contents) {
     const job = await api.waitJob(id, 'succeeded', { timeout: 120_000 });
     assert.equal(job.disks.length, contents.length);
     for (const [i, file] of contents.entries()) {
-        assert.equal(job.disks[i].format, 'vhd');
-        assert.ok(await identical(rawImage(job.disks[i].path, SIZE), rawImage(file, SIZE)), `disk ${i}`);
+        assert.equal(job.disks[i].format, usual);
+        assert.ok(await identical(diskImage(job.disks[i]), rawImage(file, SIZE)), `disk ${i}`);
     }
     await api.waitScreen(job.vm_id, new RegExp(`the disk ${path.basename(contents[0], '.vhd')} speaks`), { timeout: 60_000 });
     const vm = await api.get(`/v1/vms/${job.vm_id}`);
@@ -186,7 +187,7 @@ test('until export: it can be exported, and nothing is kept', async () => {
     const { id } = await submit(vmSource(vm, { data_disks: true, credential: 'mi' }), { until: 'export' });
     const job = await api.waitJob(id);
     assert.deepEqual(job.tasks.filter((t) => t.kind === 'export').map((t) => t.state), ['succeeded', 'succeeded']);
-    assert.ok(job.disks.every((d) => d.virtual_size === SIZE && d.format === 'vhd'));
+    assert.ok(job.disks.every((d) => d.virtual_size === SIZE && d.format === usual));
     await waitFor('all is given back', async () => (await events(id)).filter((e) => e.type === 'given_back').length === 4);
     await nothingBorrowed(id);
     await api.deleteJob(id);

@@ -8,7 +8,7 @@ import { Azure } from './lib/azure.mjs';
 import { Daemon } from './lib/daemon.mjs';
 import { makeVhd } from './lib/image.mjs';
 import { exec, local } from './lib/platform.mjs';
-import { identical, must, rawImage, tempDir, waitFor } from './lib/util.mjs';
+import { diskImage, identical, must, rawImage, tempDir, waitFor } from './lib/util.mjs';
 
 const MIB = 1 << 20;
 const SIZE = 8 * MIB;
@@ -174,7 +174,7 @@ test('a token beside the SAS, whichever way the host asks for it', async () => {
         azure.hosts.options.challenge = challenge;
         const { id } = await submit(ofVm(await newVm({ disks: [{ file: small, dataAccessAuthMode: 'AzureActiveDirectory' }] })));
         const job = await api.waitJob(id);
-        assert.ok(await identical(rawImage(job.disks[0].path, SIZE), rawImage(small, SIZE)));
+        assert.ok(await identical(diskImage(job.disks[0]), rawImage(small, SIZE)));
         assert.ok((await events(id, 'preflight_warning')).some((e) => e.data.check === 'entra_data_access'));
         await api.deleteJob(id);
     }

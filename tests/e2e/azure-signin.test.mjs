@@ -200,7 +200,7 @@ test('refusals say who said no, and what to do', async () => {
     await put('az2', { type: 'az_cli' });
     const signedOut = await subscriptions('az2');
     assert.deepEqual([signedOut.status, signedOut.json.code], [422, 'credential_unusable'], signedOut.text);
-    assert.match(`${signedOut.json.detail} ${signedOut.json.hint}`, /az login.*sudo az login/);
+    assert.match(`${signedOut.json.detail} ${signedOut.json.hint}`, /az login.*sudo az login --use-device-code/);
     fs.writeFileSync(out(), 'no json');
     assert.match((await subscriptions('az2')).json.detail, /no JSON/);
     azToken(-5);

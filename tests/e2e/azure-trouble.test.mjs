@@ -7,7 +7,7 @@ import path from 'node:path';
 import { Azure } from './lib/azure.mjs';
 import { Daemon } from './lib/daemon.mjs';
 import { makeVhd } from './lib/image.mjs';
-import { identical, random, rawImage, seed, sleep, slow, soak, tempDir, waitFor } from './lib/util.mjs';
+import { diskImage, identical, random, rawImage, seed, sleep, slow, soak, tempDir, waitFor } from './lib/util.mjs';
 
 const MIB = 1 << 20;
 const SIZE = 8 * MIB;                                // most disks here
@@ -65,7 +65,7 @@ const nothingLeft = (timeout = 60_000) => {
 };
 const good = async (job, ...contents) => {
     for (const [i, file] of contents.entries())
-        assert.ok(await identical(rawImage(job.disks[i].path, fs.statSync(file).size - 512), rawImage(file, fs.statSync(file).size - 512)), `disk ${i} is the disk`);
+        assert.ok(await identical(diskImage(job.disks[i]), rawImage(file, fs.statSync(file).size - 512)), `disk ${i} is the disk`);
 };
 const trail = () => azure.double.exchanges.slice(-30).map((x) => `${x.n} ${x.service} ${x.operation} ${x.status}${x.injected ? ` (${x.injected})` : ''}`).join('\n');
 
@@ -141,32 +141,45 @@ test('the owner takes access back and starts the VM: the job says so; a retry be
 
 // ---- tokens ----
 
-test('tokens expire at each step', async () => {
-    const run = async (at, { credential = 'mi', ...more }) => {
+test('tokens expire at each step', async (t) => {
+    const { base } = azure.account;
+    // what is in Azure, what is asked for, how many of the steps in check
+    const kinds = {
+        'a snapshot whose data asks for a token': [{ power: 'running', disks: [{ file: small, dataAccessAuthMode: 'AzureActiveDirectory' }] }, {}, 8],
+        'a copy in a storage account': [{ power: 'running' }, { via_storage_account: { url: `${base}/recovery` } }, 6],
+        'a VM that is deallocated': [{ power: 'running' }, { deallocate: true }, 4],
+        'an unmanaged disk': [{ power: 'running', disks: [{ file: small, unmanaged: true }] }, {}, 4],
+    };
+    // 0: not at all, to count the steps
+    const run = async (at, kind, [o, more], credential) => {
         // put again it is another identity: what the daemon keeps of runs before is not expired twice in a row
         await api.request({ method: 'PUT', path: '/v1/credentials/step', json: credential === 'mi' ? { type: 'managed_identity' }
             : { type: 'service_principal', tenant_id: sp.tenant, client_id: sp.clientId, client_secret: sp.secret } });
-        const vm = await newVm({ power: 'running', disks: [{ file: small, dataAccessAuthMode: more.via_storage_account ? null : 'AzureActiveDirectory' }] });
+        const vm = await newVm(o), from = azure.double.exchanges.at(-1)?.n ?? 0;
         let n = 0;
         azure.faults.add({ on: ['arm', 'disk', 'storage'], times: 0, operation: (x) => {
             if (x.headers.authorization?.startsWith('Bearer') && ++n === at) azure.tokens.expireAll();
             return false;
         } });
         const { id } = await submit(vm, { ...more, credential: 'step' });
-        const job = await api.waitJob(id, 'succeeded').catch((e) => { throw new Error(`tokens expired at request ${at}: ${e.message}\n${trail()}`); });
+        const job = await api.waitJob(id, 'succeeded').catch((e) => { throw new Error(`${kind}: tokens expired at request ${at}: ${e.message}\n${trail()}`); });
+        await nothingLeft();
         azure.faults.clear();
         await good(job, small);
-        await nothingLeft();
+        const refused = azure.double.exchanges.filter((x) => x.n > from && x.status === 401 && x.headers.authorization);
+        assert.equal(refused.length > 0, at > 0, `${kind}: refused at request ${at}: ${refused.map((x) => x.operation)}`);
         await api.deleteJob(id);
         return n;
     };
-    const copy = { via_storage_account: { url: `${azure.account.base}/recovery` } };
-    for (const more of [{}, copy]) {
-        const steps = await run(0, more);
-        assert.ok(steps > 10, String(steps));
-        const every = soak ? 1 : Math.ceil(steps / 8);
-        for (let at = 1; at <= steps; at += every) await run(at, { ...more, credential: at % 2 ? 'mi' : 'sp' });
+    const rand = random(seed + 3);
+    let runs = 0;
+    for (const [kind, what] of Object.entries(kinds)) {
+        const steps = await run(0, kind, what, 'mi'), every = soak ? 1 : Math.ceil(steps / what[2]);
+        assert.ok(steps > 8, `${kind}: ${steps} requests with a token`);
+        for (let at = 1 + Math.floor(rand() * every); at <= steps; at += every, runs++) await run(at, kind, what, runs % 2 ? 'mi' : 'sp');
+        t.diagnostic(`${kind}: ${steps} requests with a token, ${soak ? 'each' : `one of ${every}`} with tokens that have just expired`);
     }
+    console.log(`# tokens expired at ${runs} steps, seed ${seed}`);
 });
 
 // ---- the daemon dies ----
@@ -274,6 +287,27 @@ test('a copy by Azure: its progress is told; access that dies under it is renewe
         if (how === 'cancel') await api.deleteJob(other);
     }
     azure.account.options.rate = 0;
+});
+
+test('answers of the storage account that are lost: what was made all the same is found, used and given back', async () => {
+    const unmanaged = { power: 'running', disks: [{ file: small, unmanaged: true }] };
+    for (const times of [1, 2]) {
+        azure.faults.add({ on: 'storage', operation: 'Storage_Snapshot', lost: true, times });
+        const { id } = await submit(await newVm({ ...unmanaged, name: `lost${times}` }), { storage_credential: 'key' });
+        await good(await api.waitJob(id, 'succeeded'), small);
+        azure.faults.clear();
+        await nothingLeft();
+        await api.deleteJob(id);
+    }
+    // the copy began, and for a while nobody can be asked whether it did
+    let begun = false;
+    azure.faults.add({ on: 'storage', operation: (x) => x.operation === 'Storage_CopyBlob' && (begun = true), lost: true });
+    azure.faults.add({ on: 'storage', operation: (x) => x.operation === 'Storage_Head' && begun, status: 503, times: 4 });
+    const { id } = await submit(await newVm({ power: 'running' }), { via_storage_account: { url: `${azure.account.base}/recovery`, credential: 'key' } });
+    await good(await api.waitJob(id, 'succeeded'), small);
+    azure.faults.clear();
+    await nothingLeft();
+    await api.deleteJob(id);
 });
 
 test('Azure takes nothing back for a while: told, tried again, and the credential stays until then', async () => {

@@ -8,7 +8,7 @@ import { exec, local, native, sparse, test } from './lib/platform.mjs';
 import { Azurite } from './lib/azurite.mjs';
 import { BlobServer } from './lib/blobserver.mjs';
 import { makeVhd, vhdFooter } from './lib/image.mjs';
-import { identical, must, rawImage, run, tempDir, waitFor } from './lib/util.mjs';
+import { diskImage, identical, must, rawImage, run, tempDir, waitFor } from './lib/util.mjs';
 
 const MIB = 1 << 20;
 const SIZE = 32 * MIB;
@@ -129,7 +129,7 @@ test('a SAS that expires half-way: with a new one the download goes on where it 
     const done = await api.waitJob(id);
     const after = done.tasks.find((t) => t.kind === 'download').progress;
     assert.ok(after.transferred_bytes >= 16 * MIB && after.transferred_bytes < 17 * MIB, `${after.transferred_bytes}`);
-    assert.ok(await identical(rawImage(done.disks[0].path, SIZE), rawImage(good, SIZE)));
+    assert.ok(await identical(diskImage(done.disks[0]), rawImage(good, SIZE)));
     await api.deleteJob(id);
 });
 test('nobody listens there', async () => {
@@ -318,7 +318,7 @@ test('disk full: half-way; with space again, retry goes on where it stopped', as
             fs.rmSync(filler);
             await d.api.post(`/v1/jobs/${id}/retry`);
             const job = await d.api.waitJob(id);
-            assert.ok(await identical(rawImage(local(job.disks[0].path), SIZE), rawImage(good, SIZE)));
+            assert.ok(await identical(diskImage(job.disks[0]), rawImage(good, SIZE)));
             const { body_bytes: sent } = await server.stats();
             assert.ok(sent < 1.5 * 16 * MIB, `${sent} bytes sent: it went on and did not begin again`);
             await d.api.deleteJob(id);

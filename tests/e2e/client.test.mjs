@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import path from 'node:path';
 import { Daemon } from './lib/daemon.mjs';
-import { commandLine, exec, launch, native, test, wine } from './lib/platform.mjs';
+import { commandLine, exec, launch, native, test, wine, usual } from './lib/platform.mjs';
 import { BlobServer } from './lib/blobserver.mjs';
 import { makeVhd } from './lib/image.mjs';
 import { sleep, start, tempDir, waitFor } from './lib/util.mjs';
@@ -78,7 +78,7 @@ test('submit, list, show, delete', async () => {
     assert.match(await ok(['list', '--state', 'succeeded', '--limit', '1']), /web01/);
     const shown = await ok(['show', 'web01']);
     assert.match(shown, /^download\.0 +succeeded .*16\.0 MiB of 16\.0 MiB \(8\.\d+ MiB transferred\)/m);
-    assert.match(shown, /disk0\.vhd/);
+    assert.match(shown, new RegExp(`disk0\\.${usual}\\b`));
     const { updated_at: _, ...json } = JSON.parse(await ok(['--json', 'show', id.slice(0, 8)]));
     const { updated_at: __, ...direct } = await api.job(id);
     assert.deepEqual(json, direct, '--json is what the API says');

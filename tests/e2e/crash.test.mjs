@@ -7,7 +7,7 @@ import { Daemon } from './lib/daemon.mjs';
 import { guests, local, native, test } from './lib/platform.mjs';
 import { BlobServer } from './lib/blobserver.mjs';
 import { makeVhd } from './lib/image.mjs';
-import { identical, random, rawImage, seed, slow, sleep, soak, tempDir, waitFor } from './lib/util.mjs';
+import { diskImage, identical, random, rawImage, seed, sleep, slow, soak, tempDir, waitFor } from './lib/util.mjs';
 
 const MIB = 1 << 20;
 const SIZE = 512 * MIB;
@@ -48,7 +48,7 @@ test(`${kills} deaths in one job`, async (t) => {
         t.diagnostic(`killed in: ${instants.join(', ')}`);
         t.diagnostic(`image ${SIZE}, in use ${used}, sent ${sent}, twice ${again} (${(again / kills / SIZE * 100).toFixed(2)} % of the image per death)`);
         assert.ok(again / kills < 0.05 * SIZE, `${again} bytes transferred twice`);
-        assert.ok(await identical(rawImage(local(job.disks[0].path), SIZE), rawImage(source, SIZE)));
+        assert.ok(await identical(diskImage(job.disks[0]), rawImage(source, SIZE)));
         if (guests) {
             assert.deepEqual((await daemon.api.get('/v1/vms')).vms.map((v) => [v.id, v.job_id]), [[job.vm_id, id]]);
             assert.equal(daemon.vmProcesses().length, 1, 'one process');

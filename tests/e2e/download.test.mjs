@@ -5,11 +5,11 @@ import crypto from 'node:crypto';
 import fs from 'node:fs';
 import path from 'node:path';
 import { Daemon } from './lib/daemon.mjs';
-import { local, native, sparse, test } from './lib/platform.mjs';
+import { local, native, sparse, test, usual } from './lib/platform.mjs';
 import { Azurite } from './lib/azurite.mjs';
 import { BlobServer } from './lib/blobserver.mjs';
 import { makeVhd } from './lib/image.mjs';
-import { du, identical, imageInfo, must, rawImage, tempDir } from './lib/util.mjs';
+import { diskImage, du, identical, imageInfo, must, rawImage, tempDir } from './lib/util.mjs';
 
 const MIB = 1 << 20;
 const SIZE = 256 * MIB, SMALL = 32 * MIB;
@@ -31,21 +31,26 @@ const blob = (url, more = {}) => ({ source: { type: 'blob', url, ...more } });
 const download = async (...disks) => api.waitJob((await api.submit({ disks, until: 'download' })).id);
 const tasksOf = (job) => job.tasks.filter((t) => t.kind === 'download');
 
-// Size, footer byte for byte, and the judge: the virtual disk is the same.
-async function same(job, index, source, size) {
+// The judge: the virtual disk is the same, in the form that is wanted; of a fixed VHD size and footer byte for byte.
+async function same(job, index, source, size, format = usual) {
     const disk = { ...job.disks[index], path: local(job.disks[index].path) };
     assert.equal(disk.virtual_size, size);
-    assert.equal(disk.format, 'vhd');
-    assert.match(disk.path, /\.vhd$/);
-    assert.equal(fs.statSync(disk.path).size, size + 512);
-    const footer = (f) => { const b = Buffer.alloc(512), fd = fs.openSync(f); fs.readSync(fd, b, 0, 512, size); fs.closeSync(fd); return b; };
-    assert.ok(footer(disk.path).equals(footer(source)), 'the footer is the source\'s');
-    assert.ok(await identical(rawImage(disk.path, size), rawImage(source, size)));
-    assert.equal((await imageInfo(disk.path, '-f', 'vpc')).format, 'vpc');
+    assert.ok(await identical(diskImage(disk), rawImage(source, size)));
     assert.deepEqual(fs.readdirSync(path.dirname(disk.path)).filter((f) => /part|journal/.test(f)), [], 'nothing unfinished is left');
     const progress = tasksOf(job).find((t) => t.disk === index).progress;
     assert.equal(progress.done_bytes, progress.total_bytes);
     assert.equal(progress.transferred_bytes + progress.skipped_bytes, progress.done_bytes);
+    assert.ok(path.basename(disk.path).endsWith(`.${{ vhd_dynamic: 'vhd' }[format] ?? format}`));
+    assert.equal(disk.format, format);
+    assert.equal(progress.total_bytes, format === 'vhd' ? size + 512 : size);
+    if (format === 'vhdx') await must('qemu-img', ['check', '-q', '-f', 'vhdx', disk.path]);
+    if (format === 'vhd_dynamic') assert.equal((await imageInfo(disk.path, '-f', 'vpc')).format, 'vpc');
+    if (format === 'raw') assert.equal(fs.statSync(disk.path).size, size);
+    if (format !== 'vhd') return progress;
+    assert.equal(fs.statSync(disk.path).size, size + 512);
+    const footer = (f) => { const b = Buffer.alloc(512), fd = fs.openSync(f); fs.readSync(fd, b, 0, 512, size); fs.closeSync(fd); return b; };
+    assert.ok(footer(disk.path).equals(footer(source)), 'the footer is the source\'s');
+    assert.equal((await imageInfo(disk.path, '-f', 'vpc')).format, 'vpc');
     return progress;
 }
 
@@ -94,6 +99,17 @@ test('anonymous, from a public container', async () => {
     const job = await download(blob(url));
     await same(job, 0, small, SMALL);
     await api.deleteJob(job.id);
+});
+
+test('in the form that was asked for', async (t) => {
+    for (const format of ['vhd', 'vhd_dynamic', 'vhdx', 'raw']) {
+        const job = await download({ ...blob(azurite.sasUrl('vhds', 'big disk.vhd')), format });
+        await same(job, 0, big, SIZE, format);
+        const onDisk = du(local(job.disks[0].path));
+        t.diagnostic(`${format}: ${onDisk} bytes on disk, ${bigUsed} in use`);
+        if (sparse || format.endsWith('x') || format.endsWith('c')) assert.ok(onDisk < bigUsed * (sparse ? 1.02 : 1.3) + 8 * MIB, `${format}: ${onDisk} bytes on disk`);
+        await api.deleteJob(job.id, 'delete');
+    }
 });
 
 test('a block blob: all bytes are read, and zeros are still not stored', async () => {

@@ -4,10 +4,10 @@ import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import path from 'node:path';
 import { Daemon } from './lib/daemon.mjs';
-import { guests, local, test } from './lib/platform.mjs';
+import { guests, local, test, usual } from './lib/platform.mjs';
 import { BlobServer } from './lib/blobserver.mjs';
 import { makeVhd } from './lib/image.mjs';
-import { identical, must, rawImage, sleep, tempDir, waitFor } from './lib/util.mjs';
+import { diskImage, identical, must, rawImage, sleep, tempDir, waitFor } from './lib/util.mjs';
 
 const MIB = 1 << 20;
 const SIZE = 32 * MIB;
@@ -29,7 +29,7 @@ const submit = async (more = {}) => (await api.submit({ disks: [{ source: { type
 const verb = (id, word) => api.post(`/v1/jobs/${id}/${word}`);
 const downloading = (id) => api.waitTask(id, 'download', (t) => t.state === 'running' && t.progress.transferred_bytes > MIB);
 const taskOf = (job, kind) => job.tasks.find((t) => t.kind === kind);
-const good = async (job) => assert.ok(await identical(rawImage(local(job.disks[0].path), SIZE), rawImage(source, SIZE)));
+const good = async (job) => assert.ok(await identical(diskImage(job.disks[0]), rawImage(source, SIZE)));
 
 // Rows of the job and of all that hangs on it; the tables are asked for, so that a new one is looked at too.
 async function rows() {
@@ -136,7 +136,7 @@ test('delete with disks=keep: the image stays, the rest goes', async () => {
     const id = await submit({ max_bytes_per_second: 0, until: END });
     const job = await api.waitJob(id, 'succeeded', { timeout: 120_000 });
     await api.deleteJob(id, 'keep');
-    await nothingLeft({ files: ['disk0.vhd'] });
+    await nothingLeft({ files: [`disk0.${usual}`] });
     await good(job);
     fs.rmSync(path.dirname(local(job.disks[0].path)), { recursive: true });
 });
@@ -293,7 +293,7 @@ test('an image that another job or VM lies over is not deleted', async () => {
     assert.ok(fs.existsSync(local(image)), "another job's file is not the deleted job's");
     const { id: third } = await api.submit({ disks: [{ source: { type: 'blank', size: MIB } }], vm: { memory_mib: 64, cpus: 1, start: false } });
     await api.waitJob(third);
-    await api.put(`/v1/vms/${third}/disks/1`, { path: image, format: 'vhd' }, 200);
+    await api.put(`/v1/vms/${third}/disks/1`, { path: image, format: usual }, 200);
     assert.equal((await api.request({ method: 'DELETE', path: `/v1/jobs/${id}?disks=delete` })).status, 409);
     await api.deleteJob(third, 'delete');
     await deleted(id);

@@ -7,7 +7,7 @@ import path from 'node:path';
 import http from 'node:http';
 import { Daemon } from './lib/daemon.mjs';
 import { Azurite } from './lib/azurite.mjs';
-import { buildDir, identical, imageInfo, must, rawImage, root, sleep, tempDir, waitFor } from './lib/util.mjs';
+import { buildDir, diskImage, identical, imageInfo, must, rawImage, root, sleep, tempDir, waitFor } from './lib/util.mjs';
 
 const MIB = 1 << 20;
 const LOGIN = /recoverme login:/;
@@ -149,7 +149,7 @@ step('the serial console: read, followed, typed into', async () => {
 });
 
 step('the downloaded image stays as it came', async () => {
-    assert.ok(await identical(rawImage(job.disks[0].path, size), rawImage(broken, size)));
+    assert.ok(await identical(diskImage(job.disks[0]), rawImage(broken, size)));
 });
 
 step('shut down, and a further disk and a DVD', async () => {

@@ -9,6 +9,7 @@ import { exec, test } from './lib/platform.mjs';
 import { Azurite } from './lib/azurite.mjs';
 import { BlobServer } from './lib/blobserver.mjs';
 import { makeVhd } from './lib/image.mjs';
+import { search, secret } from './lib/secrets.mjs';
 import { sleep, tempDir } from './lib/util.mjs';
 
 const MIB = 1 << 20;
@@ -77,6 +78,15 @@ test('a life with secrets', async () => {
         }
     assert.match(daemon.log, /level=debug/);
     await daemon.restart();
+});
+
+test('the search at the end of every test finds what it is for', () => {
+    const planted = 'Planted~in-a place/where+nobody=looks', sig = 'YXNpZ25hdHVyZXRoYXRpc2xvb2tlZGZvcg';
+    secret(planted, sig);
+    assert.ok(search().secrets > 5);
+    for (const [where, text] of [['a log', `x\n${planted}\n`], ['a reply', `{"url":"https://x/y?sv=1&sig=${sig}%3D"}`], ['a database', `\0\x01${Buffer.from(sig).toString('base64')}\0`],
+        ['hex', `00${Buffer.from(sig).toString('hex')}00`], ['a command line', `x\0--token=${daemon.token}\0`], ['an event', `{"key":"${azurite.key}"}`]])
+        assert.throws(() => search([['another place', 'nothing'], [where, text]]), new RegExp(`is in ${where}$`));
 });
 
 test('files with secrets are for their owner alone', () => {

@@ -12,6 +12,8 @@ import { emptyPrint, GIB, Loop, noLoops } from './lib/loop.mjs';
 import { identical, must, rawImage, run, sleep, tempDir, waitFor } from './lib/util.mjs';
 
 const MIB = 1 << 20;
+// no other's: volumes are found by their labels, and other tests may run on this host
+const LABEL = `rec-${Math.random().toString(36).slice(2, 8)}`;
 const skip = noLoops();
 let daemon, api, tools, disk, other;
 
@@ -53,9 +55,10 @@ afterEach(async () => {
     if (skip) return;
     tools.reset();
     for (const { id } of (await api.get('/v1/jobs?limit=200')).jobs) await api.deleteJob(id);
+    for (const d of [disk, other]) await d.reset();
 });
 
-const volume = (more = {}) => ({ disks: [disk.id], label: 'recovery', ...more });
+const volume = (more = {}) => ({ disks: [disk.id], label: LABEL, ...more });
 const submit = async (more = {}) => (await api.submit({ disks: [], until: 'volume', volume: volume(), ...more })).id;
 const made = async (more) => api.waitJob(await submit(more));
 const failed = async (more) => {
@@ -92,8 +95,8 @@ for (const [name, more, fs_type, style] of [['XFS', {}, 'xfs', 'gpt'], ['ext4', 
         const id = await submit({ volume: volume(more) });
         const job = await api.waitJob(id);
         assert.deepEqual(job.tasks.filter((t) => t.state === 'succeeded').map((t) => t.kind), ['preflight', 'volume']);
-        const at = path.join(daemon.dir, 'volumes/recovery');
-        assert.deepEqual({ ...job.volume, id: '' }, { id: '', found: false, label: 'recovery', layout: 'single', file_system: fs_type, mount_point: at, disks: [disk.id] });
+        const at = path.join(daemon.dir, `volumes/${LABEL}`);
+        assert.deepEqual({ ...job.volume, id: '' }, { id: '', found: false, label: LABEL, layout: 'single', file_system: fs_type, mount_point: at, disks: [disk.id] });
         const v = await volumeOf(job.volume.id);
         assert.ok(v.managed && !v.broken && v.mount_point === at && v.free > GIB && v.free <= v.size, JSON.stringify(v));
 
@@ -101,10 +104,10 @@ for (const [name, more, fs_type, style] of [['XFS', {}, 'xfs', 'gpt'], ['ext4', 
         assert.equal(table.label, style);
         assert.deepEqual(table.partitions.map((p) => [p.start, p.size % 2048]), [[2048, 0]], 'one partition, aligned');
         const found = JSON.parse(await must('wipefs', ['--json', '--no-act', `${disk.device}p1`])).signatures[0];
-        assert.deepEqual([found.type, found.label, found.uuid], [fs_type, 'recovery', job.volume.id]);
+        assert.deepEqual([found.type, found.label, found.uuid], [fs_type, LABEL, job.volume.id]);
         const line = fs.readFileSync('/proc/self/mountinfo', 'utf8').split('\n').find((m) => m.includes(` ${at} `));
         for (const option of ['nosuid', 'nodev', 'noexec', 'noatime']) assert.ok(line.includes(option), line);
-        assert.ok(fs.statSync(disk.file).blocks * 512 < 64 * MIB, 'a quick format');
+        assert.ok(fs.statSync(disk.file).blocks * 512 < 128 * MIB, 'a quick format: no more than the log');
         const now = await look();
         assert.ok(!now.eligible && now.volume === job.volume.id && now.reasons[0].startsWith('volume: '), JSON.stringify(now));
 
@@ -119,7 +122,7 @@ test('a job downloads onto its volume, and its VM could start from it; all of it
     try {
         const { id } = await api.submit({ disks: [{ source: { type: 'blob', url: server.url } }], volume: volume({ disks: [disk.id] }), until: 'download' });
         const job = await api.waitJob(id);
-        const at = path.join(daemon.dir, 'volumes/recovery', id);
+        const at = path.join(daemon.dir, `volumes/${LABEL}`, id);
         assert.equal(job.disks[0].path, path.join(at, 'disk0.vhd'));
         assert.ok(await identical(rawImage(job.disks[0].path, 64 * MIB), rawImage(source, 64 * MIB)));
         assert.deepEqual((await volumeOf(job.volume.id)).jobs, [id]);
@@ -132,7 +135,7 @@ test('a job downloads onto its volume, and its VM could start from it; all of it
 test('a volume is found again, and goes with the last job that needs it', { skip }, async () => {
     const first = await made();
     const blank = { disks: [{ source: { type: 'blank', size: 16 * MIB } }], until: 'download' };
-    const second = await api.waitJob((await api.submit({ ...blank, volume: { label: 'recovery' } })).id);
+    const second = await api.waitJob((await api.submit({ ...blank, volume: { label: LABEL } })).id);
     assert.deepEqual([second.volume.id, second.volume.found], [first.volume.id, true]);
     const third = await api.waitJob((await api.submit({ ...blank, volume: { disks: [disk.id] } })).id);
     assert.deepEqual([third.volume.id, third.volume.found], [first.volume.id, true]);
@@ -150,7 +153,7 @@ test('kept with its disks, a volume stays and is found by a later job', { skip }
     const first = await api.waitJob((await api.submit({ disks: [{ source: { type: 'blank', size: 16 * MIB } }], volume: volume(), until: 'download' })).id);
     await gone(first.id, 'keep');
     assert.ok(fs.existsSync(first.disks[0].path));
-    const again = await made({ volume: { label: 'recovery' } });
+    const again = await made({ volume: { label: LABEL } });
     assert.equal(again.volume.found, true);
     await gone(again.id);                                        // as it found it
     assert.ok(fs.existsSync(first.disks[0].path));
@@ -163,8 +166,7 @@ test('kept with its disks, a volume stays and is found by a later job', { skip }
 });
 // By other means, as the messages say.
 async function wipe(d) {
-    await must('partx', ['--delete', d.device]);
-    await must('blkdiscard', ['--force', d.device]);
+    await d.reset();
     fs.rmSync(path.join(daemon.dir, 'volumes'), { recursive: true, force: true });
     await empty(d);
 }
@@ -175,26 +177,26 @@ test('what others put on a volume keeps it from being taken apart', { skip }, as
     fs.writeFileSync(mine, 'not yours');
     await gone(job.id);
     assert.equal(fs.readFileSync(mine, 'utf8'), 'not yours');
-    const kept = (await api.get('/v1/events?after=0&limit=5000')).events.filter((e) => e.type === 'volume_kept').at(-1);
+    const kept = (await api.get('/v1/events?after=0&limit=500')).events.filter((e) => e.type === 'volume_kept').at(-1);
     assert.deepEqual([kept.data.volume, kept.data.holds], [job.volume.id, 'mine.txt']);
     await must('umount', [job.volume.mount_point]);
     await wipe(disk);
 });
 
 test('wrong label: another volume has it, or these disks are a volume of another', { skip }, async () => {
-    const foreign = await Loop.make({ name: 'foreign', fill: (f) => must('mkfs.ext4', ['-q', '-L', 'recovery', f]) });
+    const foreign = await Loop.make({ name: 'foreign', fill: (f) => must('mkfs.ext4', ['-q', '-L', LABEL, f]) });
     const place = tempDir('mnt');
     await must('mount', [foreign.device, place]);
     try {
         const { id, error } = await failed();
-        assert.ok(error.code === 'volume_failed' && error.detail.includes(foreign.device) && error.detail.includes('recovery'), JSON.stringify(error));
+        assert.ok(error.code === 'volume_failed' && error.detail.includes(foreign.device) && error.detail.includes(LABEL), JSON.stringify(error));
         await gone(id);
     } finally {
         await must('umount', [place]);
         await foreign.detach();
     }
     const first = await made();
-    for (const [wrong, text] of [[{ disks: [disk.id], label: 'another' }, /label is recovery and not another/], [{ disks: [other.id], label: 'recovery' }, /made of other disks|is there already/],
+    for (const [wrong, text] of [[{ disks: [disk.id], label: 'another' }, new RegExp(`label is ${LABEL} and not another`)], [{ disks: [other.id], label: LABEL }, /made of other disks|is there already/],
         [{ disks: [disk.id], file_system: 'ext4' }, /xfs/], [{ disks: [disk.id], mount_point: '/srv/elsewhere' }, /is there already/]]) {
         const { id, error } = await failed({ volume: wrong });
         assert.ok(error.code === 'volume_failed' && text.test(error.detail), JSON.stringify(error));
@@ -208,18 +210,27 @@ test('full: a volume that has no room for the job says how much is missing', { s
     const first = await made();
     fs.writeFileSync(path.join(first.volume.mount_point, 'ballast'), '');
     await must('fallocate', ['-l', String(1 * GIB), path.join(first.volume.mount_point, 'ballast')]);
-    const big = { disks: [{ source: { type: 'blank', size: 1 * GIB }, format: 'vhd' }], until: 'download', volume: { label: 'recovery' } };
-    const job = await api.waitJob((await api.submit(big)).id, 'failed');
-    const { error } = job.tasks.find((t) => t.state === 'failed');
-    assert.deepEqual([error.code, /free/.test(error.detail)], ['disk_full', true], JSON.stringify(error));
-    await gone(job.id);
-    fs.rmSync(path.join(first.volume.mount_point, 'ballast'));
-    await gone(first.id);
+    const blob = (url) => ({ disks: [{ source: { type: 'blob', url } }], until: 'download' });
+    const [half, large] = [await BlobServer.start('--size', '512M', '--vhd'), await BlobServer.start('--size', '2G', '--vhd')];
+    try {
+        const job = await api.waitJob((await api.submit({ ...blob(half.url), volume: { label: LABEL } })).id, 'failed');
+        const { error } = job.tasks.find((t) => t.state === 'failed');
+        assert.deepEqual([error.code, /has \d+ bytes free, and the disks of the job may need 5368\d+/.test(error.detail)], ['disk_full', true], JSON.stringify(error));
+        fs.rmSync(path.join(first.volume.mount_point, 'ballast'));
+        await api.post(`/v1/jobs/${job.id}/retry`);              // now there is room
+        await api.waitJob(job.id);
+        await gone(job.id);
+        await gone(first.id);
 
-    const larger = await api.waitJob((await api.submit({ ...big, disks: [{ source: { type: 'blank', size: 4 * GIB }, format: 'vhd' }], volume: volume({ disks: [other.id] }) })).id, 'failed');
-    assert.equal(larger.tasks.find((t) => t.state === 'failed').error.code, 'disk_full', 'more than the disk has');
-    await gone(larger.id);
-    await empty(disk, other);
+        const more = await api.waitJob((await api.submit({ ...blob(large.url), volume: volume({ disks: [other.id] }) })).id, 'failed');
+        const why = more.tasks.find((t) => t.state === 'failed').error;
+        assert.deepEqual([why.code, /bytes free; the disks of this job need 2\d{9}/.test(why.detail)], ['disk_full', true], JSON.stringify(why));
+        await gone(more.id);
+        await empty(disk, other);
+    } finally {
+        await half.stop();
+        await large.stop();
+    }
 });
 
 test('auto takes the smallest empty disk that is large enough', { skip }, async (t) => {
@@ -227,7 +238,9 @@ test('auto takes the smallest empty disk that is large enough', { skip }, async 
     if (String(free) !== String([disk.id, other.id])) { t.skip('this host has other empty disks'); return; }
     const small = await made({ volume: {} });
     assert.deepEqual([small.volume.disks, small.volume.label], [[disk.id], 'vmrecover']);
-    const large = await api.waitJob((await api.submit({ disks: [{ source: { type: 'blank', size: 1.3 * GIB - (1.3 * GIB) % MIB }, format: 'vhd' }], volume: {}, until: 'download' })).id);
+    const blob = await BlobServer.start('--size', '1200M', '--vhd');
+    const large = await api.waitJob((await api.submit({ disks: [{ source: { type: 'blob', url: blob.url } }], volume: {}, until: 'volume' })).id);
+    await blob.stop();
     assert.deepEqual([large.volume.disks, large.volume.label], [[other.id], 'vmrecover2']);
     const none = await failed({ volume: { disks: 'auto', label: 'third' } });
     assert.deepEqual([none.error.code, /no empty disk/.test(none.error.detail)], ['disk_refused', true]);
@@ -236,7 +249,7 @@ test('auto takes the smallest empty disk that is large enough', { skip }, async 
 });
 
 test('its own call, for a host that is being set up', { skip }, async () => {
-    const r = await api.request({ method: 'POST', path: '/v1/volumes', json: { disks: [disk.id], label: 'recovery' } });
+    const r = await api.request({ method: 'POST', path: '/v1/volumes', json: { disks: [disk.id], label: LABEL } });
     assert.equal(r.status, 201, r.text);
     assert.equal(r.headers.location, `/v1/jobs/${r.json.id}`);
     assert.deepEqual((await api.waitJob(r.json.id)).request.until, 'volume');

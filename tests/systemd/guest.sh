@@ -97,6 +97,10 @@ security=$(systemd-analyze security --no-pager $unit 2>&1 | tail -1)
 echo "# $security"
 check "systemd-analyze security finds the exposure low" grep -Eq 'level for [^:]*: [0-3]\.[0-9] OK' <<<"$security"
 
+# ---- volumes ----
+. /mnt/volumes.sh
+[ "$(cat /mnt/only)" != volumes ] || exit 0
+
 # ---- a VM, from a download to its screen ----
 busybox httpd -p 127.0.0.1:8000 -h /mnt/www
 job=$(api -H 'Content-Type: application/json' $url/v1/jobs -d '{"name":"alive","disks":[{"source":{"type":"blob","url":"http://127.0.0.1:8000/alive.vhd"}}],

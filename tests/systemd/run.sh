@@ -2,6 +2,7 @@
 # The Debian package where it belongs: in a machine whose PID 1 is systemd. Builds the package, lets lintian judge it, boots a minimal
 # Debian in QEMU (emulated, no KVM needed) and runs guest.sh in it, which reports over a serial port. Wants root or fakeroot, and
 # Debian's servers at the first run; the guest's root file system is kept in build/systemd. BUILD: where the programs are (build).
+# SYSTEMD_ONLY=volumes: the part about volumes alone. SYSTEMD_ONLY=bench: the throughput of volumes, on throttled disks (make bench).
 set -euo pipefail
 export LC_ALL=C PATH="$PATH:/usr/sbin:/sbin"
 here=$(cd "$(dirname "$0")" && pwd)
@@ -9,7 +10,7 @@ top=$here/../..
 build=${BUILD:-build}
 case $build in /*) ;; *) build=$top/$build ;; esac
 cache=$top/build/systemd
-packages=systemd,systemd-sysv,init-system-helpers,libmicrohttpd12,libcurl4,libjansson4,libsqlite3-0,libpng16-16,libexpat1,libssl3,curl,procps,busybox-static,qemu-system-x86,qemu-utils,seabios
+packages=systemd,systemd-sysv,init-system-helpers,libmicrohttpd12,libcurl4,libjansson4,libsqlite3-0,libpng16-16,libexpat1,libssl3,curl,procps,dbus,udev,lvm2,xfsprogs,fdisk,busybox-static,qemu-system-x86,qemu-utils,seabios
 
 fail() { echo "systemd: FAIL: $*" >&2; exit 1; }
 for tool in mmdebstrap lintian qemu-system-x86_64 mke2fs; do
@@ -62,13 +63,41 @@ exec 9>&-
 # the second disk: the package, the tests, and a VHD whose boot sector lives
 mkdir -p "$work/second/www"
 cp "$deb" "$work/second/vmrecover.deb"
-cp "$here/guest.sh" "$work/second/"
+cp "$here/guest.sh" "$here/volumes.sh" "$work/second/"
+cp -r "$work/modules" "$work/second/"
+echo "${SYSTEMD_ONLY:-}" >"$work/second/only"
+echo "$([ "${SOAK:-}" = 1 ] && echo 100 || echo 1)" >"$work/second/kills"
+seed=${SEED:-$((RANDOM * 32768 + RANDOM))}
+echo "$seed" >"$work/second/seed"
 as --32 -o "$work/alive.o" "$here/alive.S"
 objcopy -O binary -j .text "$work/alive.o" "$work/alive.raw"
 truncate -s 2M "$work/alive.raw"
 qemu-img convert -q -f raw -O vpc -o subformat=fixed,force_size=on "$work/alive.raw" "$work/second/www/alive.vhd"
 chmod -R a+rX "$work/second"
-mke2fs -q -F -t ext4 -O ^has_journal -E root_owner=0:0 -d "$work/second" "$work/second.ext4" 16M >/dev/null
+mke2fs -q -F -t ext4 -O ^has_journal -E root_owner=0:0 -d "$work/second" "$work/second.ext4" 32M >/dev/null
+
+# where this machine has no loop devices (VOLUMES_IN_GUEST=1: or is to be taken for such a one), the end-to-end tests of volumes run in the guest
+tree=()
+if [ "${VOLUMES_IN_GUEST:-}" = 1 ] || ! (cd "$top/tests/e2e" && node -e 'import("./lib/loop.mjs").then((m) => process.exit(m.noLoops() ? 1 : 0))'); then
+    echo "# no loop devices here: tests/e2e/volume*.test.mjs run in the guest"
+    BUILD=$build "$here/tree.sh" "$work/tree"
+    mke2fs -q -F -t ext4 -E root_owner=0:0 -d "$work/tree" "$work/tree.ext4" 8G >/dev/null
+    rm -rf "$work/tree"
+    tree=(-drive "file=$work/tree.ext4,format=raw,if=virtio,cache=unsafe")
+    limit=3600
+fi
+
+# disks to make volumes of, and one that must stay as it is
+throttle=''
+[ "${SYSTEMD_ONLY:-}" != bench ] || throttle=",throttling.bps-total=${BENCH_DISK_BYTES:-10000000}"
+volumes=()
+for k in 1 2 3 4 5; do
+    truncate -s 1280M "$work/disk$k.raw"
+    keep=on
+    [ "$k" != 5 ] || { mke2fs -q -F -t ext4 -L archive "$work/disk$k.raw"; keep=off; }       # what is written to it would show
+    volumes+=(-drive "file=$work/disk$k.raw,format=raw,if=none,snapshot=$keep,id=disk$k,discard=unmap,cache=unsafe$throttle" -device "scsi-hd,drive=disk$k,serial=VOLUME$k")
+done
+archive=$(sha256sum <"$work/disk5.raw")
 
 # ---- the run ----
 # -snapshot: the base stays as it is. Unneeded units are left out, emulated time is dear.
@@ -83,10 +112,11 @@ start=$SECONDS
 qemu-system-x86_64 -nodefaults -no-user-config -display none -machine pc -accel tcg,thread=multi -cpu max,la57=off -smp 2 -m 768 -snapshot -no-reboot \
     -kernel "$work/vmlinuz" -initrd "$work/initrd.img" -append "root=/dev/vda console=ttyS0 quiet loglevel=4 panic=-1 $mask" \
     -drive "file=$base,format=raw,if=virtio" -drive "file=$work/second.ext4,format=raw,if=virtio" \
+ -device virtio-scsi-pci "${volumes[@]}" "${tree[@]}" \
     -serial "file:$work/console" -serial "file:$work/results" >"$work/qemu" 2>&1 &
 qemu=$!
 
-limit=${SYSTEMD_TEST_SECONDS:-900}
+limit=${SYSTEMD_TEST_SECONDS:-${limit:-$([ "${SOAK:-}" = 1 ] && echo 6000 || echo 1200)}}
 while kill -0 "$qemu" 2>/dev/null && [ $((SECONDS - start)) -lt "$limit" ]; do
     sleep 1
 done
@@ -101,4 +131,6 @@ if ! grep -q '^done' "$work/results" || grep -q '^not ok' "$work/results"; then
 fi
 wait "$qemu" || :
 qemu=''
-echo "systemd: $(grep -c '^ok' "$work/results") checks passed in the guest, $((SECONDS - start)) s"
+[ "$(sha256sum <"$work/disk5.raw")" = "$archive" ] || fail "the disk that holds something has changed"
+echo "ok - the disk that holds something is as it was, byte for byte"
+echo "systemd: seed $seed; $(grep -c '^ok' "$work/results") checks passed in the guest, $((SECONDS - start)) s"

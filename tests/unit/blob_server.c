@@ -99,6 +99,18 @@ void source_open(struct source *src, const char *url)
         fail_msg("%s", e.msg);
 }
 
+void source_leave_footer(struct source *src)
+{
+    struct blob_ranges *r = &src->ranges;
+    uint64_t end = src->info.length - 512;
+    while (r->n && r->list[r->n - 1].end > end) {
+        struct blob_range *last = &r->list[r->n - 1];
+        r->bytes -= last->end - (last->start > end ? last->start : end);
+        last->end = end;
+        r->n -= last->start >= end;
+    }
+}
+
 void source_close(struct source *src)
 {
     blob_ranges_free(&src->ranges);

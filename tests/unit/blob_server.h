@@ -29,5 +29,6 @@ struct source {
 };
 void source_open(struct source *src, const char *url);
 void source_close(struct source *src);
+void source_leave_footer(struct source *src);        /* the ranges end where the VHD's footer begins */
 
 #endif

@@ -194,22 +194,23 @@ char *ask(const char *path, const char *sql)
 static const char *const rules[] = {
     "PRAGMA foreign_key_check",
     "WITH c AS (SELECT job, count(*) FILTER (WHERE state = 'running') run, count(*) FILTER (WHERE state IN ('running', 'pending')) undone,"
-    " count(*) FILTER (WHERE state NOT IN ('succeeded', 'skipped') AND kind <> 'export_vm') graph_not_good,"
-    " count(*) FILTER (WHERE state = 'failed' AND kind <> 'export_vm') graph_bad, max(started_at_ms) started FROM task GROUP BY job),"
+    " count(*) FILTER (WHERE state = 'pending' AND kind IN ('export_vm', 'verify')) later,"
+    " count(*) FILTER (WHERE state NOT IN ('succeeded', 'skipped') AND kind NOT IN ('export_vm', 'verify')) graph_not_good,"
+    " count(*) FILTER (WHERE state = 'failed' AND kind NOT IN ('export_vm', 'verify')) graph_bad, max(started_at_ms) started FROM task GROUP BY job),"
     " derived AS (SELECT seq, state, CASE WHEN undone = 0 AND graph_not_good = 0 THEN 'succeeded' WHEN run = 0 AND cancel_requested THEN 'cancelled'"
-    " WHEN run = 0 AND graph_bad THEN 'failed' WHEN paused THEN 'paused' WHEN started THEN 'running'"
+    " WHEN run = 0 AND graph_bad AND NOT (paused AND later) THEN 'failed' WHEN paused THEN 'paused' WHEN started THEN 'running'"
     " ELSE 'queued' END AS must FROM job JOIN c ON c.job = job.seq)"
     " SELECT 'job state', * FROM derived WHERE state <> must",
     "SELECT 'flags of a finished job', seq, state FROM job WHERE (state IN ('succeeded', 'failed', 'cancelled') AND paused)"
     " OR (state = 'succeeded' AND cancel_requested AND NOT delete_requested)",
     "SELECT 'pending in a cancelled job', task.id FROM task JOIN job ON job.seq = task.job WHERE cancel_requested AND task.state = 'pending'",
     "SELECT 'cancelled in a job that is not', task.id FROM task JOIN job ON job.seq = task.job WHERE NOT cancel_requested AND task.state = 'cancelled'"
-    " AND task.kind <> 'export_vm'",
+    " AND task.kind NOT IN ('export_vm', 'verify')",
     "SELECT 'unmet', t.id, t.unmet FROM task t WHERE t.state <> 'skipped' AND t.unmet <>"
     " (SELECT count(*) FROM task_need n JOIN task p ON p.id = n.needs WHERE n.task = t.id AND p.state <> 'succeeded')",
     "SELECT 'held', t.id, t.held FROM task t JOIN job j ON j.seq = t.job WHERE t.held <> j.paused + 2 * j.cancel_requested"
-    " + 4 * (j.delete_requested > 0) + 8 * (t.kind <> 'export_vm' AND EXISTS"
-    " (SELECT 1 FROM task f WHERE f.job = t.job AND f.state = 'failed' AND f.kind <> 'export_vm'))",
+    " + 4 * (j.delete_requested > 0) + 8 * (t.kind NOT IN ('export_vm', 'verify') AND EXISTS"
+    " (SELECT 1 FROM task f WHERE f.job = t.job AND f.state = 'failed' AND f.kind NOT IN ('export_vm', 'verify')))",
     "SELECT 'ran too early', t.id FROM task t WHERE t.state IN ('running', 'succeeded', 'failed') AND t.unmet > 0",
     "SELECT 'times', id FROM task WHERE (state = 'running') AND (started_at_ms = 0 OR finished_at_ms <> 0)"
     " OR (state IN ('succeeded', 'failed', 'cancelled')) <> (finished_at_ms > 0)",

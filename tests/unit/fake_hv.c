@@ -90,12 +90,27 @@ static enum hv_format fake_format(struct hv *hv, unsigned generation)
     return HV_VHD;
 }
 
-static size_t fake_report(struct hv *hv, struct hv_check *rows, size_t max)
+static size_t fake_report(struct hv *hv, struct hv_check *rows, size_t max, struct hv_role *ret_role)
 {
-    (void)hv;
+    struct fake_hv *f = of(hv);
+    pthread_mutex_lock(&f->lock);
+    *ret_role = f->role;
+    pthread_mutex_unlock(&f->lock);
     if (max)
         rows[0] = (struct hv_check){.check = "acceleration", .status = HV_WARNING, .detail = "it is fake", .remedy = "use a real one"};
     return max ? 1 : 0;
+}
+
+static int fake_role_enable(struct hv *hv, bool force, struct err *e)
+{
+    struct fake_hv *f = of(hv);
+    pthread_mutex_lock(&f->lock);
+    int r = f->role.state == HV_ROLE_ENABLING ? err_set(e, ERR_WRONG_STATE, "it is being enabled already") : 0;
+    f->forced = force;
+    if (r == 0)
+        f->role = (struct hv_role){.state = HV_ROLE_ENABLING, .percent = 7};
+    pthread_mutex_unlock(&f->lock);
+    return r;
 }
 
 static struct hv_vm *show(const struct fake_vm *v)
@@ -130,6 +145,7 @@ static int fake_list(struct hv *hv, struct hv_vm ***ret, size_t *ret_n, struct e
 {
     struct fake_hv *f = of(hv);
     pthread_mutex_lock(&f->lock);
+    wait_held(f);
     *ret = calloc(f->n + 1, sizeof(struct hv_vm *));
     if (!*ret)
         return err_oom(e);
@@ -382,14 +398,22 @@ static int fake_export(struct hv *hv, const char *id, unsigned slot, enum hv_for
     return stop(arg) ? err_set(e, ERR_CANCELLED, "stopped") : 0;
 }
 
+static void fake_tend(struct hv *hv)
+{
+    struct fake_hv *f = of(hv);
+    pthread_mutex_lock(&f->lock);
+    f->tended++;
+    pthread_mutex_unlock(&f->lock);
+}
+
 static const struct hv_ops ops = {
     .name = "fake", .open = fake_open, .close = fake_close, .capabilities = fake_capabilities, .preferred_format = fake_format,
-    .report = fake_report, .vm_create = fake_create, .vm_delete = fake_delete, .vm_get = fake_get, .vm_list = fake_list,
+    .report = fake_report, .role_enable = fake_role_enable, .vm_create = fake_create, .vm_delete = fake_delete, .vm_get = fake_get, .vm_list = fake_list,
     .vm_start = fake_start, .vm_stop = fake_stop, .vm_shutdown = fake_shutdown, .vm_reset = fake_reset, .screen = fake_screen,
     .screen_text = fake_screen_text, .keys = fake_keys, .serial_read = fake_serial_read, .serial_write = fake_serial_write,
     .dvd = fake_dvd, .disk_attach = fake_attach, .disk_detach = fake_detach, .checkpoint_create = fake_checkpoint_create,
     .checkpoint_list = fake_checkpoint_list, .checkpoint_restore = fake_checkpoint_restore, .checkpoint_delete = fake_checkpoint_delete,
-    .disk_export = fake_export,
+    .disk_export = fake_export, .tend = fake_tend,
 };
 
 struct fake_hv *fake_hv_new(void)

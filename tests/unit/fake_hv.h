@@ -25,9 +25,12 @@ struct fake_hv {
     struct fake_vm vms[FAKE_VMS];
     size_t n;
     unsigned width, height;                          /* of the screen, which shows a gradient */
-    bool hold;                                       /* under lock: starts and keys wait until it is false */
+    bool hold;                                       /* under lock: starts, keys and lists wait until it is false */
     unsigned held;                                   /* under lock: how many do */
     pthread_cond_t changed;
+    unsigned tended;                                 /* under lock: how often */
+    struct hv_role role;                             /* under lock; enabled by the next call, unless it is being enabled */
+    bool forced;                                     /* under lock: the last call said so */
     enum err_code fail;                              /* every call on a VM fails with it */
 };
 

@@ -56,11 +56,11 @@ static bool read_request(int c, struct script_request *ret)
 
 static void answer(const struct script *s, int c, const char *text)
 {
-    AUTO_STRBUF struct strbuf b = {.max = 1 << 20};
+    AUTO_STRBUF struct strbuf b = {.max = 5 << 20};
     const char *gap = strstr(text, "\n\n");
     const char *body = gap ? gap + 2 : "";
     size_t head = gap ? (size_t)(gap - text) : strlen(text);
-    AUTO_STRBUF struct strbuf full = {.max = 1 << 20};
+    AUTO_STRBUF struct strbuf full = {.max = 4 << 20};
     strbuf_adds(&full, "");
     for (const char *p = body; *p; p++)
         if (*p == '@')

@@ -104,7 +104,10 @@ static void test_refusals(void **state)
 {
     (void)state;
     static const struct bad rows[] = {
-        {"GET", "/", NULL, NULL, 404, "not_found", NULL},
+        {"GET", "//", NULL, NULL, 404, "not_found", NULL},
+        {"GET", "/assets/none.css", NULL, NULL, 404, "not_found", NULL},
+        {"GET", "/assets/..%2findex.html", NULL, NULL, 404, "not_found", NULL},
+        {"GET", "/assets/index.html", NULL, NULL, 404, "not_found", NULL},
         {"GET", "/v1", NULL, NULL, 404, "not_found", NULL},
         {"GET", "/v1/jobs/", NULL, NULL, 404, "not_found", NULL},
         {"GET", "/v1/disk", NULL, NULL, 404, "not_found", NULL},
@@ -338,6 +341,56 @@ static void test_host(void **state)
     fixture_free(without);
 }
 
+static void set_role(struct hv_role role)
+{
+    pthread_mutex_lock(&f->hv->lock);
+    f->hv->role = role;
+    pthread_mutex_unlock(&f->hv->lock);
+}
+
+static void role_is(const char *state_word, bool percent, bool error)
+{
+    AUTO_REPLY struct reply r = call(f, "GET", "/v1/host", NULL, NULL);
+    json_t *role = json_object_get(r.json, "role");
+    assert_int_equal(r.status, 200);
+    assert_string_equal(json_string_value(json_object_get(role, "state")), state_word);
+    assert_int_equal(json_is_integer(json_object_get(role, "percent")), percent);
+    assert_int_equal(json_is_object(json_object_get(role, "error")), error);
+}
+
+static void test_role(void **state)
+{
+    (void)state;
+    const char *path = "/v1/host/enable-hyperv";
+    struct hv_role failed = {.state = HV_ROLE_FAILED};
+    role_is("unavailable", false, false);
+    AUTO_REPLY struct reply bad = call(f, "POST", path, "{\"force\": 1}", NULL);
+    assert_int_equal(bad.status, 400);
+    assert_string_equal(text_at(&bad, "field"), "/force");
+    AUTO_REPLY struct reply begun = call(f, "POST", path, NULL, NULL);
+    assert_int_equal(begun.status, 202);
+    assert_string_equal(text_at(&begun, "state"), "enabling");
+    assert_false(f->hv->forced);
+    role_is("enabling", true, false);
+    AUTO_REPLY struct reply again = call(f, "POST", path, "{}", NULL);
+    assert_int_equal(again.status, 409);
+    err_set(&failed.error, ERR_DISK_FULL, "the volume is full");
+    set_role(failed);
+    role_is("failed", false, true);
+    AUTO_REPLY struct reply forced = call(f, "POST", path, "{\"force\": true}", NULL);
+    assert_int_equal(forced.status, 202);
+    assert_true(f->hv->forced);
+    set_role((struct hv_role){.state = HV_ROLE_RESTART_NEEDED});
+    role_is("restart_needed", false, false);
+    AUTO_REPLY struct reply get = call(f, "GET", path, NULL, NULL);
+    assert_int_equal(get.status, 405);
+
+    struct fixture *without = fixture_new(false);
+    AUTO_REPLY struct reply none = call(without, "POST", path, NULL, NULL);
+    assert_int_equal(none.status, 503);
+    fixture_free(without);
+}
+
 static int setup(void **state)
 {
     (void)state;
@@ -358,7 +411,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_health_and_token), cmocka_unit_test(test_token_file), cmocka_unit_test(test_addresses),
         cmocka_unit_test(test_refusals), cmocka_unit_test(test_own_names), cmocka_unit_test(test_raw), cmocka_unit_test(test_bodies),
-        cmocka_unit_test(test_openapi), cmocka_unit_test(test_metrics), cmocka_unit_test(test_host),
+        cmocka_unit_test(test_openapi), cmocka_unit_test(test_metrics), cmocka_unit_test(test_host), cmocka_unit_test(test_role),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

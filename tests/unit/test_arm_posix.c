@@ -389,8 +389,20 @@ static void test_operation(void **state)
     fails(arm_run(arm, &grant, &o, &err), ERR_WRONG_STATE);
     assert_non_null(strstr(err.msg, "POST disks/d1/beginGetAccess"));
     /* gone is gone */
-    SCRIPT(&arm_server, "HTTP/1.1 404 Not Found\n\n");
-    ok(arm_run(arm, &(struct arm_call){.method = "DELETE", .path = DISK "?api-version=1"}, NULL, &err));
+    const struct arm_call remove = {.method = "DELETE", .path = DISK "?api-version=1"};
+    SCRIPT(&arm_server, "HTTP/1.1 404 Not Found\n\n{\"error\":{\"code\":\"ResourceNotFound\"}}", "HTTP/1.1 404 Not Found\n\n");
+    ok(arm_run(arm, &remove, NULL, &err));
+    fails(arm_run(arm, &remove, NULL, &err), ERR_NOT_FOUND);
+    /* an operation that is not found is not what it was done to */
+    SCRIPT(&arm_server, ACCEPTED ASYNC "\n", "HTTP/1.1 404 Not Found\n\n{\"error\":{\"code\":\"NotFound\"}}");
+    struct arm_call end = grant;
+    end.deadline_ms = 30000;
+    fails(arm_run(arm, &end, &o, &err), ERR_UPSTREAM);
+    assert_non_null(strstr(err.msg, "its end is not known"));
+    /* without a result nothing is asked for one */
+    SCRIPT(&arm_server, ACCEPTED ASYNC LOCATION "\n", OK_ "{\"status\":\"Succeeded\"}", "HTTP/1.1 410 Gone\n\n");
+    ok(arm_run(arm, &grant, NULL, &err));
+    assert_int_equal(arm_server.n, 2);
     /* not for ever */
     SCRIPT(&arm_server, ACCEPTED ASYNC "\n", OK_ "{\"status\":\"InProgress\"}");
     struct arm_call late = grant;

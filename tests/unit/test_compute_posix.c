@@ -16,6 +16,7 @@
 #define SUB "0aa1bb22-1111-2222-3333-444455556666"
 #define AT "/subscriptions/" SUB "/resourceGroups/rg/providers/Microsoft.Compute/"
 #define OK_ "HTTP/1.1 200 OK\n\n"
+#define GONE(code) "HTTP/1.1 404 Not Found\n\n{\"error\":{\"code\":\"" code "\",\"message\":\"x was not found.\"}}"
 
 /* ' for " */
 static json_t *json_of(const char *text)
@@ -124,6 +125,9 @@ static void test_rules(void **state)
         {"stopped", "", false, true, true, "stopped_not_deallocated "},
         {"odd", "'diskState':'Attached'", false, true, true, "power_state_unknown "},
         {"odd", "'diskState':'Reserved'", false, false, true, "power_state_unknown "},
+        {"deallocated", "'diskState':'Attached'", false, false, true, ""},       /* Azure has not caught up yet */
+        {"deallocated", "'diskState':'Attached','maxShares':2", false, true, true, ""},
+        {"deallocated", "'diskState':'Reserved','maxShares':2", false, false, true, ""},
         {"deallocated", "'networkAccessPolicy':'AllowAll','publicNetworkAccess':'Enabled','dataAccessAuthMode':'None'", false, false, true, ""},
         {"deallocated", "'networkAccessPolicy':'DenyAll'", true, false, false, "network_access_denied "},
         {"deallocated", "'networkAccessPolicy':'AllowPrivate'", false, false, false, "private_network_only "},
@@ -231,11 +235,27 @@ static void test_access(void **state)
     }
     fails(compute_begin_access(arm, AT "disks/d1", &(struct compute_access_options){.duration_s = COMPUTE_ACCESS_MAX_S + 1}, &x, &err), ERR_VALUE);
     fails(compute_begin_access(arm, AT "virtualMachines/d1", &o, &x, &err), ERR_VALUE);
-    SCRIPT(&server, "HTTP/1.1 202 Accepted\nLocation: @/op\n\n", OK_, "HTTP/1.1 404 Not Found\n\n");
+    SCRIPT(&server, "HTTP/1.1 202 Accepted\nLocation: @/op\n\n", OK_, GONE("ResourceNotFound"));
     ok(compute_end_access(arm, AT "disks/d1", &err));
     ok(compute_end_access(arm, AT "disks/d1", &err));              /* a disk that is gone */
     assert_string_equal(server.got[0].line, "POST " AT "disks/d1/endGetAccess?api-version=2023-10-02");
     assert_string_equal(server.got[0].body, "");
+    /* what ends access has no result to ask for */
+    SCRIPT(&server, "HTTP/1.1 202 Accepted\nAzure-AsyncOperation: @/op\nLocation: @/end\n\n", OK_ "{\"status\":\"Succeeded\"}", GONE("NotFound"));
+    ok(compute_end_access(arm, AT "disks/d1", &err));
+    assert_int_equal(server.n, 2);
+    /* access may still be granted: the subscription is out of sight, something in between has no such page, the operation is not known any more */
+    static const char *const unknown[][2] = {{GONE("SubscriptionNotFound")}, {"HTTP/1.1 404 Not Found\n\n"}, {"HTTP/1.1 404 Not Found\n\n<html><h1>Not Found</h1>"},
+                                             {"HTTP/1.1 202 Accepted\nLocation: @/op\n\n", GONE("NotFound")}};
+    for (size_t i = 0; i < ARRAY_LEN(unknown); i++) {
+        script_set(&server, unknown[i], unknown[i][1] ? 2 : 1);
+        int r = compute_end_access(arm, AT "disks/d1", &err);
+        if (r == 0)
+            fail_msg("row %zu: access is taken for ended", i);
+        assert_false(arm_error_is_gone(&err));
+    }
+    assert_int_equal(err.code, ERR_UPSTREAM);
+    assert_non_null(strstr(err.msg, "its end is not known"));
 }
 
 #define SNAPSHOT(state, tag, source) "{\"id\":\"" AT "snapshots/s1\",\"name\":\"s1\",\"tags\":{\"vmrecover-job\":\"" tag "\"},\"properties\":{\"provisioningState\":\"" state "\",\"incremental\":true," \
@@ -279,8 +299,10 @@ static void test_snapshots(void **state)
     SCRIPT(&server, OK_ SNAPSHOT("Succeeded", "j1", SOURCE), "HTTP/1.1 204 No Content\n\n");
     ok(compute_snapshot_delete(arm, AT "snapshots/s1", "j1", &err));
     assert_string_equal(server.got[1].line, "DELETE " AT "snapshots/s1?api-version=2023-10-02");
-    SCRIPT(&server, "HTTP/1.1 404 Not Found\n\n");
+    SCRIPT(&server, GONE("ResourceGroupNotFound"));
     ok(compute_snapshot_delete(arm, AT "snapshots/s1", "j1", &err));
+    SCRIPT(&server, GONE("SubscriptionNotFound"));
+    fails(compute_snapshot_delete(arm, AT "snapshots/s1", "j1", &err), ERR_NOT_FOUND);
     fails(compute_snapshot_delete(arm, AT "disks/d1", "j1", &err), ERR_VALUE);
 }
 

@@ -85,6 +85,9 @@ static void test_life(void **state)
     AUTO(config_free_ptr) struct config *cfg = load();
     pthread_t thread;
     assert_int_equal(host_watchdog_ms(), 100);
+    AUTO_FREE char *data = tmp_path(dir, "data"), *left = tmp_path(data, "address.0badcafe.tmp");       /* of one that was killed */
+    assert_int_equal(os_mkdirs(data, OS_PRIVATE, &e), 0);
+    assert_int_equal(os_write_file(left, "127.", 4, 0, &e), 0);
     assert_int_equal(pthread_create(&thread, NULL, run, cfg), 0);
     expect_notify("READY=1", text, sizeof text);
     assert_non_null(strstr(text, "STATUS="));
@@ -92,6 +95,7 @@ static void test_life(void **state)
     AUTO_FREE char *path = tmp_path(dir, "data/address"), *address = NULL;
     assert_int_equal(os_read_file(path, 200, &address, NULL, &e), 0);       /* ready means: bound and said where */
     assert_string_equal(address, "127.0.0.1:1234\n");
+    assert_int_not_equal(access(left, F_OK), 0);
     expect_notify("WATCHDOG=1", text, sizeof text);
     expect_notify("WATCHDOG=1", text, sizeof text);
 

@@ -334,6 +334,75 @@ static void test_export_vm(void **state)
     json_decref(params);
 }
 
+/* A job whose VM is made and could not be started, with an export that runs. */
+static int64_t failed_with_export(struct fixture *f, char id[UUID_LEN])
+{
+    struct err err;
+    int64_t task;
+    make_job(f->db, NULL, id);
+    run_one(f->db, TASK_PREFLIGHT);
+    run_one(f->db, TASK_DOWNLOAD);
+    run_one(f->db, TASK_CREATE_VM);
+    ok(job_set_vm(f->db, id, id, 1, &err));
+    finish(f->db, claim(f->db, LANE_HYPERVISOR, TASK_START_VM), OUTCOME_FAILED);
+    ok(task_add_export_vm(f->db, id, NULL, &task, &err));
+    assert_int_equal(claim(f->db, LANE_DISK, TASK_EXPORT_VM), task);
+    return task;
+}
+
+/* A retry goes on with the recovery. An export was asked for once, with a place that may have found another use since, and it would keep the VM
+ * from starting: who wants it still asks again. */
+static void test_retry_exports_nothing(void **state)
+{
+    struct fixture *f = *state;
+    struct err err;
+    char id[UUID_LEN];
+    for (int verify = 0; verify <= 1; verify++) {
+        int64_t task = failed_with_export(f, id);
+        if (verify) {
+            finish(f->db, task, OUTCOME_SUCCEEDED);
+            ok(task_add_verify(f->db, id, &task, &err));
+            assert_int_equal(claim(f->db, LANE_DISK, TASK_VERIFY), task);
+        }
+        finish(f->db, task, OUTCOME_FAILED);
+        assert_int_equal(state_of(f->db, id), JOB_FAILED);
+        ok(job_retry(f->db, id, &err));
+        claim(f->db, LANE_DISK, TASK_KINDS);
+        assert_int_equal(task_state_of(f->db, id, verify ? TASK_VERIFY : TASK_EXPORT_VM, -1), TASK_FAILED);
+        run_one(f->db, TASK_START_VM);
+        assert_int_equal(state_of(f->db, id), JOB_SUCCEEDED);
+        check_consistent(f->path);
+    }
+}
+
+/* The pause of an export holds, whatever became of the recovery. */
+static void test_pause_of_an_export(void **state)
+{
+    struct fixture *f = *state;
+    struct err err;
+    char id[UUID_LEN];
+    int64_t task = failed_with_export(f, id);
+    ok(job_pause(f->db, id, &err));
+    finish(f->db, task, OUTCOME_PARKED);
+    assert_int_equal(state_of(f->db, id), JOB_PAUSED);
+    claim(f->db, LANE_DISK, TASK_KINDS);
+    check_consistent(f->path);
+    ok(job_resume(f->db, id, &err));
+    assert_int_equal(state_of(f->db, id), JOB_FAILED);
+    check_consistent(f->path);
+    assert_int_equal(claim(f->db, LANE_DISK, TASK_EXPORT_VM), task);
+    ok(job_pause(f->db, id, &err));
+    finish(f->db, task, OUTCOME_PARKED);
+    ok(job_cancel(f->db, id, &err));
+    assert_int_equal(state_of(f->db, id), JOB_CANCELLED);
+    check_consistent(f->path);
+    ok(job_retry(f->db, id, &err));
+    claim(f->db, LANE_DISK, TASK_KINDS);
+    run_one(f->db, TASK_START_VM);
+    assert_int_equal(state_of(f->db, id), JOB_SUCCEEDED);
+    check_consistent(f->path);
+}
+
 static void test_delete(void **state)
 {
     struct fixture *f = *state;
@@ -515,8 +584,9 @@ static void test_transfers(void **state)
     fails(transfer_put(f->db, no_such_id, 0, &row, &err), ERR_NOT_FOUND);
 }
 
-static int add_listed(void *arg, const char *path, uint64_t listed, uint64_t length)
+static int add_listed(void *arg, const char *path, enum disk_format format, uint64_t listed, uint64_t length)
 {
+    assert_int_equal(format, FORMAT_VHD);
     assert_int_equal(length, 100);
     *(uint64_t *)arg += listed;
     return str_starts(path, "/stop") ? 42 : 0;
@@ -757,7 +827,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         T(test_as_created),      T(test_idempotency),          T(test_unknown_credential), T(test_requests), T(test_pause_parks_and_resumes),
-        T(test_failure_holds_the_rest), T(test_cancel_in_the_middle), T(test_export_vm),   T(test_delete),   T(test_pages),
+        T(test_failure_holds_the_rest), T(test_cancel_in_the_middle), T(test_export_vm), T(test_retry_exports_nothing), T(test_pause_of_an_export),
+        T(test_delete),          T(test_pages),
         T(test_disks_and_vm),    T(test_resources),            T(test_transfers), T(test_pending_transfers),         T(test_events),   T(test_credentials),
         T(test_no_secret_in_the_files), T(test_sign_in_credentials),
     };

@@ -502,7 +502,7 @@ static void test_random_walk(void **state)
         } else if (dice < 96) {
             ok(job_set_vm(f->db, id, id, 1, &err));
             int64_t task;
-            r = task_add_export_vm(f->db, id, NULL, &task, &err);
+            r = dice % 2 ? task_add_export_vm(f->db, id, NULL, &task, &err) : task_add_verify(f->db, id, &task, &err);
         } else if (dice < 97) {
             ok(task_recover(f->db, &n, &err));
             assert_int_equal(n, n_running);

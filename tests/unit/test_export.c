@@ -184,6 +184,7 @@ static void test_plain(void **state)
     assert_ask(s->f->path, "SELECT group_concat(kind || made || (proof IS NOT NULL)) FROM resource", "file11");
     delete_job(s, s->id, DELETE_KEEP_DISKS);
     assert_content(s->out, s->id);
+    assert_true(s->hv->tended > 0);                   /* by the cleaner, whose thread is gone */
 }
 
 /* The product of it all stays, also when the disks go. */
@@ -372,6 +373,10 @@ static void test_failures(void **state)
     assert_false(there(s->folder) || there(s->out));
     assert_ask(s->f->path, "SELECT count(*) FROM resource", "0");
     s->hv->fail = ERR_OK;
+    char lost[UUID_LEN];
+    add_job(s, lost);
+    ok(hv_vm_delete(s->d.hv, lost, &err));
+    fails(run_export(s, lost, s->out, &err), ERR_VM_GONE);
     put(s->folder, "in the way");
     fails(run_export(s, s->id, s->out, &err), ERR_WRONG_STATE);
     delete_job(s, s->id, DELETE_ALL);

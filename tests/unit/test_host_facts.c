@@ -57,6 +57,39 @@ static void every_combination(void **state)
     assert_int_equal(seen, 4096);
 }
 
+/* Whatever our own task and Windows say of the role, the report and its state agree, and advice is there. */
+static void role_in_every_state(void **state)
+{
+    (void)state;
+    for (unsigned feature = 0; feature < 4; feature++)
+        for (unsigned task = 0; task <= HV_ROLE_FAILED; task++)
+            for (unsigned bits = 0; bits < 16; bits++) {
+                if (task == HV_ROLE_DISABLED)          /* no task ends so */
+                    continue;
+                struct host_facts f = {.build = 20348, .feature = (enum host_feature)feature, .task = (enum hv_role_state)task, .task_percent = 42, .cpu_known = true,
+                                       .root = bits & 1, .nested = bits & 2, .reboot_known = true, .reboot_pending = bits & 4, .home = bits & 8};
+                struct hv_check rows[ROWS];
+                size_t n = host_facts_judge(&f, rows, ROWS);
+                const struct hv_check *c = find(rows, n, "hyperv_role"), *acc = find(rows, n, "acceleration");
+                enum hv_role_state s = host_facts_role(&f);
+                assert_int_equal(c == NULL, s == HV_ROLE_UNAVAILABLE && f.feature == HOST_FEATURE_UNKNOWN);
+                assert_int_equal(c && c->status == HV_OK, s == HV_ROLE_ENABLED);
+                assert_int_equal(s == HV_ROLE_ENABLING, f.task == HV_ROLE_ENABLING);
+                assert_true(s != HV_ROLE_RESTART_NEEDED || f.task == HV_ROLE_RESTART_NEEDED || f.reboot_pending);
+                if (f.root && f.feature == HOST_FEATURE_ENABLED && f.task != HV_ROLE_ENABLING)
+                    assert_int_equal(s, HV_ROLE_ENABLED);
+                for (size_t i = 0; i < n; i++)
+                    assert_int_equal(*rows[i].remedy != 0, rows[i].status != HV_OK);
+                if (s == HV_ROLE_RESTART_NEEDED && f.nested && !f.root)
+                    assert_non_null(strstr(acc->remedy, "Restart"));
+                if (s == HV_ROLE_ENABLING)
+                    assert_non_null(strstr(c->detail, "42 %"));
+                struct err e = {0};
+                assert_int_equal(host_facts_may_enable(&f, &e), f.root || f.nested ? 0 : -ERR_WRONG_STATE);
+                assert_int_equal(e.hint[0] != 0, e.code != 0);
+            }
+}
+
 static void told(const struct host_facts *f, const char *check, enum hv_check_status status, const char *detail, const char *remedy)
 {
     struct hv_check rows[ROWS];
@@ -76,10 +109,13 @@ static void what_is_said(void **state)
     told(&f, "hyperv_role", HV_CHECK_FAILED, "not enabled", "nested_virtualization first");
     told(&f, "acceleration", HV_CHECK_FAILED, "does not run", "nested_virtualization");
     f.nested = true;
-    told(&f, "hyperv_role", HV_CHECK_FAILED, "not enabled", "/featurename:Microsoft-Hyper-V)");
-    told(&f, "acceleration", HV_CHECK_FAILED, "does not run", "Install the role");
-    f.client = true;
-    told(&f, "hyperv_role", HV_CHECK_FAILED, "not enabled", "Microsoft-Hyper-V-All");
+    told(&f, "hyperv_role", HV_CHECK_FAILED, "not enabled", "vmrecover enable-hyperv");
+    told(&f, "acceleration", HV_CHECK_FAILED, "does not run", "See hyperv_role");
+    f.task = HV_ROLE_FAILED;
+    told(&f, "hyperv_role", HV_CHECK_FAILED, "failed", "vmrecover enable-hyperv");
+    f.task = HV_ROLE_RESTART_NEEDED;
+    told(&f, "hyperv_role", HV_CHECK_FAILED, "next restart", "Restart");
+    f.task = HV_ROLE_UNAVAILABLE;
     f.feature = HOST_FEATURE_ENABLED;
     told(&f, "acceleration", HV_CHECK_FAILED, "does not run", "hypervisorlaunchtype");
     f.reboot_known = f.reboot_pending = true;
@@ -97,6 +133,6 @@ static void what_is_said(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(every_combination), cmocka_unit_test(what_is_said)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(every_combination), cmocka_unit_test(role_in_every_state), cmocka_unit_test(what_is_said)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

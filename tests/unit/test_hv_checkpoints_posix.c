@@ -295,7 +295,7 @@ static void jobs_of_a_dead_daemon(void **state)
     int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     struct qmp *m = NULL;
     json_t *jobs = NULL;
-    OK(qmp_open(fd, 20000, &m, &e));
+    OK(qmp_open(fd, 20000, NULL, NULL, &m, &e));
     for (int i = 1; i <= 20; i++) {                    /* every name that a counter would give */
         char name[16];
         snprintf(name, sizeof name, "vmr%d", i);
@@ -317,7 +317,7 @@ static void jobs_of_a_dead_daemon(void **state)
     assert_int_equal(hvt_state(f, id, NULL), HV_RUNNING);
     hv_close(f->hv);
     f->hv = NULL;
-    OK(qmp_open(fd, 20000, &m, &e));
+    OK(qmp_open(fd, 20000, NULL, NULL, &m, &e));
     OK(qmp_call(m, "query-jobs", NULL, 20000, &jobs, &e));
     assert_int_equal(json_array_size(jobs), 0);
     json_decref(jobs);

@@ -4,6 +4,7 @@
 #include <stddef.h>
 #include <cmocka.h>
 #include <pthread.h>
+#include <signal.h>
 #include <string.h>
 
 #include "common/clock.h"
@@ -169,6 +170,49 @@ static void serial_echoes(void **state)
     OK(hv_vm_delete(f->hv, id, &e));
 }
 
+/* Typing into a guest that takes its time ends with the daemon. */
+static bool stop_now;
+static bool on_stop(void *arg)
+{
+    (void)arg;
+    return __atomic_load_n(&stop_now, __ATOMIC_SEQ_CST);
+}
+
+struct hang { int pid; };
+static void *hang_and_stop(void *arg)
+{
+    const struct hang *h = arg;
+    clock_sleep_ms(50);
+    kill(h->pid, SIGSTOP);
+    clock_sleep_ms(300);
+    __atomic_store_n(&stop_now, true, __ATOMIC_SEQ_CST);
+    return NULL;
+}
+
+static void typing_ends_with_the_daemon(void **state)
+{
+    enum { N = 65536 };
+    struct hvt *f = *state;
+    struct err e;
+    struct hv *keep = f->hv;
+    pthread_t thread;
+    struct hv_config cfg = {.data_dir = f->dir, .accel = "tcg", .scope = "none", .stop = on_stop};
+    OK(hv_open(&hv_qemu, &cfg, &f->hv, &e));
+    AUTO_FREE char *id = hvt_vm(f, "slow>"), *text = malloc(N);
+    memset(text, 'x', N);
+    hvt_wait_text(f, id, "slow>");
+    struct hang h = {hvt_pid(f, id)};
+    assert_int_equal(pthread_create(&thread, NULL, hang_and_stop, &h), 0);
+    int r = hv_serial_write(f->hv, id, text, N, &e);
+    pthread_join(thread, NULL);
+    kill(h.pid, SIGCONT);
+    __atomic_store_n(&stop_now, false, __ATOMIC_SEQ_CST);
+    assert_int_equal(r, -ERR_CANCELLED);
+    OK(hv_vm_delete(f->hv, id, &e));
+    hv_close(f->hv);
+    f->hv = keep;
+}
+
 /* A guest that never stops talking must not fill the host's disk; offsets stay what they were. */
 static void serial_log_is_bounded(void **state)
 {
@@ -183,7 +227,7 @@ static void serial_log_is_bounded(void **state)
     for (uint64_t i = 0; i < 100; i++)
         OK(os_file_pwrite(log, chunk, 1 << 20, i << 20, &e));
     os_file_close(log);
-    hvt_state(f, id, NULL);
+    hv_tend(f->hv);                                    /* nobody looks at the VM */
     OK(os_stat(path, &st, &e));
     assert_int_equal(st.size, 100 << 20);
     assert_true(st.allocated <= (uint64_t)66 << 20);
@@ -265,6 +309,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(screen_shows_the_text), cmocka_unit_test(keys_arrive),  cmocka_unit_test(keys_known_to_qemu),
         cmocka_unit_test(serial_echoes),         cmocka_unit_test(many_callers), cmocka_unit_test(serial_log_is_bounded),
+        cmocka_unit_test(typing_ends_with_the_daemon),
     };
     return cmocka_run_group_tests(tests, hvt_setup, hvt_teardown);
 }

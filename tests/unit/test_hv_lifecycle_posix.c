@@ -421,31 +421,96 @@ static void *stop_soon(void *arg)
     return NULL;
 }
 
-static void given_up(void **state)
+/* A driver of its own whose QEMU is this shell script; the VM of *ret_id is made and off. */
+static struct hv *slow_driver(struct hvt *f, const char *name, const char *script, char **ret_id)
 {
-    struct hvt *f = *state;
     struct err e;
     struct hv *hv = NULL;
-    pthread_t thread;
-    /* a QEMU that runs and never greets */
-    AUTO_FREE char *data = hvt_path(f, "slow"), *program = hvt_path(f, "qemu-system-x86_64"), *disk = hvt_path(f, "slow.raw"), *img = hvt_path(f, "qemu-img");
-    static const char script[] = "#!/bin/sh\ncase \"$*\" in *-uuid*) exec sleep 300 ;; *) exec qemu-system-x86_64 \"$@\" ;; esac\n";
+    AUTO_FREE char *data = hvt_path(f, "%s", name), *program = os_path_join(data, "qemu-system-x86_64"), *img = os_path_join(data, "qemu-img"),
+                   *disk = os_path_join(data, "slow.raw");
     static const char link[] = "#!/bin/sh\nexec qemu-img \"$@\"\n";
+    OK(os_mkdirs(data, 0, &e));
     guest_raw(disk, "slow");
-    OK(os_write_file(program, script, sizeof script - 1, 0, &e));
+    OK(os_write_file(program, script, strlen(script), 0, &e));
     OK(os_write_file(img, link, sizeof link - 1, 0, &e));
     assert_int_equal(chmod(program, 0755) | chmod(img, 0755), 0);
     struct hv_config cfg = {.data_dir = data, .accel = "tcg", .scope = "none", .program = program, .stop = on_stop};
     OK(hv_open(&hv_qemu, &cfg, &hv, &e));
     struct hv_vm_spec s = hvt_spec(f, (const char *const[]){disk, NULL});
     OK(hv_vm_create(hv, &s, &e));
+    *ret_id = str_dup(s.id);
+    hv_vm_spec_clear(&s);
+    return hv;
+}
+
+static void gives_up(struct hvt *f, const char *name, const char *script)
+{
+    struct err e;
+    pthread_t thread;
+    AUTO_FREE char *id = NULL;
+    struct hv *hv = slow_driver(f, name, script, &id);
     int64_t start = clock_mono_ms();
     assert_int_equal(pthread_create(&thread, NULL, stop_soon, NULL), 0);
-    assert_int_equal(hv_vm_start(hv, s.id, &e), -ERR_CANCELLED);
+    assert_int_equal(hv_vm_start(hv, id, &e), -ERR_CANCELLED);
     pthread_join(thread, NULL);
-    assert_true(clock_mono_ms() - start < 30000);      /* a start waits for a minute */
-    OK(hv_vm_delete(hv, s.id, &e));
-    hv_vm_spec_clear(&s);
+    int64_t took = clock_mono_ms() - start;
+    __atomic_store_n(&stop_now, false, __ATOMIC_SEQ_CST);
+    if (took > 20000)                                  /* a start waits for a minute, for a greeting half of it */
+        fail_msg("the start was given up after %d ms", (int)took);
+    OK(hv_vm_delete(hv, id, &e));
+    hv_close(hv);
+}
+
+/* A QEMU that runs and never listens. */
+static void given_up(void **state)
+{
+    gives_up(*state, "deaf", "#!/bin/sh\ncase \"$*\" in *-uuid*) exec sleep 300 ;; *) exec qemu-system-x86_64 \"$@\" ;; esac\n");
+}
+
+/* One that listens and does not greet: it waits for a disk of the host, say. */
+static const char silent[] =
+    "#!/bin/sh\n"
+    "case \"$*\" in *-uuid*) ;; *) exec qemu-system-x86_64 \"$@\" ;; esac\n"
+    "while [ \"$1\" != -uuid ]; do shift; done\n"
+    "exec qemu-system-x86_64 -machine none -nodefaults -display none -pidfile qemu.pid -uuid \"$2\" "
+    "-chardev socket,id=q,path=qmp.sock,server=on,wait=off\n";
+
+static void given_up_without_greeting(void **state)
+{
+    gives_up(*state, "silent", silent);
+}
+
+struct start { struct hv *hv; const char *id; int r; };
+static void *start_vm(void *arg)
+{
+    struct start *s = arg;
+    struct err e;
+    s->r = hv_vm_start(s->hv, s->id, &e);
+    return NULL;
+}
+
+/* And a user stops it meanwhile. */
+static void stopped_without_greeting(void **state)
+{
+    struct err e;
+    pthread_t thread;
+    AUTO_FREE char *id = NULL;
+    struct hv *hv = slow_driver(*state, "silent2", silent, &id);
+    AUTO_FREE char *sock = hvt_path(*state, "silent2/vms/%s/qmp.sock", id);
+    struct start s = {hv, id, 0};
+    assert_int_equal(pthread_create(&thread, NULL, start_vm, &s), 0);
+    for (int64_t until = clock_mono_ms() + 20000; access(sock, F_OK) < 0 && clock_mono_ms() < until;)
+        clock_sleep_ms(20);
+    assert_int_equal(access(sock, F_OK), 0);
+    clock_sleep_ms(300);
+    int64_t start = clock_mono_ms();
+    OK(hv_vm_stop(hv, id, &e));
+    int64_t took = clock_mono_ms() - start;
+    pthread_join(thread, NULL);
+    assert_int_equal(s.r, -ERR_CANCELLED);
+    if (took > 20000)
+        fail_msg("the stop took %d ms", (int)took);
+    OK(hv_vm_delete(hv, id, &e));
     hv_close(hv);
 }
 
@@ -522,7 +587,7 @@ static void report(void **state)
     struct hvt *f = *state;
     struct err e;
     struct hv_check rows[16];
-    size_t n = hv_report(f->hv, rows, ARRAY_LEN(rows));
+    size_t n = hv_report(f->hv, rows, ARRAY_LEN(rows), NULL);
     assert_int_equal(row(rows, n, "hypervisor")->status, HV_OK);
     assert_non_null(strstr(row(rows, n, "hypervisor")->detail, "QEMU emulator version"));
     assert_int_equal(row(rows, n, "acceleration")->status, HV_WARNING);
@@ -530,7 +595,7 @@ static void report(void **state)
     assert_int_equal(row(rows, n, "nat")->status, HV_OK);
     row(rows, n, "firmware_gen2");
     row(rows, n, "scope");
-    assert_int_equal(hv_report(f->hv, rows, 1), 1);
+    assert_int_equal(hv_report(f->hv, rows, 1, NULL), 1);
 
     /* no QEMU: the driver opens, says so, and its VMs cannot be made */
     struct hv *hv = NULL;
@@ -538,7 +603,7 @@ static void report(void **state)
     guest_raw(disk, "x");
     struct hv_config cfg = {.data_dir = data, .program = "/nonexistent/qemu-system-x86_64", .accel = "auto"};
     OK(hv_open(&hv_qemu, &cfg, &hv, &e));
-    n = hv_report(hv, rows, ARRAY_LEN(rows));
+    n = hv_report(hv, rows, ARRAY_LEN(rows), NULL);
     assert_int_equal(row(rows, n, "hypervisor")->status, HV_CHECK_FAILED);
     assert_non_null(strstr(row(rows, n, "hypervisor")->remedy, "apt install"));
     struct hv_vm_spec s = hvt_spec(f, (const char *const[]){disk, NULL});
@@ -567,6 +632,7 @@ int main(void)
         cmocka_unit_test(hung), cmocka_unit_test(no_descriptors_left),     cmocka_unit_test(never_kills_others),  cmocka_unit_test(half_made),
         cmocka_unit_test(account),   cmocka_unit_test(start_fails_clearly), cmocka_unit_test(report),
         cmocka_unit_test(folder_vanished), cmocka_unit_test(not_fooled_by_other_accounts), cmocka_unit_test(hung_ones_are_alone), cmocka_unit_test(given_up),
+        cmocka_unit_test(given_up_without_greeting), cmocka_unit_test(stopped_without_greeting),
     };
     return cmocka_run_group_tests(tests, hvt_setup, hvt_teardown);
 }

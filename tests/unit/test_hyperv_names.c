@@ -88,7 +88,7 @@ static void run(struct names *l, unsigned build, unsigned generation, const char
     struct hv_check rows[16];
     s.network = network;
     s.nested = true;
-    hv_report(g->hv, rows, ARRAY_LEN(rows));
+    hv_report(g->hv, rows, ARRAY_LEN(rows), NULL);
     assert_int_equal(scenario_run(&s, NULL, NULL), 0);
     rig_reopen(g);
     dbl_used(g->d, on_used, l);

@@ -121,7 +121,7 @@ static void only_one_nat(void **state)
             AUTO_FREE char *id = vm_on(g, image, "nat");
             assert_int_equal(NATS, 1);
             struct hv_check rows[16];
-            size_t n = hv_report(g->hv, rows, ARRAY_LEN(rows));
+            size_t n = hv_report(g->hv, rows, ARRAY_LEN(rows), NULL);
             bool told = false;
             for (size_t i = 0; i < n; i++)
                 told = told || (!strcmp(rows[i].check, "nat") && strstr(rows[i].detail, "172.20."));

@@ -448,7 +448,7 @@ static void removed_behind_our_back(void **state)
 static bool has_row(struct hv *hv, const char *check, enum hv_check_status status)
 {
     struct hv_check rows[16];
-    size_t n = hv_report(hv, rows, ARRAY_LEN(rows));
+    size_t n = hv_report(hv, rows, ARRAY_LEN(rows), NULL);
     for (size_t i = 0; i < n; i++)
         if (!strcmp(rows[i].check, check) && rows[i].status == status)
             return status == HV_OK || rows[i].remedy[0];

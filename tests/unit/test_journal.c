@@ -335,12 +335,14 @@ static void test_order(void **state)
 {
     (void)state;
     struct err e;
-    struct os_file *good, *bad;
+    struct os_file *file;
+    struct target *good, *bad;
     struct committer *c;
     AUTO_FREE char *data = tmp_path(dir, "data");
     assert_int_equal(os_write_file(data, "data", 4, 0, &e), 0);
-    assert_int_equal(os_file_open(data, OS_WRITE, &good, &e), 0);
-    bad = tmp_unsyncable(dir);
+    assert_int_equal(os_file_open(data, OS_WRITE, &file, &e), 0);
+    assert_int_equal(target_of_file(file, 4, &good, &e), 0);
+    assert_int_equal(target_of_file(tmp_unsyncable(dir), 4, &bad, &e), 0);
     for (int broken = 0; broken <= 1; broken++) {
         struct journal *j = make();
         struct spans s = {0};
@@ -358,8 +360,8 @@ static void test_order(void **state)
         assert_int_equal(journal_spans(j)->n, broken ? 0 : 1);
         journal_close(j);
     }
-    os_file_close(good);
-    os_file_close(bad);
+    target_close(good);
+    target_close(bad);
 }
 
 int main(void)

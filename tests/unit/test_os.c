@@ -81,6 +81,35 @@ static void test_whole_files(void **state)
     assert_true(os_write_file(missing, "x", 1, 0, &e) < 0);
 }
 
+/* What a write leaves that is killed on its way is told from whatever else may lie there. */
+static void test_unfinished_files(void **state)
+{
+    (void)state;
+    struct err e;
+    struct os_stat st;
+    AUTO_FREE char *folder = tmp_path(dir, "unfinished"), *sub = tmp_path(folder, "folder.01234567.tmp");
+    static const struct { const char *name; bool goes; } files[] = {
+        {"token.0123abcd.tmp", true},   {"vm.json.ffffffff.tmp", true}, {"token", false},           {"a.tmp", false},
+        {"notes.0123abcg.tmp", false},  {"x.0123ABCD.tmp", false},      {"x.012345678.tmp", false}, {".01234567.tmp", false},
+        {"x.01234567.tmp.old", false},
+    };
+    assert_int_equal(os_mkdirs(sub, 0, &e), 0);
+    for (size_t i = 0; i < ARRAY_LEN(files); i++) {
+        AUTO_FREE char *path = tmp_path(folder, files[i].name);
+        assert_int_equal(os_write_file(path, "x", 1, 0, &e), 0);
+    }
+    assert_int_equal(os_remove_unfinished(folder, &e), 0);
+    for (size_t i = 0; i < ARRAY_LEN(files); i++) {
+        AUTO_FREE char *path = tmp_path(folder, files[i].name);
+        assert_int_equal(os_stat(path, &st, &e), 0);
+        if (st.exists == files[i].goes)
+            fail_msg("%s %s", files[i].name, st.exists ? "stayed" : "went");
+    }
+    assert_int_equal(os_stat(sub, &st, &e), 0);
+    assert_true(st.is_dir);
+    assert_int_equal(os_remove_tree(folder, &e), 0);
+}
+
 static int count(void *arg, const char *name)
 {
     ++*(int *)arg;
@@ -330,7 +359,7 @@ int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
-        T(test_files), T(test_whole_files), T(test_folders), T(test_open_files), T(test_names), T(test_bad_names), T(test_within),
+        T(test_files), T(test_whole_files), T(test_unfinished_files), T(test_folders), T(test_open_files), T(test_names), T(test_bad_names), T(test_within),
         T(test_lock),  T(test_environment), T(test_host),    T(test_disk_full),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -295,6 +295,39 @@ static void test_no_programs(void **state)
     assert_int_equal(os_run(&(struct os_exec){.argv = argv, .run_as = ""}, 60000, 0, NULL, NULL, NULL, &status, &e), 0);
 }
 
+/* As the Azure CLI is one: where it is asked for, with arguments that no shell can misread, and never in the place of a program. */
+static void test_batch(void **state)
+{
+    (void)state;
+    struct err e;
+    int status;
+    AUTO_FREE char *path = os_getenv("PATH"), *folder = tmp_path(dir, "a b & (c)"), *odd = tmp_path(dir, "%PATH%"), *out = NULL;
+    AUTO_FREE char *tool = os_path_join(folder, "tool.cmd"), *other = os_path_join(odd, "odd.cmd");
+    static const char text[] = "@echo off\r\necho [%1] [%2] [%3] [%~n0]\r\necho why 1>&2\r\nexit /b 7\r\n";
+    assert_int_equal(os_mkdirs(folder, 0, &e), 0);
+    assert_int_equal(os_mkdirs(odd, 0, &e), 0);
+    assert_int_equal(os_write_file(tool, text, sizeof text - 1, 0, &e), 0);
+    assert_int_equal(os_write_file(other, text, sizeof text - 1, 0, &e), 0);
+    AUTO_FREE char *longer = str_printf("%s;%s;%s", folder, odd, path ? path : "");
+    assert_true(SetEnvironmentVariableA("PATH", longer));
+    const char *argv[] = {"tool", "get-token", "--resource", "https://management.azure.com:443/x_y", NULL};
+    assert_int_equal(os_run(&(struct os_exec){.argv = argv, .maybe_batch = true}, 60000, 1000, NULL, NULL, &out, &status, &e), 0);
+    assert_int_equal(status, 7);
+    assert_non_null(strstr(out, "[get-token] [--resource] [https://management.azure.com:443/x_y] [tool]"));
+    assert_non_null(strstr(out, "why"));
+    assert_int_equal(os_run(&(struct os_exec){.argv = argv}, 60000, 1000, NULL, NULL, NULL, &status, &e), -ERR_NOT_FOUND);
+    static const char *const unsafe[] = {"a b", "", "a&calc", "%PATH%", "a^b", "\"", "a\"b", "(x)", "a|b", "a>b", "a,b", "a=b", "a;b", "!x!", "\xC3\xA4", "a\nb", "a\\b"};
+    for (size_t i = 0; i < ARRAY_LEN(unsafe); i++) {
+        const char *bad[] = {"tool", "ok", unsafe[i], NULL};
+        if (os_run(&(struct os_exec){.argv = bad, .maybe_batch = true}, 60000, 1000, NULL, NULL, NULL, &status, &e) != -ERR_UNSUPPORTED)
+            fail_msg("%s was not refused", unsafe[i]);
+    }
+    assert_int_equal(os_run(&(struct os_exec){.argv = (const char *const[]){"odd", NULL}, .maybe_batch = true}, 60000, 1000, NULL, NULL, NULL, &status, &e), -ERR_UNSUPPORTED);
+    assert_int_equal(os_run(&(struct os_exec){.argv = (const char *const[]){"none", NULL}, .maybe_batch = true}, 60000, 1000, NULL, NULL, NULL, &status, &e), -ERR_NOT_FOUND);
+    assert_int_equal(os_run(&(struct os_exec){.argv = (const char *const[]){tool, NULL}, .maybe_batch = true}, 60000, 1000, NULL, NULL, NULL, &status, &e), -ERR_UNSUPPORTED);
+    SetEnvironmentVariableA("PATH", path);
+}
+
 /* PATH's folders that are named in full, ".exe" or not; never the current folder. */
 static void test_search(void **state)
 {
@@ -381,7 +414,7 @@ int main(int argc, char **argv)
         return child(argc, argv);
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
-        T(test_command_line), T(test_c_runtime), T(test_main), T(test_inherits_nothing), T(test_trees), T(test_no_programs), T(test_search), T(test_no_leaks),
+        T(test_command_line), T(test_c_runtime), T(test_main), T(test_inherits_nothing), T(test_trees), T(test_no_programs), T(test_batch), T(test_search), T(test_no_leaks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -152,6 +152,20 @@ static void test_secret(void **state)
     assert_refuses(token_from_secret, &id, ERR_UPSTREAM);
     SCRIPT(&server, "HTTP/1.1 404 X\n\nPLANTED");
     assert_refuses(token_from_secret, &id, ERR_CREDENTIAL);
+    /* a long wait is the caller's to make: who asks may be a person */
+    SCRIPT(&server, "HTTP/1.1 429 X\nRetry-After: 300\n\n", GOOD);
+    int64_t began = clock_mono_ms();
+    e = assert_refuses(token_from_secret, &id, ERR_THROTTLED);
+    assert_true(clock_mono_ms() - began < 5000);
+    assert_int_equal(e.retry_after_ms, 300000);
+    /* more than any answer of a sign-in has */
+    AUTO_FREE char *large = malloc((2 << 20) + 1), *answer = NULL;
+    memset(large, 'x', 2 << 20);
+    large[2 << 20] = 0;
+    answer = str_printf("HTTP/1.1 200 OK\n\n{\"access_token\":\"tok\",\"expires_in\":60,\"more\":\"%s\"}", large);
+    script_set(&server, (const char *const[]){answer}, 1);
+    e = assert_refuses(token_from_secret, &id, ERR_UPSTREAM_FINAL);
+    assert_non_null(strstr(e.msg, "larger than is accepted"));
 }
 
 static json_t *part(const char *from, size_t n)
@@ -351,7 +365,9 @@ static void test_device_code(void **state)
     assert_int_equal(token_code_poll(&ask, &p, &got, &err), 1);
     assert_string_equal(got.refresh_token, "refresh");
     assert_string_equal(server.got[2].body, "grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Adevice_code&client_id=04b07795-8ddb-461a-bbee-02f9e1bf7b46&device_code=PLANTEDdevice");
-    static const char *const ends[] = {BAD("400", "authorization_declined", "PLANTEDdevice"), BAD("400", "expired_token", "x"), BAD("400", "bad_verification_code", "x"), BAD("400", "access_denied", "x")};
+    SCRIPT(&server, BAD("400", "expired_token", "AADSTS70020: The provided value for the input parameter 'device_code' is not valid. This code has expired."));
+    assert_int_equal(token_code_poll(&ask, &p, &got, &err), 2);
+    static const char *const ends[] = {BAD("400", "authorization_declined", "PLANTEDdevice"), BAD("400", "bad_verification_code", "x"), BAD("400", "access_denied", "x")};
     for (size_t i = 0; i < ARRAY_LEN(ends); i++) {
         script_set(&server, &ends[i], 1);
         fails(token_code_poll(&ask, &p, &got, &err), ERR_CREDENTIAL);

@@ -33,6 +33,7 @@ static struct {
     atomic_int fail;                                 /* ERR_*, or 0 */
     atomic_int life_s, delay_ms;
     atomic_int polls_until_entered;                  /* device code: so many polls say "not yet" */
+    atomic_int codes_expire;                         /* so many codes are said to have expired */
     atomic_bool refresh_refused, no_refresh;
     char last_refresh[64];
 } way;
@@ -97,6 +98,10 @@ int token_code_poll(const struct token_ask *ask, struct token_pending *p, struct
 {
     (void)p;
     atomic_fetch_add(&way.polls, 1);
+    if (atomic_load(&way.codes_expire) > 0) {
+        atomic_fetch_sub(&way.codes_expire, 1);
+        return 2;
+    }
     if (atomic_fetch_sub(&way.polls_until_entered, 1) > 0)
         return 0;
     int r = give(ask, ret, e);
@@ -397,6 +402,27 @@ static void test_person(void **state)
     fails(tokens_get(tokens, &person, TOKEN_FOR_ARM, &(struct token_wait){0}, &t, &err), ERR_SIGN_IN);
 }
 
+/* The login service says that a code has expired, whenever it likes: another one is shown, but not for ever. */
+static void test_person_late(void **state)
+{
+    (void)state;
+    static struct caller a, b;
+    atomic_store(&way.polls_until_entered, 1000000);
+    atomic_store(&way.codes_expire, 2);
+    start(&a, &person, true);
+    wait_for(&a.shown, 3);
+    assert_string_equal(a.code, "CODE3");
+    atomic_store(&way.polls_until_entered, 0);
+    assert_int_equal(finish_caller(&a), 0);
+    assert_int_equal(atomic_load(&way.codes), 3);
+    struct token_identity other = person;
+    other.name = "other";
+    atomic_store(&way.codes_expire, 1000);
+    start(&b, &other, true);
+    assert_int_equal(finish_caller(&b), -ERR_CREDENTIAL);
+    assert_int_equal(atomic_load(&b.shown), 3);
+}
+
 static void test_person_kept(void **state)
 {
     (void)state;
@@ -456,7 +482,7 @@ static void test_many_identities(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        T(test_kept), T(test_due), T(test_old_one_serves), T(test_refused), T(test_one_for_all), T(test_leader_stops), T(test_person), T(test_person_kept),
+        T(test_kept), T(test_due), T(test_old_one_serves), T(test_refused), T(test_one_for_all), T(test_leader_stops), T(test_person), T(test_person_late), T(test_person_kept),
         T(test_person_other_audience), T(test_many_identities),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

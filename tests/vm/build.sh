@@ -3,7 +3,8 @@
 # Nothing is mounted and nothing is installed on this machine; it works in a container and needs no root.
 #
 #   tests/vm/build.sh OUT.vhd [--fault FAULT] [--lock-root] [--size-mib N] [--gpt-efi]
-#   tests/vm/build.sh --kernel FOLDER       the kernel and the initramfs alone, as FOLDER/vmlinuz and FOLDER/initrd.img
+#   tests/vm/build.sh --kernel FOLDER       the kernel and the initramfs alone, as FOLDER/vmlinuz and FOLDER/initrd.img; and what volumes need of
+#                                           the kernel, in FOLDER/modules, in the order of the list there
 #
 # FAULT:  none            boots to "recoverme login:" on tty1 and ttyS0
 #                         (prompt of the shell: "root@recoverme:~#")
@@ -94,6 +95,20 @@ make_initramfs() {
     (cd "$tree" && find . | cpio --quiet -o -H newc -R 0:0 | gzip -9n)
 }
 
+# volume_modules FOLDER KERNEL_TREE: device mapper, loop devices, XFS
+volume_modules() {
+    local dir=$1 kernel=$2 version name path
+    version=$(basename "$kernel"/lib/modules/*)
+    mkdir -p "$dir"
+    for name in dm_mod loop xfs; do
+        modprobe -d "$kernel" -S "$version" --show-depends "$name" | sed -n 's/^insmod //p'
+    done | awk '!seen[$1]++ { print $1 }' >"$work/modules"
+    while read -r path; do
+        cp "$path" "$dir/"
+        basename "$path"
+    done <"$work/modules" >"$dir/order"
+}
+
 make_root() {
     local tree=$1 name
     mkdir -p "$tree"/{bin,sbin,boot/grub,dev,proc,sys,run,tmp,root,srv,etc/init.d,etc/acpi/PWRF,var/lib/app}
@@ -143,6 +158,7 @@ make_pieces() {
     make_root "$dir/root"
     cp "$work"/kernel/boot/vmlinuz-* "$dir/root/boot/vmlinuz"
     make_initramfs "$work/initramfs" "$work/kernel" >"$dir/root/boot/initrd.img"
+    volume_modules "$dir/modules" "$work/kernel"
     mkdir -p "$dir/root/boot/grub/i386-pc"
     for name in $(grub_modules normal linux search search_fs_uuid serial terminal echo ls cat reboot test minicmd); do
         cp "/usr/lib/grub/i386-pc/$name.mod" "$dir/root/boot/grub/i386-pc/"
@@ -169,7 +185,7 @@ fi
 exec 9>&-
 
 if [ -n "$kernel_only" ]; then
-    cp "$pieces/root/boot/vmlinuz" "$pieces/root/boot/initrd.img" "$out/"
+    cp -r "$pieces/root/boot/vmlinuz" "$pieces/root/boot/initrd.img" "$pieces/modules" "$out/"
     exit
 fi
 

@@ -73,6 +73,10 @@ export class StorageAccount {
     }
 
     async answer(x, from, copy) {
+        if (x.hits.lost) {                           // it is done, and nobody hears of it
+            await whole(from);
+            return undefined;
+        }
         for (const [k, v] of Object.entries(from.headers)) if (!HOP.has(k)) x.res.setHeader(k, v);
         if (copy && ['GET', 'HEAD'].includes(x.method)) for (const [k, v] of Object.entries(this.told(copy))) x.res.setHeader(k, v);
         x.status = from.statusCode;

@@ -10,6 +10,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { AzureDouble } from '../../doubles/arm/double.mjs';
 import { Azurite } from './azurite.mjs';
+import { pemSecret, secretsFrom } from './secrets.mjs';
 import { must, removeTemp, tempDir } from './util.mjs';
 
 const GIB = 1024 ** 3;
@@ -28,6 +29,7 @@ export class Azure {
         a.double = await AzureDouble.start({ storage: a.azurite && { url: a.azurite.url, account: a.azurite.account, key: a.azurite.key },
             arcDir: a.arcDir, tls: pair, ...options });
         for (const part of ['world', 'faults', 'arm', 'login', 'imds', 'arc', 'tokens', 'operations']) a[part] = a.double[part];
+        secretsFrom(() => a.double.secrets());
         a.hosts = a.double.disk;                     // of disk data
         // the user's storage account, by its front door: { base, name, key }
         a.account = a.azurite && Object.assign(a.double.account, { name: a.azurite.account, key: a.azurite.key,
@@ -122,5 +124,6 @@ async function certificate(dir, name) {
     await must('openssl', ['req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-sha256', '-days', '30', '-subj', `/CN=${name}`, '-addext',
         'subjectAltName=DNS:localhost,IP:127.0.0.1',
         '-keyout', keyFile, '-out', certFile]);
+    pemSecret(fs.readFileSync(keyFile, 'utf8'));
     return { certFile, keyFile, cert: fs.readFileSync(certFile, 'utf8'), key: fs.readFileSync(keyFile, 'utf8') };
 }

@@ -3,6 +3,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import crypto from 'node:crypto';
 import { createRequire } from 'node:module';
+import { planted, secret } from './secrets.mjs';
 import { freePort, removeTemp, root, start, tempDir, waitFor } from './util.mjs';
 
 const require = createRequire(import.meta.url);
@@ -17,6 +18,7 @@ export class Azurite {
         a.dir = tempDir('azurite');
         a.account = 'devstoreaccount1';
         a.key = crypto.randomBytes(64).toString('base64');
+        secret(a.key);
         a.port = await freePort();
         const main = path.join(root, 'tests/e2e/node_modules/azurite/dist/src/blob/main.js');
         a.child = start(process.execPath, [main, '--blobHost', '127.0.0.1', '--blobPort', String(a.port), '--location', a.dir,
@@ -79,10 +81,12 @@ export class Azurite {
     // A SAS for one blob; `expires` in seconds from now (negative: it is over).
     sas(container, name, { permissions = 'r', expires = 3600, starts = -7200 } = {}) {
         const at = (s) => new Date(Date.now() + s * 1000);
-        return blob.generateBlobSASQueryParameters({
+        const sas = blob.generateBlobSASQueryParameters({
             containerName: container, blobName: name, permissions: blob.BlobSASPermissions.parse(permissions),
             startsOn: at(starts), expiresOn: at(expires), protocol: blob.SASProtocol.HttpsAndHttp,
         }, this.credential).toString();
+        planted(sas);
+        return sas;
     }
     sasUrl(container, name, options) {
         return `${this.url}/${container}/${encodeURIComponent(name)}?${this.sas(container, name, options)}`;

@@ -1,10 +1,12 @@
 // The fault server (tests/doubles/blob_server.mjs) as a child; its options and faults are described there.
 import path from 'node:path';
+import { planted } from './secrets.mjs';
 import { root, start, waitFor } from './util.mjs';
 
 export class BlobServer {
     static async start(...options) {
         const s = new BlobServer();
+        options.forEach(planted);
         s.child = start(process.execPath, [path.join(root, 'tests/doubles/blob_server.mjs'), ...options]);
         let out = '', err = '', over = null;
         s.child.stdout.on('data', (d) => { out += d; });

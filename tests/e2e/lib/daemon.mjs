@@ -2,7 +2,8 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import { Api } from './api.mjs';
-import { launch } from './platform.mjs';
+import { launch, wine } from './platform.mjs';
+import { search, secret } from './secrets.mjs';
 import { removeTemp, tempDir, waitFor, slow } from './util.mjs';
 
 const valgrind = ['valgrind', '-q', '--error-exitcode=99', '--leak-check=full', '--errors-for-leak-kinds=definite'];
@@ -54,6 +55,7 @@ export class Daemon {
         this.address = address;
         this.token = fs.readFileSync(path.join(this.dir, 'token'), 'utf8').trim();
         const judge = this.api?.judge ?? null;
+        secret(this.token);
         this.api = new Api(address, this.token);
         this.api.judge = judge;                      // the same program serves the same document
     }
@@ -95,11 +97,23 @@ export class Daemon {
         for (const pid of this.vmProcesses()) try { process.kill(pid, 'SIGKILL'); } catch { /* gone */ }
     }
 
+    // Every test of the daemon ends with this: nothing that is secret is left in what it wrote, was given or said.
+    searched() {
+        const IMAGE = /^disks\/|\.(qcow2|vhdx?|raw|img|iso)$/, OWN = /^(token|secret\.key)$/;
+        const places = [['the log', this.log], ['the output', this.stdout]];
+        for (const f of ['cmdline', 'environ'])
+            try { if (!wine) places.push([f, fs.readFileSync(`/proc/${this.child.pid}/${f}`, 'latin1')]); } catch { /* it ended before */ }
+        for (const f of this.files().filter((x) => !IMAGE.test(x) && !OWN.test(x))) places.push([f, fs.readFileSync(path.join(this.dir, f), 'latin1')]);
+        return places;
+    }
+
     async stop() {
+        const places = this.searched();
         const status = this.child.exitCode === null && this.child.signalCode === null ? await this.terminate() : null;
         this.killVms();
         await waitFor('the VMs are gone', () => this.vmProcesses().length === 0, { timeout: 10_000 });
         live.delete(this);
+        search([...places, ...this.searched()]);     // as it was at work, and as it is left
         if (this.ownDir) removeTemp(this.dir);
         if (status && status.code !== 0) throw new Error(`the daemon ended with ${JSON.stringify(status)}; its log:\n${this.log}`);
         const report = this.log.match(/^.*(ERROR: \w+Sanitizer|WARNING: ThreadSanitizer|runtime error:).*$/m);

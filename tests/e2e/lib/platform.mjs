@@ -10,11 +10,13 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import nodeTest from 'node:test';
+import { seen } from './secrets.mjs';
 import { finish, buildDir, root, run, slow, start, tempDir } from './util.mjs';
 
 export const wine = process.env.PLATFORM === 'wine';
 export const guests = !wine;                         // whether something runs in virtual machines: under Wine the hypervisor is a double
 export const sparse = !wine;                         // whether space counts when it is written (Hyper-V refuses sparse files)
+export const usual = wine ? 'vhdx' : 'vhd';         // the form of a disk when the request does not name one
 const DRIVE = 'Z:';                                  // is / in every prefix
 
 export const native = (file) => (wine ? DRIVE + file.replaceAll('/', '\\') : file);
@@ -103,7 +105,12 @@ export function launch(name, args, { wrapper = [], env, cwd, input } = {}) {
     return start(command, words, { env: { ...process.env, ...env }, cwd });
 }
 
-export async function exec(name, args, { timeout = 120_000 * slow, encoding = 'utf8', ...options } = {}) {
+export async function exec(name, args, options) {
+    const r = await execute(name, args, options);
+    if (typeof r.stdout === 'string') seen(`what ${name} ${args[0] ?? ''} printed`, `${r.stdout}\n${r.stderr}`);
+    return r;
+}
+async function execute(name, args, { timeout = 120_000 * slow, encoding = 'utf8', ...options } = {}) {
     if (!wine) return run(program(name), args, { timeout, encoding, ...options });
     const child = launchWine(name, args, options);
     const { code, signal } = await finish(child, timeout);

@@ -99,6 +99,12 @@ export async function freePort() {
 export const du = (file) => fs.statSync(local(file)).blocks * 512;
 // A fixed VHD read as raw with an explicit size, never probed (its footer would become a sector too many).
 export const rawImage = (file, size) => `json:${JSON.stringify({ driver: 'raw', size, file: { driver: 'file', filename: local(file) } })}`;
+// A disk of a job, in the form that the job says.
+export const diskImage = ({ path: file, format, virtual_size: size }) => ({
+    vhd: () => rawImage(file, size), raw: () => rawImage(file, size),
+    vhdx: () => `json:${JSON.stringify({ driver: 'vhdx', file: { driver: 'file', filename: local(file) } })}`,
+    vhd_dynamic: () => `json:${JSON.stringify({ driver: 'vpc', force_size_calc: 'current_size', file: { driver: 'file', filename: local(file) } })}`,
+})[format]();
 export async function identical(a, b) {
     const r = await run('qemu-img', ['compare', ...[a, b].map((f) => (f.startsWith('json:') ? f : local(f)))], { timeout: 300_000 });
     if (r.code > 1) throw new Error(`qemu-img compare: ${r.stdout}${r.stderr}`);        // 1: they differ
