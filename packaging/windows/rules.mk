@@ -99,7 +99,7 @@ $(BUILD)/vmrecover.exe: $(call resource,vmrecover)
 
 # What lies above the seam of WMI is the same everywhere and tested on Linux, with sanitizers, on the same double; a file that is flushed
 # under Wine takes its time, and these flush thousands. tests/windows/hyperv.sh runs the whole of it.
-UNIT      := $(filter-out test_wmi_double_% $(addprefix test_hyperv_,check life storm deaths names vm disks console nat),$(UNIT))
+UNIT      := $(filter-out test_wmi_double_% test_volume_windows% $(addprefix test_hyperv_,check life storm deaths names vm disks console nat),$(UNIT))
 
 # A service for tests/windows/service.sh
 unit-programs: $(BUILD)/late_service.exe

@@ -106,6 +106,8 @@ int win_table_make(struct win_host *h, const struct volume_plan *p, struct hostd
 int win_partition_make(struct win_host *h, const struct volume_plan *p, const char *what, struct wmi_object *disk, struct err *e);
 /* Deletes the partition of ours, and empties what it held. */
 int win_table_wipe(struct win_host *h, const struct volume_plan *p, struct hostdisk *d, struct err *e);
+/* Zeros where the file system begins and ends on a disk with our table; d without an id: what its device is at present. */
+int win_zero_edges(struct win_host *h, const struct volume_plan *p, const struct hostdisk *d, struct err *e);
 /* A disk of ours (or of our pool) that has no partition with data any more becomes RAW; `zero`: all of it is written. */
 int win_clear(struct win_host *h, const char *what, struct wmi_object *disk, bool zero, struct err *e);
 

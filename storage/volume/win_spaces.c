@@ -231,14 +231,16 @@ int win_spaces_join(struct win_host *h, const struct volume_plan *p, struct err 
 /* ---- apart again ---- */
 
 /* What was written must not show on the single disks: while they are joined it can be emptied as one. */
-static int empty_space(struct win_host *h, const char *what, struct wmi_object *disk, struct err *e)
+static int empty_space(struct win_host *h, const struct volume_plan *p, const char *what, struct wmi_object *disk, struct err *e)
 {
     AUTO(wmi_object_free_ptr) struct wmi_object *partition = NULL;
-    AUTO(hostdisk_clear) struct hostdisk d = {.size = wmi_uint(disk, "Size", 0), .device = str_printf(WIN_DEVICE "%u", (unsigned)wmi_uint(disk, "Number", 0))};
+    AUTO(hostdisk_clear) struct hostdisk d = {.size = wmi_uint(disk, "Size", 0), .sector = (uint32_t)wmi_uint(disk, "LogicalSectorSize", 512), .device = str_printf(WIN_DEVICE "%u", (unsigned)wmi_uint(disk, "Number", 0))};
     size_t n = 0;
     int r = d.device ? win_data_partitions(h, disk, &partition, &n, e) : err_oom(e);
     if (r == 0 && partition)
         r = win_exec(h, what, partition, "DeleteObject", NULL, WIN_CHANGE_MS, e);
+    if (r == 0)
+        r = win_zero_edges(h, p, &d, e);
     if (r == 0)
         r = win_look(h, &d, 0, true, e);
     if (r < 0)
@@ -255,7 +257,7 @@ int win_spaces_apart(struct win_host *h, const struct volume_plan *p, struct err
     int r = what ? win_pool_of(h, p->id, &pool, e) : err_oom(e);
     if (r < 0 || !pool || (r = win_space_of(h, pool, &space, e)) < 0 || !space || (r = win_space_disk(h, space, 0, &disk, e)) < 0)
         return r;
-    if (disk && (r = empty_space(h, what, disk, e)) < 0)
+    if (disk && (r = empty_space(h, p, what, disk, e)) < 0)
         return r;
     if ((r = win_in(h, "MSFT_VirtualDisk", "DeleteObject", &in, e)) == 0)
         r = win_exec(h, what, space, "DeleteObject", in, WIN_CHANGE_MS, e);

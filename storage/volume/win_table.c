@@ -336,7 +336,7 @@ static int zero_range(struct raw *raw, uint8_t *buf, uint8_t *zeros, uint64_t fr
 
 /* The edges of the partition hold what samples may miss and Windows would find again: the file system's first and last sectors. Only while the table on that
  * very disk, read by the same handle, is ours. */
-static int zero_edges(struct win_host *h, const struct volume_plan *p, const struct hostdisk *d, struct err *e)
+int win_zero_edges(struct win_host *h, const struct volume_plan *p, const struct hostdisk *d, struct err *e)
 {
     AUTO(raw_close) struct raw raw = {0};
     AUTO_FREE uint8_t *memory = malloc(2 * MARK_EDGE_BYTES + ALIGN);
@@ -345,7 +345,7 @@ static int zero_edges(struct win_host *h, const struct volume_plan *p, const str
         return err_oom(e);
     uint8_t *buf = memory + (ALIGN - (uintptr_t)memory % ALIGN), *zeros = buf + MARK_EDGE_BYTES;
     AUTO_FREE char *device = NULL;
-    int r = device_now(h, d, &device, e);
+    int r = d->id ? device_now(h, d, &device, e) : (device = str_dup(d->device)) ? 0 : err_oom(e);
     if (r < 0 || !device || (r = raw_open(h, device, true, &raw, e)) < 0 || (r = raw_read(&raw, buf, MARK_EDGE_BYTES, 0, e)) < 0 || (r = mark_head(p, 0, d->sector, buf, &ours, e)) < 0 || !ours)
         return r;
     memset(zeros, 0, MARK_EDGE_BYTES);
@@ -379,7 +379,7 @@ int win_table_wipe(struct win_host *h, const struct volume_plan *p, struct hostd
         return err_set(e, ERR_DISK_REFUSED, "the disk %.120s has partitions that this job did not make", d->id);
     if (n && (r = win_exec(h, what, partition, "DeleteObject", NULL, WIN_CHANGE_MS, e)) < 0)
         return r;
-    if ((ours && (r = zero_edges(h, p, d, e)) < 0) || (r = is_blank_between(h, d, &blank, e)) < 0 || (r = win_clear(h, what, disk, !blank, e)) < 0)
+    if ((ours && (r = win_zero_edges(h, p, d, e)) < 0) || (r = is_blank_between(h, d, &blank, e)) < 0 || (r = win_clear(h, what, disk, !blank, e)) < 0)
         return r;
     if ((r = win_look(h, d, 3, false, e)) == 0 && d->blank != HOSTDISK_BLANK)
         r = err_set(e, ERR_VOLUME, "the disk %.120s is not empty after it was emptied: byte %" PRIu64 " is not zero%s%.100s", d->id, d->blank_at,

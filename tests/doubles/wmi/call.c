@@ -3,10 +3,10 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "tests/doubles/wmi/core.h"
+#include "tests/doubles/wmi/storage.h"
 
 static const struct impl *const tables[] = {vm_impls,       resource_impls, power_impls,  console_impls, snapshot_impls,
-                                            image_impls,    switch_impls,   job_impls,    storage_impls, network_impls};
+                                            image_impls,    switch_impls,   job_impls,    storage_impls, pool_impls, network_impls};
 
 const struct impl *impl_of(const struct schema_class *c, const char *method)
 {

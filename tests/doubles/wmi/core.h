@@ -296,6 +296,7 @@ void boot_source_remove(struct dbl *d, struct vm *vm, struct inst *device);
 void switch_populate(struct dbl *d);
 void network_populate(struct dbl *d);
 void storage_populate(struct dbl *d);
+void storage_free(struct dbl *d);
 void cimv2_populate(struct dbl *d);
 /* Snapshots' life cycle around disks. */
 void snapshots_remove(struct dbl *d, struct vm *vm);

@@ -35,6 +35,9 @@ enum dbl_choice {
     DBL_STALE_AS_JOB,                                  /* removing what is gone is 32773, or a job that fails */
     DBL_CPUS_AT_START,                                 /* more processors than the host has: 32773 at once, or the start fails */
     DBL_NAT_OVERLAP_IN_EXT,                            /* an overlapping NAT is 0x80070057, or 0x80041001 with 87 in the extended status */
+    DBL_OFFLINE_UNREADABLE,                            /* an offline disk's bytes can be read, or not */
+    DBL_NO_TRIM,                                       /* disks forget what is trimmed, or cannot */
+    DBL_POOL_LEAVES_EDGES,                             /* a disk that leaves a pool is empty at both ends, or not */
     DBL_CHOICES
 };
 
@@ -119,6 +122,25 @@ uint32_t dbl_disk_write(struct dbl *d, const char *path, uint64_t offset, const 
 uint32_t dbl_disk_read(struct dbl *d, const char *path, uint64_t offset, void *data, size_t n);
 /* ---- Windows Storage ---- */
 void dbl_disks_renumber(struct dbl *d);                /* MSFT_Disk.Number of every disk becomes another one */
+struct dbl_disk {
+    const char *serial, *model;                        /* model NULL: a virtual disk's */
+    uint64_t size;
+    unsigned bus, sector, style;                       /* MSFT_Disk.BusType (0: SAS), LogicalSectorSize (0: 512), PartitionStyle */
+    bool offline;                                      /* by policy: its style is then seen only when it is online */
+};
+void dbl_disk_add(struct dbl *d, const struct dbl_disk *k);
+/* Makes a property of an MSFT_Disk (physical: of its MSFT_PhysicalDisk) another: a number, a boolean, or an array of one number. */
+void dbl_disk_set(struct dbl *d, const char *serial, bool physical, const char *name, uint64_t value);
+void dbl_disk_name(struct dbl *d, const char *serial, const char *name, const char *text);       /* a text, of both */
+void dbl_disk_partition(struct dbl *d, const char *serial, const char *gpt_type, unsigned mbr_type, const char *file_system, const char *label);
+void dbl_disk_pool(struct dbl *d, const char *serial);                         /* into somebody else's pool */
+void dbl_disk_pass_through(struct dbl *d, const char *serial);                 /* to a VM */
+/* The bytes of the disks lie in files in work_dir, of which only what is written takes space; what is behind their end reads as zeros. */
+void dbl_disk_write_bytes(struct dbl *d, const char *serial, uint64_t offset, const void *data, size_t n);
+char *dbl_disk_file(struct dbl *d, const char *serial);                        /* heap */
+char *dbl_disk_behind(struct dbl *d, unsigned number);                         /* serial of \\.\PhysicalDriveN; heap; NULL: it cannot be opened */
+char *dbl_disk_bytes(struct dbl *d, const char *serial);                       /* all that is not zero, as text; serial NULL: of all disks. Heap */
+char *dbl_volume_folder(struct dbl *d, const char *path);                      /* where the files of an MSFT_Volume.Path lie that no folder leads to; heap */
 
 /* ---- faults ---- */
 enum dbl_fault_kind {

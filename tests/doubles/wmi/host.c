@@ -126,7 +126,7 @@ void dbl_free(struct dbl *d)
     usage_free(d->usage);
     faults_free(d->faults);
     strbuf_free(&d->log);
-    free(d->storage);
+    storage_free(d);
     free(d->host_name);
     free(d->work_dir);
     pthread_mutex_destroy(&d->lock);
@@ -299,7 +299,7 @@ static bool in_part(bool foreign, enum dbl_part part)
 
 static bool is_job(const struct inst *i)
 {
-    return schema_isa(i->o->class, "CIM_ConcreteJob");
+    return schema_isa(i->o->class, "CIM_ConcreteJob") || schema_isa(i->o->class, "MSFT_StorageJob");
 }
 
 char *dbl_dump(struct dbl *d, enum dbl_part part)
