@@ -131,7 +131,6 @@ endif
 	@$(MAKE) --no-print-directory check-e2e
 ifeq ($(SAN),)
 	@BUILD=$(BUILD) tests/systemd/run.sh
-	+@$(MAKE) --no-print-directory check-windows
 endif
 
 soak:
