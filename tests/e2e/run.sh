@@ -9,7 +9,7 @@ pattern=${1:-}
 [ -z "${VALGRIND:-}" ] || export SLOW="${SLOW:-10}"
 times=${SLOW:-1} hour=0
 [ "${SOAK:-}" != 1 ] || { times=$((times * 4)); hour=3600; }         # dashboard-scale looks on for an hour
-total=${TOTAL:-$((times * 1800 + hour))}
+total=${TOTAL:-$((times * 2400 + hour))}
 per_file=${PER_FILE:-$((total / 2))}
 end=$(($(date +%s) + total))
 ran=0 failed=0
