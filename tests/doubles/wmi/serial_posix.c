@@ -99,7 +99,7 @@ static void *serve(void *arg)
             break;
         if (p->stop)
             break;
-        if (f[1].revents & POLLIN) {
+        if ((f[1].revents & POLLIN) && p->client < 0 && !p->busy_until_ms) {      /* serial_busy may have come between */
             int fd = accept4(p->listening, NULL, NULL, SOCK_CLOEXEC);
             char c;
             if (fd >= 0 && recv(fd, &c, 1, MSG_PEEK | MSG_DONTWAIT) == 0) {
