@@ -104,7 +104,7 @@ const char *hv_role_name(enum hv_role_state s)
 
 size_t hv_report(struct hv *hv, struct hv_check *rows, size_t max, struct hv_role *ret_role)
 {
-    struct hv_role ignored, *role = ret_role ? ret_role : &ignored;
+    struct hv_role ignored = {0}, *role = ret_role ? ret_role : &ignored;
     *role = (struct hv_role){.state = HV_ROLE_UNAVAILABLE};
     return hv->ops->report(hv, rows, max, role);
 }
