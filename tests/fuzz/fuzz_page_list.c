@@ -6,18 +6,18 @@
 static const uint8_t *answers;
 static size_t answers_left;
 
-/* Stands in for the network inside send_request, which has its answer in `a`. */
-#define curl_easy_perform(h) answer_from_input(a)
+/* Stands in for the network. */
+#define blob_perform answer_from_input
 #define blob_backoff(...) true                       /* no waiting */
-struct answer;
-static CURLcode answer_from_input(struct answer *a);
+static CURLcode answer_from_input(CURL *h, struct curl_slist *lines, struct http_headers *headers, const struct blob_body *body, char *detail);
 
 #include "storage/azure/page_ranges.c"
 
-#undef curl_easy_perform
-
-static CURLcode answer_from_input(struct answer *a)
+static CURLcode answer_from_input(CURL *h, struct curl_slist *lines, struct http_headers *headers, const struct blob_body *body, char *detail)
 {
+    (void)h, (void)detail;
+    http_headers_reset(headers);
+    blob_headers_free(lines);
     if (!answers_left)
         return CURLE_COULDNT_CONNECT;
     const uint8_t *end = memchr(answers, 0, answers_left);
@@ -29,7 +29,7 @@ static CURLcode answer_from_input(struct answer *a)
         const uint8_t *nl = memchr(p, '\n', n);
         size_t len = nl ? (size_t)(nl - p) + 1 : n;
         AUTO_FREE char *line = fuzz_string(p, len);
-        if (http_collect_header(line, 1, len, &a->headers) != len)
+        if (http_collect_header(line, 1, len, headers) != len)
             return CURLE_WRITE_ERROR;
         p += len;
         n -= len;
@@ -40,7 +40,7 @@ static CURLcode answer_from_input(struct answer *a)
         if (!half)
             half = n;
         AUTO_FREE char *part = fuzz_string(p, half);
-        if (on_body(part, 1, half, a) != half)
+        if (body->take(part, 1, half, body->arg) != half)
             return CURLE_WRITE_ERROR;
         p += half;
         n -= half;
