@@ -173,7 +173,9 @@ step('shut down, and a further disk and a DVD', async () => {
     await sleep(1000);
     await type('recover\n');
     await waitSerial(SHELL, next);
-    await type('head -c 7 /dev/sdb; echo; echo written >/dev/sdb && sync; echo the_"end"\n');
+    // which of the two is sdb is up to the guest's kernel
+    await type(`for s in /sys/block/sd?; do read n <$s/size; [ $n = ${4 * MIB / 512} ] && d=/dev/\${s##*/}; done\n`);
+    await type('head -c 7 $d; echo; echo written >$d && sync; echo the_"end"\n');
     const { text } = await waitSerial(/the_end/, next);
     assert.match(text, /backup!/);
     await api.del(vms('/dvd'), 200);

@@ -387,6 +387,8 @@ test('a disk that is gone: deleting with the disks waits, deleting without them 
     const kept = (await api.get('/v1/events?after=0&limit=500')).events.filter((e) => e.type === 'volume_kept').at(-1);
     assert.deepEqual([kept.data.id, kept.data.holds], [half, null]);
     assert.match(kept.data.error.detail, /is not there any more/);
+    for (const d of [disk, other]) await wipe(d);
+    await empty(disk, other);
 });
 test('cancelled and paused while it is made', { skip }, async () => {
     for (const word of ['cancel', 'pause']) {
