@@ -13,6 +13,13 @@
 
 #pragma weak __lsan_disable                            /* there in sanitizer builds alone */
 
+/* ThreadSanitizer asks for it: threads of daemons that died are left for ever. */
+const char *__tsan_default_options(void);
+const char *__tsan_default_options(void)
+{
+    return "report_thread_leaks=0";
+}
+
 static sem_t frozen, never;
 
 /* Instead of the call: this thread does nothing any more, as a process that was killed. What it holds is never released. */

@@ -17,6 +17,13 @@
 
 #pragma weak __lsan_disable                            /* there in sanitizer builds alone */
 
+/* ThreadSanitizer asks for it: threads of daemons that died are left for ever. */
+const char *__tsan_default_options(void);
+const char *__tsan_default_options(void)
+{
+    return "report_thread_leaks=0";
+}
+
 static sem_t frozen, never;
 static void *abandoned[4096];                          /* keeps what a frozen thread held in reach */
 static size_t n_abandoned;
