@@ -72,6 +72,8 @@ int64_t jint(const json_t *o, const char *key);
 /* ---- what most commands that show something begin with (fetch.c) ---- */
 /* GET; 0: show *ret (reply_clear it). 1: --json was given, and the answer is printed as it came. */
 int cli_fetch(struct cli *cli, const char *path, struct reply *ret, struct err *e);
+/* GET of a list: `line` prints each object of the array `list`, unless --json was given. Returns an exit code. */
+int cli_list(struct cli *cli, const char *path, const char *list, void (*line)(const json_t *object), struct err *e);
 
 /* ---- signing in (cmd_credential.c) ---- */
 /* Signs in with a credential; the code that a person must enter is shown on standard error until it was entered. */

@@ -18,25 +18,19 @@ static const char *detail_of(const json_t *c)
     return json_is_false(json_object_get(c, "signed_in")) ? "(not signed in)" : "";
 }
 
+static void credential_line(const json_t *c)
+{
+    print_field(stdout, jstr(c, "name"), 24);
+    putchar(' ');
+    print_field(stdout, jstr(c, "type"), 18);
+    print_text(stdout, detail_of(c));
+    putchar('\n');
+}
+
 static int list(struct cli *cli, int argc, char **argv, struct err *e)
 {
     int r = opt_words(argc, argv, 0, 0, NULL, NULL, e);
-    if (r < 0)
-        return r;
-    AUTO_REPLY struct reply reply = {0};
-    r = cli_fetch(cli, "/v1/credentials", &reply, e);
-    if (r != 0)
-        return r < 0 ? r : EXIT_DONE;
-    size_t i;
-    json_t *c;
-    json_array_foreach(json_object_get(reply.json, "credentials"), i, c) {
-        print_field(stdout, jstr(c, "name"), 24);
-        putchar(' ');
-        print_field(stdout, jstr(c, "type"), 18);
-        print_text(stdout, detail_of(c));
-        putchar('\n');
-    }
-    return EXIT_DONE;
+    return r < 0 ? r : cli_list(cli, "/v1/credentials", "credentials", credential_line, e);
 }
 
 static char *path_of(struct cli *cli, const char *name)

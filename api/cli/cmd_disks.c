@@ -36,15 +36,8 @@ static void disk_line(const json_t *d)
 
 int cmd_disks(struct cli *cli, int argc, char **argv, struct err *e)
 {
-    AUTO_REPLY struct reply reply = {0};
     int r = opt_words(argc, argv, 0, 0, NULL, NULL, e);
-    if (r < 0 || (r = cli_fetch(cli, "/v1/disks", &reply, e)) != 0)
-        return r < 0 ? r : EXIT_DONE;
-    size_t i;
-    json_t *d;
-    json_array_foreach(json_object_get(reply.json, "disks"), i, d)
-        disk_line(d);
-    return EXIT_DONE;
+    return r < 0 ? r : cli_list(cli, "/v1/disks", "disks", disk_line, e);
 }
 
 static void volume_line(const json_t *v)
@@ -66,13 +59,6 @@ static void volume_line(const json_t *v)
 
 int cmd_volumes(struct cli *cli, int argc, char **argv, struct err *e)
 {
-    AUTO_REPLY struct reply reply = {0};
     int r = opt_words(argc, argv, 0, 0, NULL, NULL, e);
-    if (r < 0 || (r = cli_fetch(cli, "/v1/volumes", &reply, e)) != 0)
-        return r < 0 ? r : EXIT_DONE;
-    size_t i;
-    json_t *v;
-    json_array_foreach(json_object_get(reply.json, "volumes"), i, v)
-        volume_line(v);
-    return EXIT_DONE;
+    return r < 0 ? r : cli_list(cli, "/v1/volumes", "volumes", volume_line, e);
 }

@@ -193,13 +193,5 @@ int cmd_events(struct cli *cli, int argc, char **argv, struct err *e)
         return err_oom(e);
     if (stream)
         return follow(cli, path, after, e);
-    AUTO_REPLY struct reply reply = {0};
-    r = cli_fetch(cli, page, &reply, e);
-    if (r != 0)
-        return r < 0 ? r : EXIT_DONE;
-    size_t i;
-    json_t *event;
-    json_array_foreach(json_object_get(reply.json, "events"), i, event)
-        event_line(event);
-    return EXIT_DONE;
+    return cli_list(cli, page, "events", event_line, e);
 }

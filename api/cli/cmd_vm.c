@@ -31,22 +31,18 @@ static int vm_do(struct cli *cli, const char *given, const char *method, const c
     return r;
 }
 
+static void vm_line(const json_t *vm)
+{
+    print_field(stdout, jstr(vm, "id"), 38);
+    print_field(stdout, jstr(vm, "state"), 9);
+    printf("gen %d  ", (int)jint(vm, "generation"));
+    print_text(stdout, jstr(vm, "name"));
+    putchar('\n');
+}
+
 static int vm_list(struct cli *cli, struct err *e)
 {
-    AUTO_REPLY struct reply reply = {0};
-    int r = cli_fetch(cli, "/v1/vms", &reply, e);
-    if (r != 0)
-        return r < 0 ? r : EXIT_DONE;
-    size_t i;
-    json_t *vm;
-    json_array_foreach(json_object_get(reply.json, "vms"), i, vm) {
-        print_field(stdout, jstr(vm, "id"), 38);
-        print_field(stdout, jstr(vm, "state"), 9);
-        printf("gen %d  ", (int)jint(vm, "generation"));
-        print_text(stdout, jstr(vm, "name"));
-        putchar('\n');
-    }
-    return EXIT_DONE;
+    return cli_list(cli, "/v1/vms", "vms", vm_line, e);
 }
 
 static int vm_show(struct cli *cli, const char *given, struct err *e)
