@@ -290,7 +290,7 @@ test('disk full: found before anything is written', async (t) => {
 });
 test('disk full: what an unfinished download of another job will need is not given away', async (t) => {
     if (!await canMount()) return t.skip('file systems cannot be mounted here');
-    await onSmallVolume(sparse ? 90 : 106, async (d) => {
+    await onSmallVolume(90, async (d) => {
         const server = await BlobServer.start('--file', good);
         try {
             const first = await submit(server.url, { job: { max_bytes_per_second: 64 << 10 } }, d.api);

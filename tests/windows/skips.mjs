@@ -18,5 +18,7 @@ const all = [
     { file: 'recover.test.mjs', why: NO_GUEST, tests: ['*'] },
     { file: 'secrets.test.mjs', why: 'Wine folds access lists into mode bits; tests/unit/test_os.c looks at the lists',
         tests: ['files with secrets are for their owner alone'] },
+    // by Linux' own tools, on loop devices; tests/unit/test_volume_windows.c has the disks of Windows
+    ...['', '-crash', '-refuse'].map((x) => ({ file: `volume${x}.test.mjs`, why: 'loop devices, sfdisk, mkfs and mount are of Linux', tests: ['*'] })),
 ];
 export const skips = all.filter((s) => !(s.soak && process.env.SOAK === '1'));
