@@ -6,6 +6,7 @@
 //   const daemon = await Daemon.start(azure.config());
 //   … azure.id(vm) … azure.faults.add({ operation: 'Disks_GrantAccess', status: 503, times: 2 }) …
 //   await azure.finish();       // nothing open, nothing that the specifications do not have; then stop
+import dns from 'node:dns';
 import fs from 'node:fs';
 import path from 'node:path';
 import { AzureDouble } from '../../doubles/arm/double.mjs';
@@ -14,6 +15,8 @@ import { pemSecret, secretsFrom } from './secrets.mjs';
 import { must, removeTemp, tempDir } from './util.mjs';
 
 const GIB = 1024 ** 3;
+
+dns.setDefaultResultOrder('ipv4first');              // the doubles listen on 127.0.0.1, and Node 18 tries one address of localhost alone
 
 export class Azure {
     // tls: true serves ARM, sign-in and disk hosts by https too (on localhost, certificate in `ca`); storage: false leaves the emulator out;

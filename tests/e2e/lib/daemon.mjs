@@ -4,7 +4,7 @@ import path from 'node:path';
 import { Api } from './api.mjs';
 import { launch, wine } from './platform.mjs';
 import { search, secret } from './secrets.mjs';
-import { removeTemp, tempDir, waitFor, slow } from './util.mjs';
+import { filesBelow, removeTemp, tempDir, waitFor, slow } from './util.mjs';
 
 const valgrind = ['valgrind', '-q', '--error-exitcode=99', '--leak-check=full', '--errors-for-leak-kinds=definite'];
 
@@ -108,9 +108,13 @@ export class Daemon {
     }
 
     async stop() {
-        const places = this.searched();
-        const status = this.child.exitCode === null && this.child.signalCode === null ? await this.terminate() : null;
-        this.killVms();
+        let places, status = null;
+        try {
+            places = this.searched();
+        } finally {                                  // whatever became of the search, nothing is left running
+            if (this.child.exitCode === null && this.child.signalCode === null) status = await this.terminate();
+            this.killVms();
+        }
         await waitFor('the VMs are gone', () => this.vmProcesses().length === 0, { timeout: 10_000 });
         live.delete(this);
         search([...places, ...this.searched()]);     // as it was at work, and as it is left
@@ -120,9 +124,5 @@ export class Daemon {
         if (report) throw new Error(`a sanitizer spoke: ${report[0]}\n${this.log.slice(report.index, report.index + 6000)}`);
     }
 
-    files(sub = '') {
-        const base = path.join(this.dir, sub);
-        if (!fs.existsSync(base)) return [];
-        return fs.readdirSync(base, { recursive: true }).map(String).filter((f) => fs.statSync(path.join(base, f)).isFile());
-    }
+    files(sub = '') { return filesBelow(path.join(this.dir, sub)); }
 }
